@@ -1,0 +1,220 @@
+//! The normalised request: what every plane turns its wire into, and what rules, cards and
+//! records speak about.
+//!
+//! An [`Action`] is made by `classify` alone. It says what the request would do, never whether it
+//! may. What could not be named without doubt carries [`Trait::Unknown`] and the reason, so that
+//! doubt is data that rules must face and no caller can drop.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::id::{AgentId, GroupId, PersonId};
+
+/// One normalised request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Action {
+    /// `aws:iam:CreateAccessKey`: plane, IAM service prefix, operation as the API reference spells it.
+    pub(crate) name: String,
+    pub(crate) access: Access,
+    pub(crate) traits: Traits,
+    /// Full names of everything the request touches (ARNs on AWS); `*` when it is not about one thing.
+    pub(crate) resources: Vec<String>,
+    /// Region the request runs in; `None` for a global service.
+    pub(crate) region: Option<String>,
+    /// Account of the upstream identity; `None` while that is not known.
+    pub(crate) account: Option<String>,
+    /// Input members by the names of the service's model.
+    pub(crate) parameters: Map<String, Value>,
+    /// Names of top-level parameters whose values are secret (passwords, SecretString); never shown.
+    pub(crate) sensitive: Vec<String>,
+    /// IAM actions the request needs, `s3:ListBucket`; the first is the main one.
+    pub(crate) iam_actions: Vec<String>,
+    /// Why the request could not be named without doubt; set exactly when [`Trait::Unknown`] is.
+    pub(crate) unknown: Option<String>,
+}
+
+impl Action {
+    /// The parameters with every secret value replaced by its size, for cards, records and logs.
+    pub(crate) fn shown_parameters(&self) -> Map<String, Value> {
+        self.parameters
+            .iter()
+            .map(|(name, value)| {
+                let shown = if self.sensitive.iter().any(|s| s == name) { redacted(value) } else { value.clone() };
+                (name.clone(), shown)
+            })
+            .collect()
+    }
+}
+
+/// Access level, in the order of strength that the service authorization reference implies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Access {
+    List,
+    Read,
+    Tagging,
+    Write,
+    Permissions,
+}
+
+impl Access {
+    pub(crate) const ALL: [Self; 5] = [Self::List, Self::Read, Self::Tagging, Self::Write, Self::Permissions];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Read => "read",
+            Self::Tagging => "tagging",
+            Self::Write => "write",
+            Self::Permissions => "permissions",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|access| access.as_str() == text)
+    }
+}
+
+/// A property of an action that rules can match across planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Trait {
+    /// The answer carries a credential or signed URL that works outside the proxy.
+    Credential,
+    /// The resource belongs to an account other than the upstream identity's.
+    CrossAccount,
+    /// Destroys data or resources, or blinds the ones who watch.
+    Destructive,
+    /// Runs code or commands on something that exists.
+    Exec,
+    /// Moves data in bulk.
+    Export,
+    /// Gives someone rights, or the means to get them.
+    Privilege,
+    /// Changes the shape of a database.
+    Schema,
+    /// Opens something to others: policies, ACLs, sharing, ingress.
+    Sharing,
+    /// Could not be named without doubt.
+    Unknown,
+}
+
+impl Trait {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Credential,
+        Self::CrossAccount,
+        Self::Destructive,
+        Self::Exec,
+        Self::Export,
+        Self::Privilege,
+        Self::Schema,
+        Self::Sharing,
+        Self::Unknown,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Credential => "credential",
+            Self::CrossAccount => "cross-account",
+            Self::Destructive => "destructive",
+            Self::Exec => "exec",
+            Self::Export => "export",
+            Self::Privilege => "privilege",
+            Self::Schema => "schema",
+            Self::Sharing => "sharing",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+}
+
+/// A set of [`Trait`]s.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Traits(u16);
+
+impl Traits {
+    pub(crate) const EMPTY: Self = Self(0);
+
+    pub(crate) const fn with(self, it: Trait) -> Self {
+        Self(self.0 | 1 << it as u16)
+    }
+
+    pub(crate) const fn contains(self, it: Trait) -> bool {
+        self.0 & 1 << it as u16 != 0
+    }
+
+    pub(crate) const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn is_subset(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = Trait> {
+        Trait::ALL.into_iter().filter(move |it| self.contains(*it))
+    }
+
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        self.iter().map(Trait::as_str).collect()
+    }
+}
+
+impl FromIterator<Trait> for Traits {
+    fn from_iter<I: IntoIterator<Item = Trait>>(traits: I) -> Self {
+        traits.into_iter().fold(Self::EMPTY, Self::with)
+    }
+}
+
+impl fmt::Debug for Traits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
+/// The authenticated client, as its virtual credential says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Agent {
+    pub(crate) id: AgentId,
+    pub(crate) owner: Owner,
+}
+
+/// Who answers for an agent. A team as owner means that each of its members counts as owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Group(GroupId),
+    Person(PersonId),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(group) => write!(f, "group:{group}"),
+            Self::Person(person) => write!(f, "{person}"),
+        }
+    }
+}
+
+/// What the agent says about itself. Every field is a claim: it is shown as untrusted, it may bar
+/// a person from deciding, and it never entitles anyone to anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Context {
+    pub(crate) model: Option<String>,
+    pub(crate) session: Option<String>,
+    pub(crate) task: Option<String>,
+    pub(crate) reason: Option<String>,
+    /// The human on whose behalf the agent says it works: a person id or an e-mail address.
+    pub(crate) initiator: Option<String>,
+    /// W3C trace id, to find the request in the agent's own traces.
+    pub(crate) trace: Option<String>,
+}
+
+fn redacted(value: &Value) -> Value {
+    let size = match value {
+        Value::String(text) => text.len(),
+        other => other.to_string().len(),
+    };
+    Value::String(format!("[redacted, {size} bytes]"))
+}

@@ -1,0 +1,1 @@
+//! The card: one hold as text.

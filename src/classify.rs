@@ -1,0 +1,4 @@
+//! Bytes and catalog to [`Action`]. Pure: the same request gives the same answer, live, in
+//! `countersign classify`, in rule tests and in replay.
+
+pub(crate) mod aws;

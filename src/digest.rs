@@ -1,0 +1,194 @@
+//! SHA-256 digests, lower-case hexadecimal, and canonical JSON (RFC 8785).
+//!
+//! Every hash in the product goes through here, so that there is one spelling of each.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use serde_json::Value;
+
+/// A SHA-256 digest; displays as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Digest([u8; 32]);
+
+impl Digest {
+    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn hex(&self) -> String {
+        hex(&self.0)
+    }
+
+    /// Reads exactly 64 lower-case hexadecimal digits.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        if text.len() != 64 {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            let [high, low] = pair else { return None };
+            *byte = nibble(*high)? << 4 | nibble(*low)?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+/// SHA-256 of one slice.
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    finished(digest::digest(&digest::SHA256, bytes))
+}
+
+/// SHA-256 over several pieces as they arrive.
+#[derive(Clone)]
+pub(crate) struct Hasher(digest::Context);
+
+impl Hasher {
+    pub(crate) fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        finished(self.0.finish())
+    }
+}
+
+/// Lower-case hexadecimal of any bytes.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for index in [byte >> 4, byte & 15] {
+            text.push(char::from(DIGITS.get(usize::from(index)).copied().unwrap_or(b'0')));
+        }
+    }
+    text
+}
+
+/// The RFC 8785 form of a value that holds no floating-point number: members sorted by UTF-16
+/// code units, no white space, the escapes of RFC 8785 section 3.2.2.2.
+pub(crate) fn canonical_json(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+/// Appends a JSON string literal in the RFC 8785 spelling.
+pub(crate) fn write_json_string(value: &str, text: &mut String) {
+    text.push('"');
+    for character in value.chars() {
+        match character {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\u{8}' => text.push_str("\\b"),
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\u{c}' => text.push_str("\\f"),
+            '\r' => text.push_str("\\r"),
+            c if c < ' ' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+}
+
+fn write_canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Null => text.push_str("null"),
+        Value::Bool(flag) => text.push_str(if *flag { "true" } else { "false" }),
+        Value::Number(number) => text.push_str(&number.to_string()),
+        Value::String(string) => write_json_string(string, text),
+        Value::Array(items) => {
+            text.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text);
+            }
+            text.push(']');
+        }
+        Value::Object(members) => {
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            text.push('{');
+            for (index, (name, member)) in sorted.into_iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                write_json_string(name, text);
+                text.push(':');
+                write_canonical(member, text);
+            }
+            text.push('}');
+        }
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn finished(digest: digest::Digest) -> Digest {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    Digest(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn empty_digest_is_the_known_one() {
+        let digest = sha256(b"");
+        assert_eq!(digest.hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(Digest::parse(&digest.hex()), Some(digest));
+        assert_eq!(Digest::parse(&digest.hex().to_uppercase()), None);
+    }
+
+    #[test]
+    fn canonical_json_sorts_by_utf16() {
+        let value = json!({"\u{fb33}": 1, "\u{1f600}": 2, "a": [true, null, "\u{7}\n\"é"], "": {}});
+        assert_eq!(
+            canonical_json(&value),
+            "{\"\":{},\"a\":[true,null,\"\\u0007\\n\\\"é\"],\"\u{1f600}\":2,\"\u{fb33}\":1}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_json_agrees_with_a_foreign_implementation(name in ".*", text in ".*", number: i32) {
+            let value = json!({ name: {"text": text, "number": number}, "z": [] });
+            prop_assert_eq!(canonical_json(&value), serde_json_canonicalizer::to_string(&value).unwrap());
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The hold's state machine.

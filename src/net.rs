@@ -1,0 +1,1 @@
+//! Listeners, TLS, framing, spooled bodies, upstream connections.

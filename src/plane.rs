@@ -1,0 +1,3 @@
+//! The planes: server to the agent, client to the upstream.
+
+pub(crate) mod aws;

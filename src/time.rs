@@ -1,0 +1,113 @@
+//! The only module that reads a clock. Everything below rank 5 takes a [`Timestamp`] as an
+//! argument; shells hold a [`Clock`], which tests replace by one they move by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// A moment in UTC, in microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Timestamp(i64);
+
+impl Timestamp {
+    pub(crate) const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    pub(crate) const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub(crate) const fn as_seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// This moment moved forward; saturates at the far end of the type.
+    pub(crate) fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// Time elapsed since `earlier`; zero when `earlier` lies in the future.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// `2026-11-20T11:25:55.123456Z` (RFC 3339, always UTC, always six digits).
+    pub(crate) fn rfc3339(self) -> String {
+        self.format("%Y-%m-%dT%H:%M:%S%.6fZ")
+    }
+
+    /// `20261120T112555Z`, the `x-amz-date` form of SigV4.
+    pub(crate) fn amz_date(self) -> String {
+        self.format("%Y%m%dT%H%M%SZ")
+    }
+
+    /// Reads the `x-amz-date` form, strictly: sixteen characters, a real date, UTC.
+    pub(crate) fn parse_amz_date(text: &str) -> Option<Self> {
+        if text.len() != 16 || !text.ends_with('Z') {
+            return None;
+        }
+        let date_time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
+        let zoned = date_time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        Some(Self(zoned.timestamp().as_microsecond()))
+    }
+
+    /// Reads an RFC 3339 moment.
+    pub(crate) fn parse_rfc3339(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_microsecond()))
+    }
+
+    fn format(self, form: &str) -> String {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(timestamp) => timestamp.strftime(form).to_string(),
+            Err(_) => "out-of-range".to_owned(),
+        }
+    }
+}
+
+/// Where the shells get the time from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clock {
+    /// Set only in tests: the moment to report instead of the system's.
+    manual: Option<Arc<AtomicI64>>,
+}
+
+impl Clock {
+    pub(crate) fn now(&self) -> Timestamp {
+        match &self.manual {
+            Some(manual) => Timestamp(manual.load(Ordering::SeqCst)),
+            None => Timestamp(jiff::Timestamp::now().as_microsecond()),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn manual(start: Timestamp) -> Self {
+        Self { manual: Some(Arc::new(AtomicI64::new(start.0))) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn advance(&self, by: Duration) {
+        if let Some(manual) = &self.manual {
+            manual.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amz_date_round_trips_and_refuses_other_forms() {
+        let timestamp = Timestamp::parse_amz_date("20261120T112555Z").unwrap();
+        assert_eq!(timestamp.amz_date(), "20261120T112555Z");
+        assert_eq!(timestamp.rfc3339(), "2026-11-20T11:25:55.000000Z");
+        assert_eq!(Timestamp::parse_rfc3339(&timestamp.rfc3339()), Some(timestamp));
+        for bad in
+            ["20261120T112555", "20261320T112555Z", "2026-11-20T11:25:55Z", "20261120t112555Z", "20261120T112555ZZ"]
+        {
+            assert_eq!(Timestamp::parse_amz_date(bad), None, "{bad}");
+        }
+    }
+}
