@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{GroupId, PersonId};
+use crate::id::{GroupId, PersonId, RuleId};
 
 /// One human being of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,4 +53,15 @@ pub(crate) enum PeopleError {
     DuplicateId(PersonId),
     #[error("e-mail address `{0}` belongs to both `{1}` and `{2}`: one human would count as two")]
     SharedEmail(String, PersonId, PersonId),
+}
+
+/// Who must agree, for one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Requirement {
+    /// The rule, or `default` / `unknown` when no rule asked.
+    pub(crate) rule: RuleId,
+    /// Members of any of these groups may decide.
+    pub(crate) approvers: Vec<GroupId>,
+    /// How many distinct people must allow it; at least 1.
+    pub(crate) quorum: u32,
 }

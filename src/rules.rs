@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::action::{Action, Agent, Context};
 use crate::digest::Digest;
-use crate::id::{GroupId, RuleId};
+use crate::id::RuleId;
+use crate::people::Requirement;
 use crate::time::Timestamp;
 
 /// What the rules say about a request. Ordered by strictness: the greatest of all matches wins.
@@ -56,17 +57,6 @@ impl Ruling {
     pub(crate) fn is_unmatched_allow(&self) -> bool {
         self.decision == Decision::Allow && self.rules.is_empty()
     }
-}
-
-/// Who must agree, for one rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Requirement {
-    /// The rule, or `default` / `unknown` when no rule asked.
-    pub(crate) rule: RuleId,
-    /// Members of any of these groups may decide.
-    pub(crate) approvers: Vec<GroupId>,
-    /// How many distinct people must allow it; at least 1.
-    pub(crate) quorum: u32,
 }
 
 /// A compiled, immutable rule set.
