@@ -1,8 +1,191 @@
-//! The command line.
+//! The command line: arguments, output, exit codes. One file per subcommand.
+//!
+//! A subcommand is an `Arguments` struct and a `run(arguments, &common, out) -> Result<Exit>`; it
+//! writes its answer to `out` (a locked, buffered stdout) and nothing else to stdout. An error is
+//! printed here, once, with its whole chain, and ends with [`Exit::Usage`]. A reader that goes away
+//! (`| head`) is no error.
 
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod agent;
+mod approver;
+mod audit;
+mod classify;
+mod config;
+mod credentials;
+mod decide;
+mod demo;
+mod holds;
+mod init;
+mod rules;
+mod serve;
+
+/// How a run of the program ends. The numbers are part of the interface: scripts read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It was done, or nothing was found: 0.
+    Done,
+    /// A check found something, or what was asked was refused: 1.
+    Finding,
+    /// The arguments, a file or the server could not be read: 2.
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Finding => Self::from(1),
+            Exit::Usage => Self::from(2),
+        }
+    }
+}
+
+/// Suspends an agent's privileged calls until an entitled person decides.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// Configuration file.
+    #[arg(long, global = true, value_name = "FILE", env = "COUNTERSIGN_CONFIG")]
+    config: Option<PathBuf>,
+    /// Data directory (else the configuration's `data`).
+    #[arg(long, global = true, value_name = "DIR", env = "COUNTERSIGN_DATA")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make, list, rotate and revoke agents and their virtual credentials.
+    #[command(subcommand)]
+    Agent(agent::Arguments),
+    /// Allow one hold.
+    Approve(decide::Approve),
+    /// Make, list and revoke the tokens by which people decide.
+    #[command(subcommand)]
+    Approver(approver::Arguments),
+    /// Verify and read the audit log.
+    #[command(subcommand)]
+    Audit(audit::Arguments),
+    /// Take one hold back without deciding it.
+    Cancel(decide::Cancel),
+    /// Name requests: JSON lines in, JSON lines out.
+    Classify(classify::Arguments),
+    /// Show or check the configuration.
+    #[command(subcommand)]
+    Config(config::Arguments),
+    /// Give short-lived virtual keys, as an AWS `credential_process`.
+    Credentials(credentials::Arguments),
+    /// Hold and decide a real request on this machine, interactively.
+    Demo(demo::Arguments),
+    /// Deny one hold.
+    Deny(decide::Deny),
+    /// Print the environment an agent needs.
+    Env(credentials::Env),
+    /// List, show and watch holds.
+    #[command(subcommand)]
+    Holds(holds::Arguments),
+    /// Make a data directory, keys, a configuration and the first approver.
+    Init(init::Arguments),
+    /// Allow one hold with changed parameters.
+    Modify(decide::Modify),
+    /// Check, test and explain rules.
+    #[command(subcommand)]
+    Rules(rules::Arguments),
+    /// Run the proxy.
+    Serve(serve::Arguments),
+}
 
 /// Runs the program with the process's arguments.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return if error.print().is_ok() { exit } else { Exit::Usage }.into();
+        }
+    };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let result = dispatch(arguments, &mut out).and_then(|exit| out.flush().map(|()| exit).map_err(Into::into));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
+        Err(error) => {
+            complain(&error);
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let common = &arguments.common;
+    match arguments.command {
+        Command::Agent(arguments) => agent::run(arguments, common, out),
+        Command::Approve(arguments) => decide::approve(arguments, common, out),
+        Command::Approver(arguments) => approver::run(arguments, common, out),
+        Command::Audit(arguments) => audit::run(arguments, common, out),
+        Command::Cancel(arguments) => decide::cancel(arguments, common, out),
+        Command::Classify(arguments) => classify::run(arguments, common, out),
+        Command::Config(arguments) => config::run(arguments, common, out),
+        Command::Credentials(arguments) => credentials::run(arguments, common, out),
+        Command::Demo(arguments) => demo::run(arguments, common, out),
+        Command::Deny(arguments) => decide::deny(arguments, common, out),
+        Command::Env(arguments) => credentials::env(arguments, common, out),
+        Command::Holds(arguments) => holds::run(arguments, common, out),
+        Command::Init(arguments) => init::run(arguments, common, out),
+        Command::Modify(arguments) => decide::modify(arguments, common, out),
+        Command::Rules(arguments) => rules::run(arguments, common, out),
+        Command::Serve(arguments) => serve::run(arguments, common, out),
+    }
+}
+
+impl Common {
+    /// The data directory: `--data`, else the configuration's.
+    ///
+    /// # Errors
+    /// When neither is given, or the configuration cannot be read.
+    pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        match &self.data {
+            Some(data) => Ok(data.clone()),
+            None => anyhow::bail!("no data directory: give --data DIR or --config FILE"),
+        }
+    }
+
+    /// The configuration file, when one was named or stands in the data directory.
+    pub(crate) fn config_file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+}
+
+/// Runs a subcommand's future to its end.
+///
+/// # Errors
+/// As the future; or when the runtime cannot start.
+pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+/// Writes an error and its causes to stderr, each once.
+fn complain(error: &anyhow::Error) {
+    let mut stderr = std::io::stderr().lock();
+    // There is nowhere left to report that stderr is closed.
+    drop(writeln!(stderr, "countersign: {error:#}"));
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }

@@ -1,0 +1,21 @@
+//! `countersign credentials` and `countersign env`.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::{Common, Exit};
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {}
+
+#[derive(Args, Debug)]
+pub(crate) struct Env {}
+
+pub(crate) fn run(_arguments: Arguments, _common: &Common, _out: &mut dyn Write) -> anyhow::Result<Exit> {
+    anyhow::bail!("not built yet")
+}
+
+pub(crate) fn env(_arguments: Env, _common: &Common, _out: &mut dyn Write) -> anyhow::Result<Exit> {
+    anyhow::bail!("not built yet")
+}
