@@ -5,6 +5,7 @@
 //! may. What could not be named without doubt carries [`Trait::Unknown`] and the reason, so that
 //! doubt is data that rules must face and no caller can drop.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -209,6 +210,19 @@ pub(crate) struct Context {
     pub(crate) initiator: Option<String>,
     /// W3C trace id, to find the request in the agent's own traces.
     pub(crate) trace: Option<String>,
+}
+
+/// The exact request, for people: all of it, secrets replaced, nothing cut without saying so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) method: String,
+    /// Host and path of the upstream, as it will be called.
+    pub(crate) url: String,
+    /// Header fields that bear meaning, sorted by name.
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Size of the body in bytes, and its SHA-256 in hexadecimal.
+    pub(crate) body_bytes: u64,
+    pub(crate) body_sha256: String,
 }
 
 fn redacted(value: &Value) -> Value {

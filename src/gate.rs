@@ -3,16 +3,15 @@
 //! A plane turns a request into an [`Ask`], lets the gate judge it and gets a permit, an ending or
 //! an earlier attempt's answer. Whatever writes to an upstream takes the permit by value.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::action::{Action, Agent, Context};
+use crate::action::{Action, Agent, Context, Shown};
 use crate::digest::Digest;
-use crate::hold::{Ending, HoldState};
+use crate::hold::{Change, Ending, HoldState, Vote};
 use crate::id::{ActionId, HoldId, PersonId};
 use crate::rules::Ruling;
 use crate::time::Timestamp;
@@ -51,20 +50,6 @@ pub(crate) struct Modified {
     pub(crate) actions: Vec<Action>,
     pub(crate) digest: Digest,
     pub(crate) shown: Shown,
-}
-
-/// The exact request, for people: all of it, secrets replaced, nothing cut without saying so.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Shown {
-    pub(crate) method: String,
-    /// Host and path of the upstream, as it will be called.
-    pub(crate) url: String,
-    /// Header fields that bear meaning, sorted by name.
-    pub(crate) headers: BTreeMap<String, String>,
-    /// Size of the body in bytes, and its SHA-256 in hexadecimal.
-    pub(crate) body_bytes: u64,
-    pub(crate) body_sha256: String,
 }
 
 /// The right to send one request once. Minted here only; spent by the plane's forward.
@@ -296,34 +281,13 @@ pub(crate) struct HoldView {
     pub(crate) state: HoldState,
     /// Client connections waiting on it now.
     pub(crate) attached: usize,
-    pub(crate) votes: Vec<VoteView>,
+    pub(crate) votes: Vec<Vote>,
     /// Persons who may still decide it, by id.
     pub(crate) eligible: Vec<PersonId>,
     /// JSON pointers into the parameters with their values before and after, when modified.
     pub(crate) modified: Vec<Change>,
     /// Status of the upstream's answer once it ran.
     pub(crate) upstream_status: Option<u16>,
-}
-
-/// One verdict that was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct VoteView {
-    pub(crate) person: PersonId,
-    /// `allow`, `deny` or `modify`.
-    pub(crate) verdict: &'static str,
-    pub(crate) reason: String,
-    pub(crate) at: Timestamp,
-    /// True for a verdict that a later modification made void.
-    pub(crate) void: bool,
-}
-
-/// One changed value of a modification.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
-    /// JSON pointer (RFC 6901) into the parameters.
-    pub(crate) pointer: String,
-    pub(crate) before: Option<Value>,
-    pub(crate) after: Option<Value>,
 }
 
 /// Why a verdict changed nothing.

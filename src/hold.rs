@@ -1,4 +1,57 @@
-//! The hold's state machine.
+//! The hold: a pure state machine over one suspended request.
+//!
+//! ```text
+//!                 vote: quorum met             released             answered
+//!   ┌─────────┐ ──────────────────► ┌──────────┐ ─────► ┌────────────┐ ─────► ┌──────────┐
+//!   │ Pending │                     │ Approved │        │ Forwarding │        │ Executed │
+//!   └─────────┘ ◄── (modify) ──┐    └──────────┘ ◄───── └────────────┘        └──────────┘
+//!     │  │  │                  │      │   │     unsent    │       │
+//!     │  │  └──────────────────┘      │   │               │       └─► FailedUpstream (no byte left)
+//!     │  └─ deny ► Denied             │   └ nobody came   └─► OutcomeUnknown (crash, reset, silence)
+//!     ├─ deadline ► Expired           │     back ► Expired
+//!     ├─ no client ► Withdrawn        └─ rules changed ► Superseded
+//!     └─ operator ► Cancelled, rules changed ► Superseded, nobody entitled left ► NoApprover
+//! ```
+//!
+//! It owns when a hold may move and when it is over. It does no IO and reads no clock; who is
+//! entitled is asked of `people` by the caller and passed in. Invariants, held by [`Hold::apply`]:
+//!
+//! - an end is final: no event leaves `Executed`, `FailedUpstream` or `Ended`;
+//! - only `Approved` becomes `Forwarding`, so each forward had its quorum;
+//! - `Forwarding` returns to `Approved` only when certainly no byte was sent (`Unsent`);
+//! - a person has at most one verdict in force, and a modification voids all earlier ones.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::id::PersonId;
+use crate::time::Timestamp;
+
+/// The moving part of one hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hold {
+    state: HoldState,
+    /// When a pending hold expires, and once approved when the approval does.
+    deadline: Timestamp,
+    votes: Vec<Vote>,
+    attached: usize,
+    /// When the last client left; meaningful while `attached` is zero.
+    detached_since: Timestamp,
+    /// When the hold came to its end.
+    ended: Option<Timestamp>,
+    patience: Patience,
+}
+
+/// How long a hold waits for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// A pending hold whose client has been gone this long is withdrawn.
+    pub(crate) withdraw_after: Duration,
+    /// An approval nobody comes back to use expires after this long.
+    pub(crate) approval_ttl: Duration,
+}
 
 /// Where a hold stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,15 +66,33 @@ pub(crate) enum HoldState {
     Executed,
     /// It ended without running (or nobody knows whether it ran).
     Ended(Ending),
-    /// It was sent, and the upstream failed before any byte of it left.
+    /// It was approved, and the upstream could not be reached: no byte of it left.
     FailedUpstream,
+}
+
+impl HoldState {
+    pub(crate) const fn is_over(self) -> bool {
+        matches!(self, Self::Executed | Self::Ended(_) | Self::FailedUpstream)
+    }
+
+    /// One word for people and records.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Forwarding => "forwarding",
+            Self::Executed => "executed",
+            Self::Ended(ending) => ending.as_str(),
+            Self::FailedUpstream => "failed-upstream",
+        }
+    }
 }
 
 /// The ends a request can come to without its being forwarded now. Each is distinct to the client,
 /// in the log and on the card; a timeout is never reported as a person's no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Ending {
-    /// The approval ran, but its answer can no longer be given (too large to keep, or lost in a restart).
+    /// It ran, but its answer can no longer be given (too large to keep, or lost in a restart).
     AnswerLost,
     /// An operator took the hold back.
     Cancelled,
@@ -48,3 +119,265 @@ pub(crate) enum Ending {
     /// The client went away (seen by a late retry and in the log, never by that client).
     Withdrawn,
 }
+
+impl Ending {
+    pub(crate) const ALL: [Self; 13] = [
+        Self::AnswerLost,
+        Self::Cancelled,
+        Self::Denied,
+        Self::Expired,
+        Self::LogUnavailable,
+        Self::NoApprover,
+        Self::OutcomeUnknown,
+        Self::Overloaded,
+        Self::Replayed,
+        Self::Restarted,
+        Self::RuleDenied,
+        Self::Superseded,
+        Self::Withdrawn,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::AnswerLost => "answer-lost",
+            Self::Cancelled => "cancelled",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::LogUnavailable => "log-unavailable",
+            Self::NoApprover => "no-approver",
+            Self::OutcomeUnknown => "outcome-unknown",
+            Self::Overloaded => "overloaded",
+            Self::Replayed => "replayed",
+            Self::Restarted => "restarted",
+            Self::RuleDenied => "rule-denied",
+            Self::Superseded => "superseded",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ending| ending.as_str() == text)
+    }
+}
+
+/// One verdict that was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Vote {
+    pub(crate) person: PersonId,
+    pub(crate) word: Word,
+    pub(crate) reason: String,
+    pub(crate) at: Timestamp,
+    /// True for a verdict that a later modification made void.
+    pub(crate) void: bool,
+}
+
+/// What a person said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Word {
+    Allow,
+    Deny,
+    Modify,
+}
+
+impl Word {
+    pub(crate) const ALL: [Self; 3] = [Self::Allow, Self::Deny, Self::Modify];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Modify => "modify",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|word| word.as_str() == text)
+    }
+}
+
+/// One changed value of a modification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// JSON pointer (RFC 6901) into the parameters.
+    pub(crate) pointer: String,
+    pub(crate) before: Option<Value>,
+    pub(crate) after: Option<Value>,
+}
+
+/// Something that happens to a hold.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// The upstream answered.
+    Answered,
+    /// A client connection waits on it.
+    Attached,
+    /// An entitled person takes it back.
+    Cancelled,
+    /// A client connection went away.
+    Detached,
+    /// The upstream could not be reached; no byte was sent.
+    FailedUpstream,
+    /// Too few people are left who may decide it.
+    NobodyEntitled,
+    /// It was sent, and no whole answer came.
+    OutcomeUnknown,
+    /// The permit was minted; its record is durable.
+    Released,
+    /// The process started anew and read the hold back.
+    Restarted,
+    /// The rules in force are no longer those it was opened under.
+    Superseded,
+    /// Time passed.
+    Tick,
+    /// The permit was dropped before any byte was sent.
+    Unsent,
+    /// The verdict of a person the caller found entitled.
+    Voted { vote: Vote },
+}
+
+/// Why an event changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    /// This person's verdict is already in force.
+    Duplicate,
+    /// The event does not fit the state.
+    NotOpen(HoldState),
+}
+
+impl Hold {
+    pub(crate) fn open(now: Timestamp, expires: Duration, patience: Patience) -> Self {
+        Self {
+            state: HoldState::Pending,
+            deadline: now.plus(expires),
+            votes: Vec::new(),
+            attached: 0,
+            detached_since: now,
+            ended: None,
+            patience,
+        }
+    }
+
+    /// A hold as it was stored. Nobody is attached; [`Event::Restarted`] follows.
+    pub(crate) fn restore(
+        state: HoldState,
+        deadline: Timestamp,
+        votes: Vec<Vote>,
+        ended: Option<Timestamp>,
+        patience: Patience,
+    ) -> Self {
+        Self { state, deadline, votes, attached: 0, detached_since: deadline, ended, patience }
+    }
+
+    pub(crate) fn state(&self) -> HoldState {
+        self.state
+    }
+
+    pub(crate) fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+
+    pub(crate) fn votes(&self) -> &[Vote] {
+        &self.votes
+    }
+
+    pub(crate) fn attached(&self) -> usize {
+        self.attached
+    }
+
+    pub(crate) fn ended(&self) -> Option<Timestamp> {
+        self.ended
+    }
+
+    /// The people whose allow or modify is in force.
+    pub(crate) fn allowed(&self) -> BTreeSet<PersonId> {
+        self.votes.iter().filter(|v| !v.void && v.word != Word::Deny).map(|v| v.person.clone()).collect()
+    }
+
+    /// Applies one event. `is_met` says whether these people's allow is enough; it is asked only
+    /// for verdicts. Returns whether the state changed.
+    ///
+    /// # Errors
+    /// When the event cannot happen in this state; nothing changed then.
+    pub(crate) fn apply(
+        &mut self,
+        event: Event,
+        now: Timestamp,
+        is_met: impl FnOnce(&BTreeSet<PersonId>) -> bool,
+    ) -> Result<bool, Rejected> {
+        use HoldState::{Approved, Ended, Executed, FailedUpstream, Forwarding, Pending};
+        let before = self.state;
+        match (event, before) {
+            (Event::Attached, _) => self.attached += 1,
+            (Event::Detached, _) => {
+                self.attached = self.attached.saturating_sub(1);
+                self.detached_since = now;
+            }
+            // What a crash interrupted may have run: it is never sent again (promise 3).
+            (Event::Restarted, Forwarding) => self.end(Ended(Ending::OutcomeUnknown), now),
+            (Event::Restarted, _) => self.detached_since = now,
+            (Event::Tick, Pending | Approved) => self.tick(now),
+            (Event::Tick, _) => {}
+            (Event::Voted { vote }, Pending) if now < self.deadline => self.vote(vote, now, is_met)?,
+            // An approval nobody has used yet can still be turned into a no.
+            (Event::Voted { vote }, Approved) if vote.word == Word::Deny => self.vote(vote, now, is_met)?,
+            (Event::Cancelled, Pending | Approved) => self.end(Ended(Ending::Cancelled), now),
+            (Event::NobodyEntitled, Pending | Approved) => self.end(Ended(Ending::NoApprover), now),
+            (Event::Superseded, Pending | Approved) => self.end(Ended(Ending::Superseded), now),
+            (Event::Released, Approved) if now < self.deadline => self.state = Forwarding,
+            (Event::Unsent, Forwarding) => self.state = Approved,
+            (Event::Answered, Forwarding) => self.end(Executed, now),
+            (Event::FailedUpstream, Forwarding) => self.end(FailedUpstream, now),
+            (Event::OutcomeUnknown, Forwarding) => self.end(Ended(Ending::OutcomeUnknown), now),
+            _ => return Err(Rejected::NotOpen(before)),
+        }
+        Ok(self.state != before)
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        if now >= self.deadline {
+            self.end(HoldState::Ended(Ending::Expired), now);
+        } else if self.state == HoldState::Pending
+            && self.attached == 0
+            && now.since(self.detached_since) >= self.patience.withdraw_after
+        {
+            self.end(HoldState::Ended(Ending::Withdrawn), now);
+        }
+    }
+
+    fn vote(
+        &mut self,
+        vote: Vote,
+        now: Timestamp,
+        is_met: impl FnOnce(&BTreeSet<PersonId>) -> bool,
+    ) -> Result<(), Rejected> {
+        if vote.word != Word::Modify
+            && self.votes.iter().any(|v| !v.void && v.person == vote.person && v.word == vote.word)
+        {
+            return Err(Rejected::Duplicate);
+        }
+        match vote.word {
+            // Who changes what would run takes back what was said about the request as it was.
+            Word::Modify => self.votes.iter_mut().for_each(|v| v.void = true),
+            // A person may change an allow into a deny while the hold is open.
+            Word::Deny => self.votes.iter_mut().filter(|v| v.person == vote.person).for_each(|v| v.void = true),
+            Word::Allow => {}
+        }
+        let word = vote.word;
+        self.votes.push(vote);
+        if word == Word::Deny {
+            self.end(HoldState::Ended(Ending::Denied), now);
+        } else if is_met(&self.allowed()) {
+            self.state = HoldState::Approved;
+            self.deadline = now.plus(self.patience.approval_ttl);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, state: HoldState, now: Timestamp) {
+        self.state = state;
+        self.ended = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests;
