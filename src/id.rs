@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
-use crate::time::Timestamp;
-
 /// An identifier that is text with one meaning; cheap to clone, compares by its text.
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -58,14 +56,16 @@ text_id! {
 }
 
 impl ActionId {
-    pub(crate) fn fresh(now: Timestamp) -> Self {
-        Self::new(format!("a_{}", fresh_ulid(now)))
+    /// A new id; `now` is a timestamp or microseconds since the epoch.
+    pub(crate) fn fresh(now: impl Into<i64>) -> Self {
+        Self::new(format!("a_{}", fresh_ulid(now.into())))
     }
 }
 
 impl HoldId {
-    pub(crate) fn fresh(now: Timestamp) -> Self {
-        Self::new(format!("h_{}", fresh_ulid(now)))
+    /// A new id; `now` is a timestamp or microseconds since the epoch.
+    pub(crate) fn fresh(now: impl Into<i64>) -> Self {
+        Self::new(format!("h_{}", fresh_ulid(now.into())))
     }
 }
 
@@ -93,8 +93,8 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], RandomError> {
 #[error("the operating system's random generator failed")]
 pub(crate) struct RandomError;
 
-fn fresh_ulid(now: Timestamp) -> String {
-    let millis = u64::try_from(now.as_micros() / 1000).unwrap_or(0);
+fn fresh_ulid(micros: i64) -> String {
+    let millis = u64::try_from(micros / 1000).unwrap_or(0);
     // An id need only be unique, never secret; should the generator fail, the counter keeps ids apart.
     let random = match random_bytes::<16>() {
         Ok(bytes) => u128::from_be_bytes(bytes),

@@ -66,6 +66,13 @@ impl Timestamp {
     }
 }
 
+/// Microseconds since the epoch, for modules of the same rank, which cannot name the type.
+impl From<Timestamp> for i64 {
+    fn from(timestamp: Timestamp) -> Self {
+        timestamp.as_micros()
+    }
+}
+
 /// Where the shells get the time from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clock {

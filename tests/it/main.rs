@@ -1,1 +1,5 @@
-fn main() {}
+//! The one integration test binary: a table of contents.
+//!
+//! Everything here talks to countersign over sockets and argv only.
+
+mod tidy;
