@@ -88,6 +88,7 @@ pub(crate) fn classify(_head: &Head, _body: Body<'_>, _front: &Front) -> Classif
 pub(crate) fn narrow(
     _head: &Head,
     _body: &[u8],
+    _front: &Front,
     _parameters: &Map<String, Value>,
 ) -> Result<(Head, Vec<u8>), NarrowError> {
     Err(NarrowError("not built yet".to_owned()))
