@@ -1,0 +1,1 @@
+//! Canonical spellings: path, query, headers.
