@@ -1,1 +1,4 @@
 //! The AWS plane.
+
+mod context;
+mod dialect;

@@ -1,0 +1,361 @@
+//! Errors in AWS's own shapes: one table from what went wrong to status and code, one renderer per
+//! shape that the SDKs parse.
+//!
+//! Invariants: a retryable status (429, 5xx) is given only where a retry can help, since SDKs spend
+//! their whole budget on one in seconds; what ran, or may have run, never gets one. Message text is
+//! printable ASCII and bounded, so that no upstream, agent or approver can write into a client's
+//! terminal or break the document.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use quick_xml::escape::escape;
+
+use crate::classify::aws::Dialect;
+use crate::gate::Ended;
+use crate::hold::Ending;
+use crate::id::{ActionId, HoldId};
+use crate::wire::head::Head;
+
+/// The shape of an error document, finer than the protocol: S3 writes its XML without an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Ec2,
+    Json,
+    Query,
+    RestJson,
+    RestXml,
+    S3,
+}
+
+impl Shape {
+    /// The shape of a request that has been named.
+    pub(super) fn of(dialect: Dialect, signing_name: &str, head: &Head) -> Self {
+        match dialect {
+            Dialect::Ec2 => Self::Ec2,
+            Dialect::Json => Self::Json,
+            Dialect::Query => Self::Query,
+            Dialect::RestJson => Self::RestJson,
+            Dialect::RestXml if signing_name.starts_with("s3") && !head.path.starts_with(S3_CONTROL) => Self::S3,
+            Dialect::RestXml => Self::RestXml,
+        }
+    }
+
+    /// The most likely shape for a request that could not be named: what its fields say about the
+    /// client's parser. A wrong guess costs the client the code of an error, nothing else.
+    pub(super) fn guess(headers: &HeaderMap, path: &str, query: &str) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = text("content-type");
+        let service = scope_service(text("authorization"), query);
+        if headers.contains_key("x-amz-target") || content_type.starts_with("application/x-amz-json") {
+            return Self::Json;
+        }
+        match service {
+            "ec2" => Self::Ec2,
+            "s3" | "s3express" | "s3-object-lambda" | "s3-outposts" if !path.starts_with(S3_CONTROL) => Self::S3,
+            "s3" | "s3express" | "cloudfront" | "route53" => Self::RestXml,
+            _ if content_type.starts_with("application/x-www-form-urlencoded") || query.contains("Action=") => {
+                Self::Query
+            }
+            "" if content_type.is_empty() => Self::S3,
+            _ => Self::RestJson,
+        }
+    }
+}
+
+/// Why a request got no answer of the upstream.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    cause: Cause,
+    message: String,
+    hold: Option<HoldId>,
+}
+
+/// What went wrong, apart from its wording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The upstream could not be reached, or broke off; the request had no record to wait for.
+    BadGateway,
+    /// The bytes of the body are not the ones that were signed.
+    BodyMismatch,
+    /// The body did not arrive in time or broke off.
+    BodyTimeout,
+    /// The gate ended it.
+    Ended(Ending),
+    /// The upstream did not answer in time.
+    GatewayTimeout,
+    /// A fault of our own, or of the real credential.
+    Internal,
+    /// The request has no single reading.
+    Malformed,
+    /// A part of SigV4 that is not served.
+    NotImplemented,
+    /// Refused by the verifier, with AWS's status and code.
+    Signature { status: u16, code: &'static str },
+    /// The body is larger than this plane takes.
+    TooLarge,
+}
+
+impl From<Ended> for Fault {
+    fn from(ended: Ended) -> Self {
+        Self { cause: Cause::Ended(ended.ending), message: ended.message, hold: ended.hold }
+    }
+}
+
+impl Fault {
+    pub(super) fn new(cause: Cause, message: impl Into<String>) -> Self {
+        Self { cause, message: message.into(), hold: None }
+    }
+
+    #[must_use]
+    pub(super) fn with_hold(mut self, hold: Option<HoldId>) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn code(&self, shape: Shape) -> &'static str {
+        self.verdict().class.code(shape)
+    }
+
+    /// True when nothing more can be read from the connection: framing is lost or unread bytes follow.
+    pub(super) fn closes(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::BodyMismatch
+                | Cause::BodyTimeout
+                | Cause::Malformed
+                | Cause::NotImplemented
+                | Cause::Signature { .. }
+                | Cause::TooLarge
+        )
+    }
+
+    /// The answer as the client's SDK parses it. `action` doubles as AWS's request id, so that an
+    /// agent's own log leads to ours. An answer to HEAD has no body; its fields say it all.
+    pub(super) fn render(&self, shape: Shape, action: &ActionId, is_head: bool) -> Response<Bytes> {
+        let verdict = self.verdict();
+        let code = verdict.class.code(shape);
+        let status = verdict.class.status(shape);
+        let message = self.text();
+        let body = if is_head { String::new() } else { document(shape, status, code, &message, action.as_str()) };
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let mut put = |name: &'static str, text: &str| {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        put(if shape == Shape::S3 { "x-amz-request-id" } else { "x-amzn-requestid" }, action.as_str());
+        put("x-countersign-action", action.as_str());
+        put("x-countersign-ending", verdict.name);
+        if let Some(hold) = &self.hold {
+            put("x-countersign-hold", hold.as_str());
+        }
+        if matches!(shape, Shape::Json | Shape::RestJson) {
+            put("x-amzn-errortype", code);
+        }
+        if is_head {
+            put("x-countersign-message", &message);
+        }
+        if let Some(after) = verdict.retry_after {
+            put("retry-after", &after.as_secs().to_string());
+            // Milliseconds; boto3's standard mode, JS and Rust wait this long before the next attempt.
+            put("x-amz-retry-after", &after.as_millis().to_string());
+        }
+        if !is_head {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(shape.content_type()));
+        }
+        response
+    }
+
+    /// The message with the hold's id in it, printable and bounded.
+    fn text(&self) -> String {
+        let mut text = self.message.clone();
+        if let Some(hold) = &self.hold
+            && !text.contains(hold.as_str())
+        {
+            text.push_str(&format!(" (hold {hold})"));
+        }
+        let printable = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
+        text.chars().take(MESSAGE_LIMIT_CHARS).map(printable).collect()
+    }
+
+    fn verdict(&self) -> Verdict {
+        self.cause.verdict()
+    }
+}
+
+/// A row of the table.
+struct Verdict {
+    /// The end's own name, in `x-countersign-ending`.
+    name: &'static str,
+    class: Class,
+    /// Set exactly where a retry can help.
+    retry_after: Option<Duration>,
+}
+
+/// What the client's SDK is to make of it.
+#[derive(Clone, Copy)]
+enum Class {
+    AnswerLost,
+    BadGateway,
+    BodyMismatch,
+    BodyTimeout,
+    Denied,
+    GatewayTimeout,
+    Internal,
+    Malformed,
+    NotImplemented,
+    OutcomeUnknown,
+    Other(u16, &'static str),
+    Throttled,
+    TooLarge,
+    Unavailable,
+}
+
+impl Cause {
+    fn verdict(self) -> Verdict {
+        let last = |name, class| Verdict { name, class, retry_after: None };
+        let again = |name, class, seconds| Verdict { name, class, retry_after: Some(Duration::from_secs(seconds)) };
+        match self {
+            Self::BadGateway => again("upstream-failed", Class::BadGateway, 1),
+            Self::BodyMismatch => last("body-mismatch", Class::BodyMismatch),
+            Self::BodyTimeout => last("body-timeout", Class::BodyTimeout),
+            Self::GatewayTimeout => again("upstream-timeout", Class::GatewayTimeout, 1),
+            Self::Internal => again("internal", Class::Internal, 5),
+            Self::Malformed => last("malformed", Class::Malformed),
+            Self::NotImplemented => last("not-implemented", Class::NotImplemented),
+            Self::Signature { status, code } => last("not-authenticated", Class::Other(status, code)),
+            Self::TooLarge => last("too-large", Class::TooLarge),
+            Self::Ended(ending) => match ending {
+                Ending::AnswerLost => last("answer-lost", Class::AnswerLost),
+                Ending::Cancelled => last("cancelled", Class::Denied),
+                Ending::Denied => last("denied", Class::Denied),
+                Ending::Expired => last("expired", Class::Denied),
+                // The log stays failed until an operator restarts the process: a retry cannot help.
+                Ending::LogUnavailable => last("log-unavailable", Class::Denied),
+                Ending::NoApprover => last("no-approver", Class::Denied),
+                Ending::OutcomeUnknown => last("outcome-unknown", Class::OutcomeUnknown),
+                Ending::Overloaded => again("overloaded", Class::Throttled, 5),
+                Ending::Replayed => last("replayed", Class::Denied),
+                Ending::Restarted => again("restarted", Class::Unavailable, 5),
+                Ending::RuleDenied => last("rule-denied", Class::Denied),
+                Ending::Superseded => again("superseded", Class::Unavailable, 1),
+                Ending::Withdrawn => last("withdrawn", Class::Denied),
+            },
+        }
+    }
+}
+
+impl Class {
+    fn status(self, shape: Shape) -> StatusCode {
+        let status = match self {
+            Self::BodyMismatch | Self::BodyTimeout | Self::Malformed => 400,
+            Self::Denied => 403,
+            // Not a status that any SDK retries, and no claim that it was refused.
+            Self::AnswerLost | Self::OutcomeUnknown => 409,
+            Self::TooLarge => 413,
+            // S3 and EC2 throttle with 503, the others with 429 (or 400, which only their own SDKs understand).
+            Self::Throttled if matches!(shape, Shape::Ec2 | Shape::S3) => 503,
+            Self::Throttled => 429,
+            Self::Internal => 500,
+            Self::NotImplemented => 501,
+            Self::BadGateway => 502,
+            Self::Unavailable => 503,
+            Self::GatewayTimeout => 504,
+            Self::Other(status, _) => status,
+        };
+        StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN)
+    }
+
+    fn code(self, shape: Shape) -> &'static str {
+        let is_json = matches!(shape, Shape::Json | Shape::RestJson);
+        match self {
+            Self::AnswerLost => "AnswerLost",
+            Self::BadGateway => "BadGateway",
+            Self::BodyMismatch => "XAmzContentSHA256Mismatch",
+            // S3's RequestTimeout is a retryable code to the SDKs: the body can be sent again.
+            Self::BodyTimeout => "RequestTimeout",
+            Self::Denied if shape == Shape::Ec2 => "UnauthorizedOperation",
+            Self::Denied if is_json => "AccessDeniedException",
+            Self::Denied => "AccessDenied",
+            Self::GatewayTimeout => "GatewayTimeout",
+            Self::Internal if shape == Shape::S3 => "InternalError",
+            Self::Internal => "InternalFailure",
+            Self::Malformed if is_json => "ValidationException",
+            Self::Malformed if shape == Shape::Query => "ValidationError",
+            Self::Malformed => "InvalidRequest",
+            Self::NotImplemented => "NotImplemented",
+            Self::OutcomeUnknown => "OutcomeUnknown",
+            Self::Other(_, code) => code,
+            Self::Throttled if shape == Shape::S3 => "SlowDown",
+            Self::Throttled if shape == Shape::Ec2 => "RequestLimitExceeded",
+            Self::Throttled if is_json => "ThrottlingException",
+            Self::Throttled => "Throttling",
+            Self::TooLarge if shape == Shape::S3 => "EntityTooLarge",
+            Self::TooLarge => "RequestEntityTooLarge",
+            Self::Unavailable if shape == Shape::Ec2 => "Unavailable",
+            Self::Unavailable if is_json => "ServiceUnavailableException",
+            Self::Unavailable => "ServiceUnavailable",
+        }
+    }
+}
+
+impl Shape {
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Ec2 | Self::Query | Self::RestXml => "text/xml",
+            Self::Json => "application/x-amz-json-1.1",
+            Self::RestJson => "application/json",
+            Self::S3 => "application/xml",
+        }
+    }
+}
+
+fn document(shape: Shape, status: StatusCode, code: &str, message: &str, request_id: &str) -> String {
+    let xml_message = escape(message);
+    match shape {
+        Shape::Ec2 => format!(
+            "{XML}<Response><Errors><Error><Code>{code}</Code><Message>{xml_message}</Message></Error></Errors>\
+             <RequestID>{request_id}</RequestID></Response>"
+        ),
+        Shape::Query | Shape::RestXml => {
+            let at_fault = if status.is_server_error() { "Receiver" } else { "Sender" };
+            format!(
+                "{XML}<ErrorResponse><Error><Type>{at_fault}</Type><Code>{code}</Code>\
+                 <Message>{xml_message}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+            )
+        }
+        Shape::S3 => format!(
+            "{XML}<Error><Code>{code}</Code><Message>{xml_message}</Message>\
+             <RequestId>{request_id}</RequestId></Error>"
+        ),
+        Shape::Json => serde_json::json!({"__type": code, "message": message}).to_string(),
+        Shape::RestJson => serde_json::json!({"code": code, "message": message}).to_string(),
+    }
+}
+
+/// The service of the credential scope, as the request claims it: `…/iam/aws4_request`.
+fn scope_service<'a>(authorization: &'a str, query: &'a str) -> &'a str {
+    let end = ["/aws4_request", "%2Faws4_request"];
+    let scope = [authorization, query].into_iter().find_map(|text| end.iter().find_map(|it| text.split_once(it)));
+    let Some((scope, _)) = scope else { return "" };
+    let service = scope.rsplit('/').next().unwrap_or_default();
+    service.rsplit("%2F").next().unwrap_or_default()
+}
+
+const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+/// Every S3 Control operation's path starts so; S3 Control wraps its errors as other services do.
+const S3_CONTROL: &str = "/v20180820/";
+/// Longest message given to a client, in characters.
+const MESSAGE_LIMIT_CHARS: usize = 1000;
+
+#[cfg(test)]
+mod tests;
