@@ -1,0 +1,107 @@
+# `make` lists the targets. Each installs what it lacks, says what it does, and is quick the second time.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+STAMPS := target/stamps
+# What a bare Debian lacks: a C compiler for the crypto library, Python with venv, and TLS roots.
+PACKAGES := build-essential ca-certificates curl python3 python3-venv
+BENCH_PACKAGES := nginx-light util-linux
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+# A fresh rustup is not on the PATH of the shell that installed it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+CARGO ?= cargo
+
+step = @printf '\033[1m==> %s\033[0m\n' "$(1)"
+
+# $(call install,packages): Debian packages, those that are missing.
+define install
+missing=$$(for package in $(1); do \
+	dpkg-query -W -f='$${Status}' "$$package" 2>/dev/null | grep -q ' installed$$' || echo "$$package"; done); \
+if [ -n "$$missing" ]; then \
+	if ! command -v apt-get >/dev/null; then echo "not a Debian system: install these yourself:" $$missing >&2; \
+	else $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; fi; \
+fi
+endef
+
+.PHONY: help
+help:
+	@sed -n 's/^## *//p' $(MAKEFILE_LIST)
+
+## make demo         an agent's call is suspended, approved, run once and proven, in a minute
+.PHONY: demo
+demo: setup build
+	$(call step,the demo)
+	@.venv/bin/python tests/demo/demo.py
+
+## make test         all tests, against botocore, the AWS CLI and moto's server
+.PHONY: test
+test: setup
+	$(call step,all tests)
+	@$(CARGO) test
+
+## make bench        CPU, throughput, latency and memory as ratios to a bare proxy
+.PHONY: bench
+bench: setup $(STAMPS)/bench-packages
+	$(call step,benchmarks)
+	@$(CARGO) bench --bench proxy
+
+## make lint         formatting and lints, as CI runs them
+.PHONY: lint
+lint: setup
+	$(call step,formatting)
+	@$(CARGO) fmt --check
+	$(call step,lints)
+	@$(CARGO) clippy --all-targets -- -D warnings
+
+## make deny         licences, duplicates and sources of the dependencies (builds cargo-deny once)
+.PHONY: deny
+deny: setup
+	@command -v cargo-deny >/dev/null || { echo "==> building cargo-deny"; $(CARGO) install --locked cargo-deny; }
+	$(call step,dependencies)
+	@$(CARGO) deny check bans licenses sources
+
+## make advisories   known vulnerabilities of the dependencies (fetches the advisory database)
+.PHONY: advisories
+advisories: setup
+	@command -v cargo-deny >/dev/null || { echo "==> building cargo-deny"; $(CARGO) install --locked cargo-deny; }
+	$(call step,advisories)
+	@$(CARGO) deny check advisories
+
+## make soak-upload  5 GiB through the proxy with flat memory (minutes)
+.PHONY: soak-upload
+soak-upload: setup
+	$(call step,a 5 GiB upload)
+	@$(CARGO) test --release --test it upload::five_gibibytes -- --ignored --nocapture
+
+.PHONY: build
+build:
+	$(call step,building countersign)
+	@$(CARGO) build
+
+.PHONY: setup
+setup: $(STAMPS)/packages $(STAMPS)/rust $(STAMPS)/venv
+
+$(STAMPS)/packages:
+	$(call step,Debian packages: $(PACKAGES))
+	@$(call install,$(PACKAGES))
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/bench-packages:
+	$(call step,Debian packages: $(BENCH_PACKAGES))
+	@$(call install,$(BENCH_PACKAGES)) || echo "nginx is left out of the comparison"
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/rust: $(STAMPS)/packages
+	@if ! command -v $(CARGO) >/dev/null; then \
+		printf '\033[1m==> %s\033[0m\n' "the Rust toolchain, by rustup"; \
+		curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c clippy -c rustfmt; \
+	fi
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/venv: tests/requirements.txt $(STAMPS)/packages
+	$(call step,Python packages in .venv: botocore the AWS CLI moto)
+	@test -x .venv/bin/pip || python3 -m venv .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@mkdir -p $(@D) && touch $@
