@@ -1,4 +1,8 @@
-//! The channels by which people see and decide holds.
+//! The channels by which people see and decide holds. A channel renders a hold, authenticates a
+//! person and calls the gate; whether that person may decide is the gate's to say.
 
 pub(crate) mod api;
 pub(crate) mod card;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! The hold that the channels' tests render.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::action::{Access, Action, Agent, Context, Owner, Shown, Trait};
+use crate::digest::sha256;
+use crate::gate::HoldView;
+use crate::hold::HoldState;
+use crate::id::{ActionId, AgentId, GroupId, HoldId, PersonId, RuleId};
+use crate::people::Requirement;
+use crate::rules::{Decision, Ruling};
+use crate::time::Timestamp;
+
+pub(super) fn now() -> Timestamp {
+    Timestamp::parse_rfc3339("2026-11-20T12:00:00Z").unwrap()
+}
+
+pub(super) fn hold() -> HoldView {
+    let action = Action {
+        name: "aws:iam:CreateAccessKey".to_owned(),
+        access: Access::Permissions,
+        traits: [Trait::Credential, Trait::Privilege].into_iter().collect(),
+        resources: vec!["arn:aws:iam::123456789012:user/bob".to_owned()],
+        region: None,
+        account: Some("123456789012".to_owned()),
+        parameters: json!({"UserName": "bob"}).as_object().unwrap().clone(),
+        sensitive: Vec::new(),
+        iam_actions: vec!["iam:CreateAccessKey".to_owned()],
+        unknown: None,
+    };
+    HoldView {
+        id: HoldId::new("h_01jd4q0000000000000000test"),
+        action_id: ActionId::new("a_01jd4q0000000000000000test"),
+        agent: Agent { id: AgentId::new("deployer"), owner: Owner::Group(GroupId::new("platform")) },
+        context: Context { reason: Some("rotate bob's key".to_owned()), ..Context::default() },
+        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        actions: vec![action],
+        shown: Shown {
+            method: "POST".to_owned(),
+            url: "https://iam.amazonaws.com/".to_owned(),
+            headers: BTreeMap::from([("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned())]),
+            body_bytes: 54,
+            body_sha256: sha256(b"body").hex(),
+        },
+        digest: sha256(b"what runs"),
+        ruling: Ruling {
+            decision: Decision::Hold,
+            rules: vec![RuleId::new("iam-credentials")],
+            requirements: vec![Requirement {
+                rule: RuleId::new("iam-credentials"),
+                approvers: vec![GroupId::new("security")],
+                quorum: 1,
+            }],
+            expires: Duration::from_secs(900),
+            message: Some("New keys need a second pair of eyes.".to_owned()),
+            controls: vec!["SOC2 CC6.1".to_owned()],
+        },
+        opened: now(),
+        expires: now().plus(Duration::from_secs(900)),
+        state: HoldState::Pending,
+        attached: 1,
+        votes: Vec::new(),
+        eligible: vec![PersonId::new("alice"), PersonId::new("carol")],
+        modified: Vec::new(),
+        upstream_status: None,
+    }
+}
