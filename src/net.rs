@@ -1,1 +1,12 @@
-//! Listeners, TLS, framing, spooled bodies, upstream connections.
+//! Everything that touches a socket: listeners, TLS, the framing guard, spooled bodies, upstream connections.
+//!
+//! It moves bytes and refuses those that have two readings; it never names, judges or logs a request.
+
+pub(crate) mod body;
+pub(crate) mod ca;
+pub(crate) mod hashed;
+pub(crate) mod line;
+pub(crate) mod listen;
+pub(crate) mod spool;
+pub(crate) mod tls;
+pub(crate) mod upstream;
