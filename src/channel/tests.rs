@@ -58,6 +58,7 @@ pub(super) fn hold() -> HoldView {
             expires: Duration::from_secs(900),
             message: Some("New keys need a second pair of eyes.".to_owned()),
             controls: vec!["SOC2 CC6.1".to_owned()],
+            faults: Vec::new(),
         },
         opened: now(),
         expires: now().plus(Duration::from_secs(900)),

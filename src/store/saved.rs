@@ -344,6 +344,7 @@ impl RulingForm {
             expires: Duration::from_micros(self.expires_us),
             message: self.message,
             controls: self.controls,
+            faults: Vec::new(),
         }
     }
 }

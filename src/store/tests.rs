@@ -48,6 +48,7 @@ fn hold(id: &str, state: HoldState) -> SavedHold {
             expires: Duration::from_secs(900),
             message: None,
             controls: vec!["SOC2 CC6.1".into()],
+            faults: Vec::new(),
         },
         opened: Timestamp::from_micros(5),
         state,
