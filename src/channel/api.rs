@@ -1,1 +1,334 @@
-//! The REST API for approvers.
+//! The REST API by which people list and decide holds: routes, authentication, status codes.
+//!
+//! It owns the JSON that people and scripts see, never a decision: a verdict goes to
+//! [`Gate::decide`] with the person the token stands for, and what the gate answers is told as a
+//! status. Every route but the document of the API itself needs an approver token; there are no
+//! cookies and no CORS, so no browser page can speak for a person. Requests are read strictly (an
+//! unknown key or query field is refused) and within [`BODY_LIMIT_BYTES`].
+//!
+//! `docs/openapi.json` describes it and is served as it stands; a test holds routes and document together.
+
+mod auth;
+mod payload;
+mod watch;
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, Limited};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::credential::approver::ApproverTokens;
+use crate::digest::Digest;
+use crate::gate::{Approver, DecideError, Gate, HoldView, Verdict};
+use crate::hold::Word;
+use crate::id::HoldId;
+use crate::time::{Clock, Timestamp};
+
+/// The API over one gate; shared by all connections.
+pub(crate) struct Api {
+    gate: Arc<Gate>,
+    tokens: Arc<ApproverTokens>,
+    clock: Clock,
+    /// Draws the text card of a hold.
+    card: fn(&HoldView, Timestamp) -> String,
+    failures: auth::Failures,
+}
+
+/// A response body; streams only for `watch`.
+pub(crate) type ApiBody = BoxBody<Bytes, Infallible>;
+
+impl Api {
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        tokens: Arc<ApproverTokens>,
+        clock: Clock,
+        card: fn(&HoldView, Timestamp) -> String,
+    ) -> Self {
+        Self { gate, tokens, clock, card, failures: auth::Failures::default() }
+    }
+
+    /// Answers one request of `peer`. Never fails: what is wrong becomes a JSON error.
+    pub(crate) async fn respond<B>(&self, peer: IpAddr, request: Request<B>) -> Response<ApiBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let is_head = request.method() == Method::HEAD;
+        let mut response = self.answer(peer, request).await.unwrap_or_else(Refusal::into_response);
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if is_head { response.map(|_| full(Bytes::new())) } else { response }
+    }
+
+    async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Result<Response<ApiBody>, Refusal>
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let route = Route::find(request.method(), request.uri().path())?;
+        if request.uri().query().is_some_and(|query| !query.is_empty()) {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "unknown_query", "no route takes query fields"));
+        }
+        if matches!(route, Route::Document) {
+            return Ok(json_response(StatusCode::OK, Bytes::from_static(DOCUMENT.as_bytes())));
+        }
+        let approver = self.authenticate(peer, request.headers())?;
+        match route {
+            Route::Document => Err(Refusal::not_found()),
+            Route::List => {
+                let holds: Vec<Value> = self.gate.holds().iter().map(payload::hold).collect();
+                Ok(value_response(StatusCode::OK, &json!({ "holds": holds })))
+            }
+            Route::Show(id) => {
+                let hold = self.gate.hold(&id).ok_or_else(Refusal::not_found)?;
+                Ok(self.hold_response(&hold))
+            }
+            Route::Watch => Ok(watch::response(Arc::clone(&self.gate))),
+            Route::Verdict(id) => {
+                let body: VerdictBody = read_json(request).await?;
+                self.decide(&id, &approver, body).await
+            }
+            Route::Cancel(id) => {
+                let body: CancelBody = read_json(request).await?;
+                self.check_digest(&id, body.digest.as_deref())?;
+                let hold = self.gate.cancel(&id, &approver, &body.reason).await?;
+                Ok(self.hold_response(&hold))
+            }
+        }
+    }
+
+    async fn decide(&self, id: &HoldId, approver: &Approver, body: VerdictBody) -> Result<Response<ApiBody>, Refusal> {
+        let digest = body.digest.as_deref().map(read_digest).transpose()?;
+        let (word, verdict) = match (body.verdict.as_str(), body.parameters) {
+            ("allow", None) => (Word::Allow, Verdict::Allow),
+            ("deny", None) => (Word::Deny, Verdict::Deny),
+            ("modify", Some(parameters)) => (Word::Modify, Verdict::Modify(parameters)),
+            ("modify", None) => return Err(Refusal::invalid("`modify` needs `parameters`")),
+            ("allow" | "deny", Some(_)) => return Err(Refusal::invalid("`parameters` belong to `modify` alone")),
+            _ => return Err(Refusal::invalid("`verdict` must be `allow`, `deny` or `modify`")),
+        };
+        match self.gate.decide(id, digest, approver, verdict, &body.reason).await {
+            Ok(hold) => Ok(self.hold_response(&hold)),
+            // A verdict sent twice (a client that lost the answer) is answered as the first one was.
+            // A modification is not: whether its parameters are those of before cannot be told here.
+            Err(error @ (DecideError::Duplicate | DecideError::NotOpen(_))) if word != Word::Modify => {
+                match self.gate.hold(id).filter(|hold| is_repeat(hold, approver, word, digest)) {
+                    Some(hold) => Ok(self.hold_response(&hold)),
+                    None => Err(error.into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn check_digest(&self, id: &HoldId, digest: Option<&str>) -> Result<(), Refusal> {
+        let Some(digest) = digest.map(read_digest).transpose()? else { return Ok(()) };
+        match self.gate.hold(id) {
+            Some(hold) if hold.digest != digest => Err(DecideError::DigestChanged.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn authenticate(&self, peer: IpAddr, headers: &http::HeaderMap) -> Result<Approver, Refusal> {
+        let now = self.clock.now();
+        let holder = auth::bearer_token(headers).and_then(|token| self.tokens.check(token, now));
+        match holder {
+            Some(holder) => Ok(Approver { person: holder.person, method: "token", credential: holder.token_id }),
+            None if self.failures.count(peer, now) => Err(Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_failures",
+                "too many requests without a valid token; wait a minute",
+            )),
+            None => Err(Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthenticated",
+                "send `authorization: Bearer TOKEN` with a valid approver token (`countersign approver add` makes one)",
+            )),
+        }
+    }
+
+    /// One hold with its card.
+    fn hold_response(&self, hold: &HoldView) -> Response<ApiBody> {
+        let mut value = payload::hold(hold);
+        if let Value::Object(members) = &mut value {
+            members.insert("card".to_owned(), Value::String((self.card)(hold, self.clock.now())));
+        }
+        value_response(StatusCode::OK, &value)
+    }
+}
+
+fn is_repeat(hold: &HoldView, approver: &Approver, word: Word, digest: Option<Digest>) -> bool {
+    digest.is_none_or(|digest| digest == hold.digest)
+        && hold.votes.iter().any(|vote| vote.person == approver.person && vote.word == word && !vote.void)
+}
+
+/// What a method and a path mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Route {
+    Cancel(HoldId),
+    Document,
+    List,
+    Show(HoldId),
+    Verdict(HoldId),
+    Watch,
+}
+
+impl Route {
+    fn find(method: &Method, path: &str) -> Result<Self, Refusal> {
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let (route, served) = match segments.as_slice() {
+            ["openapi.json"] => (Self::Document, Method::GET),
+            ["v1", "holds"] => (Self::List, Method::GET),
+            ["v1", "holds", "watch"] => (Self::Watch, Method::GET),
+            ["v1", "holds", id] => (Self::Show(read_id(id)?), Method::GET),
+            ["v1", "holds", id, "verdict"] => (Self::Verdict(read_id(id)?), Method::POST),
+            ["v1", "holds", id, "cancel"] => (Self::Cancel(read_id(id)?), Method::POST),
+            _ => return Err(Refusal::not_found()),
+        };
+        if *method == served || (*method == Method::HEAD && served == Method::GET && route != Self::Watch) {
+            Ok(route)
+        } else {
+            Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                &format!("this path is served for {served} only"),
+            ))
+        }
+    }
+}
+
+/// Hold ids have one form, so that nothing else can reach a log line through a path.
+fn read_id(text: &str) -> Result<HoldId, Refusal> {
+    let is_id = text.len() <= 64
+        && text
+            .strip_prefix("h_")
+            .is_some_and(|ulid| !ulid.is_empty() && ulid.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+    if is_id { Ok(HoldId::new(text)) } else { Err(Refusal::not_found()) }
+}
+
+fn read_digest(text: &str) -> Result<Digest, Refusal> {
+    Digest::parse(text).ok_or_else(|| Refusal::invalid("`digest` must be 64 lower-case hexadecimal digits"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerdictBody {
+    verdict: String,
+    reason: String,
+    digest: Option<String>,
+    parameters: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CancelBody {
+    reason: String,
+    digest: Option<String>,
+}
+
+async fn read_json<B, T>(request: Request<B>) -> Result<T, Refusal>
+where
+    B: Body<Data = Bytes> + Send + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    T: serde::de::DeserializeOwned,
+{
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "send `content-type: application/json`",
+        ));
+    }
+    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "a body has at most 64 KiB");
+    let body = match Limited::new(request.into_body(), BODY_LIMIT_BYTES).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
+        Err(_) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "body_broken", "the body ended early")),
+    };
+    serde_json::from_slice(&body).map_err(|error| Refusal::invalid(&error.to_string()))
+}
+
+/// An error of the API: a status, a word for programs, a sentence for people.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    error: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: &'static str, message: &str) -> Self {
+        Self { status, error, message: message.to_owned() }
+    }
+
+    fn invalid(message: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message)
+    }
+
+    fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "there is no such hold or path; ended holds are kept some minutes",
+        )
+    }
+
+    fn into_response(self) -> Response<ApiBody> {
+        let mut response = value_response(self.status, &json!({ "error": self.error, "message": self.message }));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<DecideError> for Refusal {
+    fn from(error: DecideError) -> Self {
+        let (status, word) = match &error {
+            DecideError::Conflict(_) => (StatusCode::FORBIDDEN, "self_approval"),
+            DecideError::DigestChanged => (StatusCode::CONFLICT, "digest_changed"),
+            DecideError::Duplicate => (StatusCode::CONFLICT, "duplicate"),
+            DecideError::LogUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "log_unavailable"),
+            DecideError::NotEntitled => (StatusCode::FORBIDDEN, "not_entitled"),
+            DecideError::NotFound => return Self::not_found(),
+            DecideError::NotModifiable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_modifiable"),
+            DecideError::NotOpen(_) => (StatusCode::GONE, "not_open"),
+            DecideError::ReasonMissing => (StatusCode::UNPROCESSABLE_ENTITY, "reason_missing"),
+            DecideError::UnknownPerson => (StatusCode::FORBIDDEN, "unknown_person"),
+        };
+        Self::new(status, word, &error.to_string())
+    }
+}
+
+fn value_response(status: StatusCode, value: &Value) -> Response<ApiBody> {
+    json_response(status, Bytes::from(value.to_string()))
+}
+
+fn json_response(status: StatusCode, body: Bytes) -> Response<ApiBody> {
+    let mut response = Response::new(full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn full(body: Bytes) -> ApiBody {
+    Full::new(body).boxed()
+}
+
+/// The OpenAPI document, as committed and as served.
+const DOCUMENT: &str = include_str!("../../docs/openapi.json");
+/// Largest request body: a modified IAM policy with room to spare.
+const BODY_LIMIT_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

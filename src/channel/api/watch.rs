@@ -1,0 +1,74 @@
+//! `GET /v1/holds/watch`: every hold as it is now, then each change, as server-sent events.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+
+use super::{ApiBody, payload};
+use crate::digest::{Digest, sha256};
+use crate::gate::Gate;
+use crate::id::HoldId;
+
+/// Events `hold` with a hold as data; comment lines in between keep idle connections open.
+pub(super) fn response(gate: Arc<Gate>) -> Response<ApiBody> {
+    let (sender, receiver) = mpsc::channel(16);
+    tokio::spawn(follow(gate, sender));
+    let mut response = Response::new(Events(receiver).boxed());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response
+}
+
+/// Ends when the client has gone or the gate has.
+async fn follow(gate: Arc<Gate>, sender: mpsc::Sender<Bytes>) {
+    let mut changes = gate.changes();
+    let mut seen: HashMap<HoldId, Digest> = HashMap::new();
+    loop {
+        changes.mark_unchanged();
+        let holds = gate.holds();
+        seen.retain(|id, _| holds.iter().any(|hold| hold.id == *id));
+        for hold in &holds {
+            let text = payload::hold(hold).to_string();
+            let digest = sha256(text.as_bytes());
+            if seen.insert(hold.id.clone(), digest) != Some(digest) {
+                let event = format!("event: hold\nid: {}\ndata: {text}\n\n", hold.id);
+                if sender.send(event.into()).await.is_err() {
+                    return;
+                }
+            }
+        }
+        drop(holds);
+        let alive = tokio::select! {
+            changed = changes.changed() => changed.is_ok(),
+            () = tokio::time::sleep(HEARTBEAT) => sender.send(Bytes::from_static(b":\n\n")).await.is_ok(),
+            () = sender.closed() => false,
+        };
+        if !alive {
+            return;
+        }
+    }
+}
+
+struct Events(mpsc::Receiver<Bytes>);
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
+}
+
+const HEARTBEAT: Duration = Duration::from_secs(15);
