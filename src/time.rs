@@ -45,12 +45,34 @@ impl Timestamp {
 
     /// Reads the `x-amz-date` form, strictly: sixteen characters, a real date, UTC.
     pub(crate) fn parse_amz_date(text: &str) -> Option<Self> {
-        if text.len() != 16 || !text.ends_with('Z') {
+        let is_form = text.len() == 16
+            && text.bytes().zip(*b"00000000T000000Z").all(|(byte, form)| match form {
+                b'0' => byte.is_ascii_digit(),
+                letter => byte == letter,
+            });
+        if !is_form {
             return None;
         }
-        let date_time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
-        let zoned = date_time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-        Some(Self(zoned.timestamp().as_microsecond()))
+        let field = |range: std::ops::Range<usize>| text.get(range)?.parse::<i16>().ok();
+        let small = |range| i8::try_from(field(range)?).ok();
+        let date_time = jiff::civil::DateTime::new(
+            field(0..4)?,
+            small(4..6)?,
+            small(6..8)?,
+            small(9..11)?,
+            small(11..13)?,
+            small(13..15)?,
+            0,
+        )
+        .ok()?;
+        Some(Self(jiff::tz::Offset::UTC.to_timestamp(date_time).ok()?.as_microsecond()))
+    }
+
+    /// Reads the preferred form of an HTTP date: `Fri, 20 Nov 2026 11:25:55 GMT`.
+    pub(crate) fn parse_http_date(text: &str) -> Option<Self> {
+        let moment = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        let is_form = text.len() == 29 && text.ends_with(" GMT");
+        is_form.then(|| Self(moment.as_microsecond()))
     }
 
     /// Reads an RFC 3339 moment.
@@ -106,14 +128,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn http_date_is_read_in_its_preferred_form_only() {
+        let timestamp = Timestamp::parse_amz_date("20261120T112555Z");
+        assert_eq!(Timestamp::parse_http_date("Fri, 20 Nov 2026 11:25:55 GMT"), timestamp);
+        for bad in ["Fri, 20 Nov 2026 11:25:55 +0000", "Thu, 20 Nov 2026 11:25:55 GMT", "20 Nov 2026 11:25:55 GMT", ""]
+        {
+            assert_eq!(Timestamp::parse_http_date(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn amz_date_round_trips_and_refuses_other_forms() {
         let timestamp = Timestamp::parse_amz_date("20261120T112555Z").unwrap();
         assert_eq!(timestamp.amz_date(), "20261120T112555Z");
         assert_eq!(timestamp.rfc3339(), "2026-11-20T11:25:55.000000Z");
         assert_eq!(Timestamp::parse_rfc3339(&timestamp.rfc3339()), Some(timestamp));
-        for bad in
-            ["20261120T112555", "20261320T112555Z", "2026-11-20T11:25:55Z", "20261120t112555Z", "20261120T112555ZZ"]
-        {
+        for bad in [
+            "20261120T112555",
+            "20261320T112555Z",
+            "2026-11-20T11:25:55Z",
+            "20261120t112555Z",
+            "20261120T112555ZZ",
+            "2026112 T112555Z",
+            "+0261120T112555Z",
+            "20261120T112560Z",
+        ] {
             assert_eq!(Timestamp::parse_amz_date(bad), None, "{bad}");
         }
     }

@@ -1,24 +1,36 @@
 //! An access key pair with the signing keys derived from it.
 
+use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use aws_lc_rs::hmac;
+use hashbrown::{Equivalent, HashMap};
+
 use super::parse::Scope;
-use crate::secret::Secret;
+use crate::digest::hex;
+use crate::secret::{Secret, same};
 use crate::time::Timestamp;
 
-/// An access key pair, virtual or real, with its cache of derived signing keys.
-#[derive(Debug)]
+/// An access key pair, virtual or real. It carries the signing keys already derived from it, so
+/// that a key which is replaced takes them along and no other agent's requests can push them out.
 pub(crate) struct Key {
     pub(crate) id: String,
     pub(crate) secret: Secret,
     /// The session token of a temporary real key.
     pub(crate) token: Option<Secret>,
     pub(crate) expires: Option<Timestamp>,
+    derived: ArcSwap<HashMap<Scope, SigningKey>>,
 }
 
 /// The HMAC key of one date, region and service.
-#[derive(Debug)]
-pub(crate) struct SigningKey;
+#[derive(Clone)]
+pub(crate) struct SigningKey(Arc<hmac::Key>);
+
+/// Signing keys kept per access key: a day of every service in a region or two fits. When full,
+/// all are dropped and derived again as needed.
+const KEPT_SIGNING_KEYS: usize = 512;
 
 impl Key {
     pub(crate) fn new(
@@ -27,11 +39,84 @@ impl Key {
         token: Option<Secret>,
         expires: Option<Timestamp>,
     ) -> Self {
-        Self { id: id.into(), secret, token, expires }
+        Self { id: id.into(), secret, token, expires, derived: ArcSwap::default() }
     }
 
-    /// The signing key for that scope: four HMACs the first time, a look-up without a lock after.
-    pub(crate) fn derive(&self, _scope: &Scope) -> Arc<SigningKey> {
-        Arc::new(SigningKey)
+    /// The signing key for a scope: a look-up without lock where [`Key::keep`] was called, else four HMACs.
+    pub(super) fn signing_key(&self, scope: ScopeRef<'_>) -> SigningKey {
+        if let Some(kept) = self.derived.load().get(&scope) {
+            return kept.clone();
+        }
+        let mut secret = String::with_capacity(64);
+        secret.push_str("AWS4");
+        secret.push_str(self.secret.expose());
+        let secret = Secret::new(secret);
+        let date = mac(secret.expose().as_bytes(), scope.date);
+        let region = mac(date.as_ref(), scope.region);
+        let service = mac(region.as_ref(), scope.service);
+        let signing = mac(service.as_ref(), "aws4_request");
+        SigningKey(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, signing.as_ref())))
     }
+
+    /// Keeps a derived key. Called only for a scope that a valid signature named: whoever merely
+    /// knows an access key id could otherwise fill the cache.
+    pub(super) fn keep(&self, scope: ScopeRef<'_>, signing_key: &SigningKey) {
+        if self.derived.load().contains_key(&scope) {
+            return;
+        }
+        self.derived.rcu(|kept| {
+            let mut kept = if kept.len() < KEPT_SIGNING_KEYS { HashMap::clone(kept) } else { HashMap::new() };
+            kept.insert(scope.to_scope(), signing_key.clone());
+            kept
+        });
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+impl SigningKey {
+    /// The signature of a string to sign, in lower-case hexadecimal.
+    pub(super) fn sign(&self, string_to_sign: &str) -> String {
+        hex(hmac::sign(&self.0, string_to_sign.as_bytes()).as_ref())
+    }
+
+    /// Compares the whole signature in constant time.
+    pub(super) fn accepts(&self, string_to_sign: &str, signature: &[u8; 32]) -> bool {
+        same(hmac::sign(&self.0, string_to_sign.as_bytes()).as_ref(), signature)
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A [`Scope`] that borrows its parts, to look one up. The fields stand in the order of `Scope`:
+/// both must hash alike.
+#[derive(Clone, Copy, Hash)]
+pub(super) struct ScopeRef<'a> {
+    pub(super) date: &'a str,
+    pub(super) region: &'a str,
+    pub(super) service: &'a str,
+}
+
+impl ScopeRef<'_> {
+    fn to_scope(self) -> Scope {
+        Scope { date: self.date.to_owned(), region: self.region.to_owned(), service: self.service.to_owned() }
+    }
+}
+
+impl Equivalent<Scope> for ScopeRef<'_> {
+    fn equivalent(&self, scope: &Scope) -> bool {
+        self.date == scope.date && self.region == scope.region && self.service == scope.service
+    }
+}
+
+fn mac(key: &[u8], text: &str) -> hmac::Tag {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
 }

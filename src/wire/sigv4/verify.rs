@@ -1,13 +1,20 @@
 //! Whether a presented signature holds.
 
-use super::{Key, PayloadClaim, Presented, SigError};
+use std::borrow::Cow;
+
+use super::canonical::{self, Canonical};
+use super::key::ScopeRef;
+use super::parse::SIGNATURE_FIELD;
+use super::{Key, PayloadClaim, Presented, SigError, Source};
 use crate::digest::Digest;
 use crate::wire::head::Head;
 
-/// Proof that the head is the one the holder of the key signed.
+/// Proof that the head is the one that the holder of the key signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verified {
     claim: PayloadClaim,
+    /// The body's SHA-256 that the signature covers; `None` when it covers none.
+    covered: Option<Digest>,
 }
 
 impl Presented {
@@ -21,8 +28,41 @@ impl Presented {
     ///
     /// # Errors
     /// When the signature does not match, the body is not the one stated, or it is needed and absent.
-    pub(crate) fn verify(&self, _head: &Head, _body: Option<Digest>, _key: &Key) -> Result<Verified, SigError> {
-        Err(SigError::Missing)
+    pub(crate) fn verify(&self, head: &Head, body: Option<Digest>, key: &Key) -> Result<Verified, SigError> {
+        let covered = match self.payload {
+            PayloadClaim::Body => body,
+            PayloadClaim::Stated(digest) => Some(digest),
+            PayloadClaim::SignedChunks { .. } | PayloadClaim::Unsigned | PayloadClaim::UnsignedChunks => None,
+        };
+        let payload = match (self.payload.literal(), covered) {
+            (Some(literal), _) => Cow::Borrowed(literal),
+            (None, Some(digest)) => Cow::Owned(digest.hex()),
+            (None, None) => return Err(SigError::BodyNeeded),
+        };
+        let fields = head
+            .query
+            .iter()
+            .filter(|(name, _)| self.source == Source::Header || name != SIGNATURE_FIELD)
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let request = Canonical {
+            method: head.method.as_str(),
+            path: &canonical::path(&head.path, &self.scope.service),
+            query: &canonical::query(fields),
+            signed_headers: &self.signed_headers,
+            headers: &head.headers,
+            payload: &payload,
+        };
+        let scope = ScopeRef { date: &self.scope.date, region: &self.scope.region, service: &self.scope.service };
+        let string_to_sign =
+            canonical::string_to_sign(&self.amz_date, scope.date, scope.region, scope.service, request.digest());
+        let signing_key = key.signing_key(scope);
+        if !signing_key.accepts(&string_to_sign, self.signature.as_bytes()) {
+            return Err(SigError::SignatureDiffers);
+        }
+        key.keep(scope, &signing_key);
+        let verified = Verified { claim: self.payload, covered };
+        body.map_or(Ok(()), |body| verified.check_body(body))?;
+        Ok(verified)
     }
 }
 
@@ -36,7 +76,7 @@ impl Verified {
     ///
     /// # Errors
     /// When the body is another one.
-    pub(crate) fn check_body(&self, _body: Digest) -> Result<(), SigError> {
-        Err(SigError::Missing)
+    pub(crate) fn check_body(&self, body: Digest) -> Result<(), SigError> {
+        if self.covered.is_none_or(|covered| covered == body) { Ok(()) } else { Err(SigError::BodyDiffers) }
     }
 }
