@@ -12,23 +12,23 @@ mod auth;
 mod payload;
 mod watch;
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Body;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::sync::watch as channel;
 
 use crate::credential::approver::ApproverTokens;
 use crate::digest::Digest;
 use crate::gate::{Approver, DecideError, Gate, HoldView, Verdict};
 use crate::hold::Word;
 use crate::id::HoldId;
+use crate::net::body::AnswerBody;
+use crate::net::listen::Arrived;
 use crate::time::{Clock, Timestamp};
 
 /// The API over one gate; shared by all connections.
@@ -39,10 +39,9 @@ pub(crate) struct Api {
     /// Draws the text card of a hold.
     card: fn(&HoldView, Timestamp) -> String,
     failures: auth::Failures,
+    /// Ends the streams of `watch`.
+    shutdown: channel::Receiver<bool>,
 }
-
-/// A response body; streams only for `watch`.
-pub(crate) type ApiBody = BoxBody<Bytes, Infallible>;
 
 impl Api {
     pub(crate) fn new(
@@ -50,37 +49,29 @@ impl Api {
         tokens: Arc<ApproverTokens>,
         clock: Clock,
         card: fn(&HoldView, Timestamp) -> String,
+        shutdown: channel::Receiver<bool>,
     ) -> Self {
-        Self { gate, tokens, clock, card, failures: auth::Failures::default() }
+        Self { gate, tokens, clock, card, failures: auth::Failures::default(), shutdown }
     }
 
-    /// Answers one request of `peer`. Never fails: what is wrong becomes a JSON error.
-    pub(crate) async fn respond<B>(&self, peer: IpAddr, request: Request<B>) -> Response<ApiBody>
-    where
-        B: Body<Data = Bytes> + Send + Unpin,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let is_head = request.method() == Method::HEAD;
-        let mut response = self.answer(peer, request).await.unwrap_or_else(Refusal::into_response);
+    /// Answers one request. Never fails: what is wrong becomes a JSON error.
+    pub(crate) async fn respond(&self, arrived: Arrived) -> Response<AnswerBody> {
+        let mut response = self.answer(arrived).await.unwrap_or_else(Refusal::into_response);
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if is_head { response.map(|_| full(Bytes::new())) } else { response }
+        response
     }
 
-    async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Result<Response<ApiBody>, Refusal>
-    where
-        B: Body<Data = Bytes> + Send + Unpin,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let route = Route::find(request.method(), request.uri().path())?;
-        if request.uri().query().is_some_and(|query| !query.is_empty()) {
+    async fn answer(&self, arrived: Arrived) -> Result<Response<AnswerBody>, Refusal> {
+        let route = Route::find(&arrived.method, arrived.uri.path())?;
+        if arrived.uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "unknown_query", "no route takes query fields"));
         }
         if matches!(route, Route::Document) {
             return Ok(json_response(StatusCode::OK, Bytes::from_static(DOCUMENT.as_bytes())));
         }
-        let approver = self.authenticate(peer, request.headers())?;
+        let approver = self.authenticate(arrived.peer, &arrived.headers)?;
         match route {
             Route::Document => Err(Refusal::not_found()),
             Route::List => {
@@ -91,21 +82,27 @@ impl Api {
                 let hold = self.gate.hold(&id).ok_or_else(Refusal::not_found)?;
                 Ok(self.hold_response(&hold))
             }
-            Route::Watch => Ok(watch::response(Arc::clone(&self.gate))),
+            Route::Watch => Ok(watch::response(Arc::clone(&self.gate), self.shutdown.clone())),
             Route::Verdict(id) => {
-                let body: VerdictBody = read_json(request).await?;
+                let body: VerdictBody = read_json(arrived).await?;
                 self.decide(&id, &approver, body).await
             }
             Route::Cancel(id) => {
-                let body: CancelBody = read_json(request).await?;
+                let body: CancelBody = read_json(arrived).await?;
                 self.check_digest(&id, body.digest.as_deref())?;
-                let hold = self.gate.cancel(&id, &approver, &body.reason).await?;
+                let gate = Arc::clone(&self.gate);
+                let hold = to_its_end(async move { gate.cancel(&id, &approver, &body.reason).await }).await?;
                 Ok(self.hold_response(&hold))
             }
         }
     }
 
-    async fn decide(&self, id: &HoldId, approver: &Approver, body: VerdictBody) -> Result<Response<ApiBody>, Refusal> {
+    async fn decide(
+        &self,
+        id: &HoldId,
+        approver: &Approver,
+        body: VerdictBody,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let digest = body.digest.as_deref().map(read_digest).transpose()?;
         let (word, verdict) = match (body.verdict.as_str(), body.parameters) {
             ("allow", None) => (Word::Allow, Verdict::Allow),
@@ -115,7 +112,9 @@ impl Api {
             ("allow" | "deny", Some(_)) => return Err(Refusal::invalid("`parameters` belong to `modify` alone")),
             _ => return Err(Refusal::invalid("`verdict` must be `allow`, `deny` or `modify`")),
         };
-        match self.gate.decide(id, digest, approver, verdict, &body.reason).await {
+        let (gate, hold_id, voter) = (Arc::clone(&self.gate), id.clone(), approver.clone());
+        let deciding = async move { gate.decide(&hold_id, digest, &voter, verdict, &body.reason).await };
+        match to_its_end(deciding).await {
             Ok(hold) => Ok(self.hold_response(&hold)),
             // A verdict sent twice (a client that lost the answer) is answered as the first one was.
             // A modification is not: whether its parameters are those of before cannot be told here.
@@ -156,13 +155,20 @@ impl Api {
     }
 
     /// One hold with its card.
-    fn hold_response(&self, hold: &HoldView) -> Response<ApiBody> {
+    fn hold_response(&self, hold: &HoldView) -> Response<AnswerBody> {
         let mut value = payload::hold(hold);
         if let Value::Object(members) = &mut value {
             members.insert("card".to_owned(), Value::String((self.card)(hold, self.clock.now())));
         }
         value_response(StatusCode::OK, &value)
     }
+}
+
+/// Runs what a verdict starts to its end, also when the client that sent it leaves meanwhile.
+async fn to_its_end(
+    deciding: impl Future<Output = Result<HoldView, DecideError>> + Send + 'static,
+) -> Result<HoldView, DecideError> {
+    tokio::spawn(deciding).await.unwrap_or(Err(DecideError::LogUnavailable))
 }
 
 fn is_repeat(hold: &HoldView, approver: &Approver, word: Word, digest: Option<Digest>) -> bool {
@@ -193,7 +199,7 @@ impl Route {
             ["v1", "holds", id, "cancel"] => (Self::Cancel(read_id(id)?), Method::POST),
             _ => return Err(Refusal::not_found()),
         };
-        if *method == served || (*method == Method::HEAD && served == Method::GET && route != Self::Watch) {
+        if *method == served {
             Ok(route)
         } else {
             Err(Refusal::new(
@@ -234,13 +240,8 @@ struct CancelBody {
     digest: Option<String>,
 }
 
-async fn read_json<B, T>(request: Request<B>) -> Result<T, Refusal>
-where
-    B: Body<Data = Bytes> + Send + Unpin,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    T: serde::de::DeserializeOwned,
-{
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+async fn read_json<T: serde::de::DeserializeOwned>(arrived: Arrived) -> Result<T, Refusal> {
+    let content_type = arrived.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(Refusal::new(
@@ -250,7 +251,7 @@ where
         ));
     }
     let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "a body has at most 64 KiB");
-    let body = match Limited::new(request.into_body(), BODY_LIMIT_BYTES).collect().await {
+    let body = match Limited::new(arrived.body, BODY_LIMIT_BYTES).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
         Err(_) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "body_broken", "the body ended early")),
@@ -283,7 +284,7 @@ impl Refusal {
         )
     }
 
-    fn into_response(self) -> Response<ApiBody> {
+    fn into_response(self) -> Response<AnswerBody> {
         let mut response = value_response(self.status, &json!({ "error": self.error, "message": self.message }));
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -310,19 +311,15 @@ impl From<DecideError> for Refusal {
     }
 }
 
-fn value_response(status: StatusCode, value: &Value) -> Response<ApiBody> {
+fn value_response(status: StatusCode, value: &Value) -> Response<AnswerBody> {
     json_response(status, Bytes::from(value.to_string()))
 }
 
-fn json_response(status: StatusCode, body: Bytes) -> Response<ApiBody> {
-    let mut response = Response::new(full(body));
+fn json_response(status: StatusCode, body: Bytes) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::whole(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-fn full(body: Bytes) -> ApiBody {
-    Full::new(body).boxed()
 }
 
 /// The OpenAPI document, as committed and as served.

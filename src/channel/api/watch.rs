@@ -1,7 +1,6 @@
 //! `GET /v1/holds/watch`: every hold as it is now, then each change, as server-sent events.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,25 +9,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame};
-use http_body_util::BodyExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::{ApiBody, payload};
+use super::payload;
 use crate::digest::{Digest, sha256};
 use crate::gate::Gate;
 use crate::id::HoldId;
+use crate::net::body::{AnswerBody, BodyError};
 
 /// Events `hold` with a hold as data; comment lines in between keep idle connections open.
-pub(super) fn response(gate: Arc<Gate>) -> Response<ApiBody> {
+pub(super) fn response(gate: Arc<Gate>, shutdown: watch::Receiver<bool>) -> Response<AnswerBody> {
     let (sender, receiver) = mpsc::channel(16);
-    tokio::spawn(follow(gate, sender));
-    let mut response = Response::new(Events(receiver).boxed());
+    tokio::spawn(follow(gate, sender, shutdown));
+    let mut response = Response::new(AnswerBody::boxed(Events(receiver)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response
 }
 
-/// Ends when the client has gone or the gate has.
-async fn follow(gate: Arc<Gate>, sender: mpsc::Sender<Bytes>) {
+/// Ends when the client has gone or the server stops.
+async fn follow(gate: Arc<Gate>, sender: mpsc::Sender<Bytes>, mut shutdown: watch::Receiver<bool>) {
     let mut changes = gate.changes();
     let mut seen: HashMap<HoldId, Digest> = HashMap::new();
     loop {
@@ -50,6 +49,7 @@ async fn follow(gate: Arc<Gate>, sender: mpsc::Sender<Bytes>) {
             changed = changes.changed() => changed.is_ok(),
             () = tokio::time::sleep(HEARTBEAT) => sender.send(Bytes::from_static(b":\n\n")).await.is_ok(),
             () = sender.closed() => false,
+            () = async { drop(shutdown.wait_for(|stop| *stop).await) } => false,
         };
         if !alive {
             return;
@@ -61,12 +61,12 @@ struct Events(mpsc::Receiver<Bytes>);
 
 impl Body for Events {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
     }
 }
