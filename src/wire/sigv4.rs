@@ -21,3 +21,6 @@ pub(crate) use key::{Key, SigningKey};
 pub(crate) use parse::{PayloadClaim, Presented, Scope, Source, claimed_scope};
 pub(crate) use sign::{Outgoing, Payload, SignError, Target};
 pub(crate) use verify::Verified;
+
+#[cfg(test)]
+mod tests;
