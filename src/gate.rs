@@ -2,11 +2,33 @@
 //!
 //! A plane turns a request into an [`Ask`], lets the gate judge it and gets a permit, an ending or
 //! an earlier attempt's answer. Whatever writes to an upstream takes the permit by value.
+//!
+//! # Who owns what
+//!
+//! `book` holds every open hold and those that ended in the last minutes. Its lock is taken for
+//! short, synchronous looks and changes; nothing awaits while it is held. What must be durable
+//! between two changes of one hold (a verdict, a release) runs under that hold's `turn`, an async
+//! lock, so that verdicts and releases of one hold are strictly one after the other while clients
+//! may attach, detach and time pass at any moment.
+//!
+//! # What a crash leaves
+//!
+//! | crash after | the log has | the store has | after restart |
+//! |---|---|---|---|
+//! | opening | `action.held` | nothing | no hold; the client's retry opens a new one |
+//! | opening, saved | `action.held` | pending | pending, waits for its client's retry |
+//! | a verdict | `approval.vote` | the state before | the person, who got no answer, is asked again |
+//! | a verdict, saved | `approval.vote` | approved | approved, unspent |
+//! | a release, saved | nothing | forwarding | `outcome-unknown`: nothing left, but nobody can know |
+//! | a forward's record | `action.forward` | forwarding | `outcome-unknown`, recorded, never sent again |
+//! | an outcome's record | `action.outcome` | forwarding | `outcome-unknown` in the store, the log knows better |
+//!
+//! The order "save forwarding, then record the forward, then mint the permit" makes the worst case
+//! an approval lost, never an action run twice.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::action::{Action, Agent, Context, Shown};
@@ -15,6 +37,16 @@ use crate::hold::{Change, Ending, HoldState, Vote};
 use crate::id::{ActionId, HoldId, PersonId};
 use crate::rules::Ruling;
 use crate::time::Timestamp;
+
+mod admit;
+mod book;
+mod decide;
+mod keeper;
+mod permit;
+mod records;
+
+pub(crate) use keeper::{Gate, GateOptions, OpenError};
+pub(crate) use permit::{Outcome, Permit, Receipt, Reply};
 
 /// One authenticated, named request that asks to pass.
 #[derive(Clone)]
@@ -52,82 +84,6 @@ pub(crate) struct Modified {
     pub(crate) shown: Shown,
 }
 
-/// The right to send one request once. Minted here only; spent by the plane's forward.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    action_id: ActionId,
-    digest: Digest,
-    hold: Option<HoldId>,
-    /// Parameters to put in before sending, when an approver modified the request.
-    modified: Option<Map<String, Value>>,
-    matched: bool,
-}
-
-impl Permit {
-    /// The parameters an approver put in; the plane narrows its own copy of the request by these,
-    /// and [`Permit::spend`] proves that the result is what was approved.
-    pub(crate) fn modified(&self) -> Option<&Map<String, Value>> {
-        self.modified.as_ref()
-    }
-
-    /// The hold this permit came from, to be told to the client.
-    pub(crate) fn hold(&self) -> Option<&HoldId> {
-        self.hold.as_ref()
-    }
-
-    /// Spends the permit on the request with that digest.
-    ///
-    /// # Errors
-    /// When the request about to be sent is not the one that was decided.
-    pub(crate) fn spend(self, digest: Digest) -> Result<Receipt, Drift> {
-        if digest == self.digest {
-            Ok(Receipt { action_id: self.action_id, hold: self.hold, matched: self.matched })
-        } else {
-            Err(Drift)
-        }
-    }
-}
-
-/// The request changed between decision and forward. Nothing was sent.
-#[derive(Debug, thiserror::Error)]
-#[error("the request changed between decision and forward; nothing was sent")]
-pub(crate) struct Drift;
-
-/// A spent permit: what [`Gate::complete`] needs to join the outcome to its request.
-#[derive(Debug)]
-pub(crate) struct Receipt {
-    action_id: ActionId,
-    hold: Option<HoldId>,
-    matched: bool,
-}
-
-impl Receipt {
-    /// True when a rule matched: the outcome must be durable before the client is answered, and
-    /// the answer is kept for a retry.
-    pub(crate) fn is_matched(&self) -> bool {
-        self.matched
-    }
-}
-
-/// How a forwarded request ended.
-#[derive(Clone, Debug)]
-pub(crate) enum Outcome {
-    /// The upstream answered. `body_bytes` and `body_sha256` are absent while the body still streams.
-    Answered { status: u16, upstream_request_id: Option<String>, body_bytes: Option<u64>, body_sha256: Option<Digest> },
-    /// No byte of the request had left: it certainly did not run.
-    NotSent { reason: String },
-    /// The request left and no whole answer came: it may have run. Never sent again.
-    Unknown { reason: String },
-}
-
-/// An upstream's answer, kept for a client that dropped at the last second.
-#[derive(Clone, Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Bytes,
-}
-
 /// What the gate says to a request.
 #[derive(Debug)]
 pub(crate) enum Admission {
@@ -138,98 +94,12 @@ pub(crate) enum Admission {
 }
 
 /// An end without a forward, for the plane to put in its own dialect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) ending: Ending,
     pub(crate) hold: Option<HoldId>,
-    /// One sentence or two for the client: what happened and what to do next. Plain ASCII-safe text.
+    /// What happened and what to do next, for the client.
     pub(crate) message: String,
-}
-
-/// What the state of the process says about a request before anyone is asked.
-pub(crate) struct Gate {}
-
-impl Gate {
-    /// Judges a request by the rules in force. Cheap, synchronous, no side effect.
-    pub(crate) fn judge(&self, _agent: &Agent, _context: &Context, _actions: &[Action]) -> Ruling {
-        unreachable!("built by the gate's author")
-    }
-
-    /// Lets an unmatched request pass: its record is queued, not awaited. For a ruling that is not
-    /// an unmatched allow this is refused.
-    ///
-    /// # Errors
-    /// When the ruling does not allow it, or the audit log has failed.
-    #[expect(clippy::result_large_err, reason = "built once per refused request")]
-    pub(crate) fn pass(&self, _ask: &Ask, _ruling: &Ruling) -> Result<Permit, Ended> {
-        unreachable!("built by the gate's author")
-    }
-
-    /// Brings a matched request to its decision: records it, holds it while people decide, and
-    /// returns when there is an answer. Dropping the future means that the client has gone.
-    pub(crate) async fn admit(&self, _ask: Ask, _ruling: Ruling) -> Admission {
-        unreachable!("built by the gate's author")
-    }
-
-    /// Records how a forwarded request ended; for a matched one returns when the record is durable
-    /// and keeps `reply` for a retry. Must be called for each receipt, also when the client left.
-    ///
-    /// # Errors
-    /// When the outcome of a matched action could not be made durable: the answer must not be given.
-    pub(crate) async fn complete(
-        &self,
-        _receipt: Receipt,
-        _outcome: Outcome,
-        _reply: Option<Arc<Reply>>,
-    ) -> Result<(), Ended> {
-        unreachable!("built by the gate's author")
-    }
-
-    /// All holds that are open or ended in the last minutes, oldest first.
-    pub(crate) fn holds(&self) -> Vec<HoldView> {
-        unreachable!("built by the gate's author")
-    }
-
-    pub(crate) fn hold(&self, _id: &HoldId) -> Option<HoldView> {
-        unreachable!("built by the gate's author")
-    }
-
-    /// Takes a person's verdict on a hold: the one door for every channel. `digest` is the one the person was shown;
-    /// when it is not the hold's any more, nothing changes.
-    ///
-    /// # Errors
-    /// When this person may not decide this, or the hold is not open; nothing changes then.
-    pub(crate) async fn decide(
-        &self,
-        _id: &HoldId,
-        _digest: Option<Digest>,
-        _approver: &Approver,
-        _verdict: Verdict,
-        _reason: &str,
-    ) -> Result<HoldView, DecideError> {
-        unreachable!("built by the gate's author")
-    }
-
-    /// Takes a hold back without deciding it (an operator's act; same eligibility as deciding).
-    ///
-    /// # Errors
-    /// As [`Gate::decide`].
-    pub(crate) async fn cancel(
-        &self,
-        _id: &HoldId,
-        _approver: &Approver,
-        _reason: &str,
-    ) -> Result<HoldView, DecideError> {
-        unreachable!("built by the gate's author")
-    }
-
-    /// A receiver that sees a new number whenever any hold changes.
-    pub(crate) fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
-        unreachable!("built by the gate's author")
-    }
-
-    /// Records a request that was refused before it could be judged (framing, signature, credential).
-    pub(crate) fn refused(&self, _refusal: Refusal) {}
 }
 
 /// A request refused before it was named.
@@ -248,7 +118,7 @@ pub(crate) struct Refusal {
 pub(crate) enum Verdict {
     Allow,
     Deny,
-    /// Allow with these parameters in place of the request's own.
+    /// Allow with these top-level parameters in place of the request's own; `null` removes one.
     Modify(Map<String, Value>),
 }
 
@@ -293,24 +163,22 @@ pub(crate) struct HoldView {
 /// Why a verdict changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecideError {
-    #[error("this person is the agent's {0} and may not decide it")]
+    #[error("this person may not decide it, being the request's {0}")]
     Conflict(&'static str),
     #[error("the hold has changed since it was shown: look at it again")]
     DigestChanged,
-    #[error("this person has already given a verdict on this hold")]
+    #[error("this person has already given that verdict on this hold")]
     Duplicate,
-    #[error("the hold is not open any more: {0}")]
-    NotOpen(String),
-    #[error("no such hold")]
-    NotFound,
+    #[error("the audit log or the state database cannot be written; nothing can be decided until it is repaired")]
+    LogUnavailable,
     #[error("this person is in none of the groups that may decide this")]
     NotEntitled,
+    #[error("no such hold")]
+    NotFound,
     #[error("the modification is not possible: {0}")]
     NotModifiable(String),
-    #[error("the audit log cannot be written; nothing can be decided until it is repaired")]
-    LogUnavailable,
-    #[error("a reason is required")]
-    ReasonMissing,
+    #[error("the hold is not open any more: it is {0}")]
+    NotOpen(&'static str),
     #[error("there is no such person")]
     UnknownPerson,
 }

@@ -16,7 +16,7 @@
 //! It owns when a hold may move and when it is over. It does no IO and reads no clock; who is
 //! entitled is asked of `people` by the caller and passed in. Invariants, held by [`Hold::apply`]:
 //!
-//! - an end is final: no event leaves `Executed`, `FailedUpstream` or `Ended`;
+//! - an end is final: no event leaves `Executed` or `Ended`;
 //! - only `Approved` becomes `Forwarding`, so each forward had its quorum;
 //! - `Forwarding` returns to `Approved` only when certainly no byte was sent (`Unsent`);
 //! - a person has at most one verdict in force, and a modification voids all earlier ones.
@@ -66,13 +66,11 @@ pub(crate) enum HoldState {
     Executed,
     /// It ended without running (or nobody knows whether it ran).
     Ended(Ending),
-    /// It was approved, and the upstream could not be reached: no byte of it left.
-    FailedUpstream,
 }
 
 impl HoldState {
     pub(crate) const fn is_over(self) -> bool {
-        matches!(self, Self::Executed | Self::Ended(_) | Self::FailedUpstream)
+        matches!(self, Self::Executed | Self::Ended(_))
     }
 
     /// One word for people and records.
@@ -83,7 +81,6 @@ impl HoldState {
             Self::Forwarding => "forwarding",
             Self::Executed => "executed",
             Self::Ended(ending) => ending.as_str(),
-            Self::FailedUpstream => "failed-upstream",
         }
     }
 }
@@ -100,6 +97,8 @@ pub(crate) enum Ending {
     Denied,
     /// Nobody decided in time, or nobody came back to use the approval.
     Expired,
+    /// It was approved, and the upstream could not be reached: no byte of it left.
+    FailedUpstream,
     /// The audit log cannot be written.
     LogUnavailable,
     /// Nobody is entitled to decide this.
@@ -121,11 +120,12 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::AnswerLost,
         Self::Cancelled,
         Self::Denied,
         Self::Expired,
+        Self::FailedUpstream,
         Self::LogUnavailable,
         Self::NoApprover,
         Self::OutcomeUnknown,
@@ -143,6 +143,7 @@ impl Ending {
             Self::Cancelled => "cancelled",
             Self::Denied => "denied",
             Self::Expired => "expired",
+            Self::FailedUpstream => "failed-upstream",
             Self::LogUnavailable => "log-unavailable",
             Self::NoApprover => "no-approver",
             Self::OutcomeUnknown => "outcome-unknown",
@@ -284,6 +285,11 @@ impl Hold {
         self.attached
     }
 
+    /// How long no client has been attached; zero while one is.
+    pub(crate) fn detached_for(&self, now: Timestamp) -> Duration {
+        if self.attached > 0 { Duration::ZERO } else { now.since(self.detached_since) }
+    }
+
     pub(crate) fn ended(&self) -> Option<Timestamp> {
         self.ended
     }
@@ -304,7 +310,7 @@ impl Hold {
         now: Timestamp,
         is_met: impl FnOnce(&BTreeSet<PersonId>) -> bool,
     ) -> Result<bool, Rejected> {
-        use HoldState::{Approved, Ended, Executed, FailedUpstream, Forwarding, Pending};
+        use HoldState::{Approved, Ended, Executed, Forwarding, Pending};
         let before = self.state;
         match (event, before) {
             (Event::Attached, _) => self.attached += 1,
@@ -326,7 +332,7 @@ impl Hold {
             (Event::Released, Approved) if now < self.deadline => self.state = Forwarding,
             (Event::Unsent, Forwarding) => self.state = Approved,
             (Event::Answered, Forwarding) => self.end(Executed, now),
-            (Event::FailedUpstream, Forwarding) => self.end(FailedUpstream, now),
+            (Event::FailedUpstream, Forwarding) => self.end(Ended(Ending::FailedUpstream), now),
             (Event::OutcomeUnknown, Forwarding) => self.end(Ended(Ending::OutcomeUnknown), now),
             _ => return Err(Rejected::NotOpen(before)),
         }

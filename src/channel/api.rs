@@ -304,7 +304,6 @@ impl From<DecideError> for Refusal {
             DecideError::NotFound => return Self::not_found(),
             DecideError::NotModifiable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_modifiable"),
             DecideError::NotOpen(_) => (StatusCode::GONE, "not_open"),
-            DecideError::ReasonMissing => (StatusCode::UNPROCESSABLE_ENTITY, "reason_missing"),
             DecideError::UnknownPerson => (StatusCode::FORBIDDEN, "unknown_person"),
         };
         Self::new(status, word, &error.to_string())

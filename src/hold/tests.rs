@@ -29,7 +29,9 @@ fn in_state(state: HoldState) -> Hold {
         HoldState::Approved => vec![vote("a", Word::Allow)],
         HoldState::Forwarding => vec![vote("a", Word::Allow), Event::Released],
         HoldState::Executed => vec![vote("a", Word::Allow), Event::Released, Event::Answered],
-        HoldState::FailedUpstream => vec![vote("a", Word::Allow), Event::Released, Event::FailedUpstream],
+        HoldState::Ended(Ending::FailedUpstream) => {
+            vec![vote("a", Word::Allow), Event::Released, Event::FailedUpstream]
+        }
         HoldState::Ended(_) => vec![vote("a", Word::Deny)],
     };
     for event in script {
@@ -68,7 +70,7 @@ fn every_state_meets_every_event() {
         HoldState::Approved,
         HoldState::Forwarding,
         HoldState::Executed,
-        HoldState::FailedUpstream,
+        HoldState::Ended(Ending::FailedUpstream),
         HoldState::Ended(Ending::Denied),
     ];
     let mut table = String::new();

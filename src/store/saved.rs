@@ -374,7 +374,7 @@ impl VoteForm {
 }
 
 fn parse_state(word: &str) -> Option<HoldState> {
-    [HoldState::Pending, HoldState::Approved, HoldState::Forwarding, HoldState::Executed, HoldState::FailedUpstream]
+    [HoldState::Pending, HoldState::Approved, HoldState::Forwarding, HoldState::Executed]
         .into_iter()
         .find(|state| state.as_str() == word)
         .or_else(|| Ending::parse(word).map(HoldState::Ended))

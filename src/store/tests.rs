@@ -76,7 +76,6 @@ async fn holds_come_back_as_they_were_without_their_secrets() {
         HoldState::Approved,
         HoldState::Forwarding,
         HoldState::Executed,
-        HoldState::FailedUpstream,
         HoldState::Ended(Ending::Denied),
     ];
     let saved: Vec<_> = states.iter().enumerate().map(|(i, state)| hold(&format!("h_{i}"), *state)).collect();

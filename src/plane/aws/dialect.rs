@@ -239,6 +239,7 @@ impl Cause {
                 Ending::Cancelled => last("cancelled", Class::Denied),
                 Ending::Denied => last("denied", Class::Denied),
                 Ending::Expired => last("expired", Class::Denied),
+                Ending::FailedUpstream => again("failed-upstream", Class::BadGateway, 1),
                 // The log stays failed until an operator restarts the process: a retry cannot help.
                 Ending::LogUnavailable => last("log-unavailable", Class::Denied),
                 Ending::NoApprover => last("no-approver", Class::Denied),

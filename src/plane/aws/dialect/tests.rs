@@ -13,6 +13,7 @@ fn causes() -> Vec<Cause> {
         Cancelled,
         Denied,
         Expired,
+        FailedUpstream,
         LogUnavailable,
         NoApprover,
         OutcomeUnknown,
@@ -41,23 +42,24 @@ fn covered(cause: Cause) -> usize {
                 Ending::Cancelled => 1,
                 Ending::Denied => 2,
                 Ending::Expired => 3,
-                Ending::LogUnavailable => 4,
-                Ending::NoApprover => 5,
-                Ending::OutcomeUnknown => 6,
-                Ending::Overloaded => 7,
-                Ending::Replayed => 8,
-                Ending::Restarted => 9,
-                Ending::RuleDenied => 10,
-                Ending::Superseded => 11,
-                Ending::Withdrawn => 12,
+                Ending::FailedUpstream => 4,
+                Ending::LogUnavailable => 5,
+                Ending::NoApprover => 6,
+                Ending::OutcomeUnknown => 7,
+                Ending::Overloaded => 8,
+                Ending::Replayed => 9,
+                Ending::Restarted => 10,
+                Ending::RuleDenied => 11,
+                Ending::Superseded => 12,
+                Ending::Withdrawn => 13,
             }
         }
-        Cause::GatewayTimeout => 16,
-        Cause::Internal => 17,
-        Cause::Malformed => 18,
-        Cause::NotImplemented => 19,
-        Cause::Signature { .. } => 20,
-        Cause::TooLarge => 21,
+        Cause::GatewayTimeout => 17,
+        Cause::Internal => 18,
+        Cause::Malformed => 19,
+        Cause::NotImplemented => 20,
+        Cause::Signature { .. } => 21,
+        Cause::TooLarge => 22,
     }
 }
 
@@ -72,7 +74,7 @@ fn render(cause: Cause, shape: Shape, is_head: bool) -> Response<Bytes> {
 #[test]
 fn every_cause_is_in_the_table_once() {
     let places: Vec<usize> = causes().into_iter().map(covered).collect();
-    assert_eq!(places, (0..22).collect::<Vec<_>>());
+    assert_eq!(places, (0..23).collect::<Vec<_>>());
 }
 
 /// The whole truth table, as text. `UPDATE_GOLDEN=1` writes it anew.

@@ -1,0 +1,237 @@
+//! The holds of this process and the ways to find them. Only synchronous looks and changes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::permit::Reply;
+use super::{Ask, HoldView, NarrowFn};
+use crate::digest::{Digest, canonical_json, sha256};
+use crate::hold::{Ending, Event, Hold, HoldState, Rejected};
+use crate::id::{AgentId, HoldId, PersonId};
+use crate::people::People;
+use crate::store::SavedHold;
+use crate::time::Timestamp;
+
+/// All open holds, and those that ended lately.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    entries: HashMap<HoldId, Entry>,
+    by_key: HashMap<JoinKey, Vec<HoldId>>,
+    /// Holds that are not over, by agent; agents without any are absent.
+    open: HashMap<AgentId, usize>,
+    open_total: usize,
+}
+
+/// What a retry must share with its first attempt. The retry id alone is never enough: the client
+/// chooses it, and could ride an approved one with another body.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct JoinKey {
+    agent: AgentId,
+    request: Digest,
+}
+
+impl JoinKey {
+    pub(super) fn of(ask: &Ask) -> Self {
+        Self { agent: ask.agent.id.clone(), request: ask.digest }
+    }
+}
+
+/// One hold with everything that hangs on it.
+pub(super) struct Entry {
+    /// The description; its `state`, `deadline`, `ended` and `votes` are those of the last save,
+    /// the truth about them is in `hold`.
+    pub(super) about: SavedHold,
+    pub(super) hold: Hold,
+    /// Present once a client of this process brought the request.
+    pub(super) narrow: Option<NarrowFn>,
+    pub(super) waiters: Vec<Waiter>,
+    /// Signatures of every attempt that ever attached.
+    pub(super) presented: Vec<Digest>,
+    pub(super) reply: Option<Arc<Reply>>,
+    /// Serialises what must be durable between two changes: opening, verdicts, release.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    pub(super) changed: watch::Sender<u64>,
+}
+
+/// One attached client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiter {
+    pub(super) number: u64,
+    pub(super) signature: Digest,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Entry({}, {})", self.about.id, self.hold.state().as_str())
+    }
+}
+
+impl Book {
+    pub(super) fn insert(&mut self, entry: Entry) {
+        if !entry.hold.state().is_over() {
+            *self.open.entry(entry.about.agent.id.clone()).or_default() += 1;
+            self.open_total += 1;
+        }
+        self.by_key.entry(entry.join_key()).or_default().push(entry.about.id.clone());
+        self.entries.insert(entry.about.id.clone(), entry);
+    }
+
+    pub(super) fn remove(&mut self, id: &HoldId) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        if !entry.hold.state().is_over() {
+            self.closed(&entry.about.agent.id);
+        }
+        let key = entry.join_key();
+        if let Some(ids) = self.by_key.get_mut(&key) {
+            ids.retain(|other| other != id);
+            if ids.is_empty() {
+                self.by_key.remove(&key);
+            }
+        }
+        entry.wake();
+    }
+
+    /// Applies an event to a hold and wakes whoever waits on it when its state changed.
+    ///
+    /// # Errors
+    /// As [`Hold::apply`]; a hold that is not here is not open.
+    pub(super) fn apply(
+        &mut self,
+        id: &HoldId,
+        event: Event,
+        now: Timestamp,
+        is_met: impl FnOnce(&BTreeSet<PersonId>) -> bool,
+    ) -> Result<bool, Rejected> {
+        let entry = self.entries.get_mut(id).ok_or(Rejected::NotOpen(HoldState::Ended(Ending::AnswerLost)))?;
+        let was_over = entry.hold.state().is_over();
+        let changed = entry.hold.apply(event, now, is_met)?;
+        if changed {
+            entry.wake();
+        }
+        if !was_over && entry.hold.state().is_over() {
+            let agent = entry.about.agent.id.clone();
+            self.closed(&agent);
+        }
+        Ok(changed)
+    }
+
+    pub(super) fn entry(&self, id: &HoldId) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    pub(super) fn entry_mut(&mut self, id: &HoldId) -> Option<&mut Entry> {
+        self.entries.get_mut(id)
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// The holds of the same agent and request, oldest first.
+    pub(super) fn same_request(&self, key: &JoinKey) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.by_key.get(key).into_iter().flatten().filter_map(|id| self.entries.get(id))
+    }
+
+    /// Holds that are not over: of this agent, and of all.
+    pub(super) fn open_counts(&self, agent: &AgentId) -> (usize, usize) {
+        (self.open.get(agent).copied().unwrap_or(0), self.open_total)
+    }
+
+    fn closed(&mut self, agent: &AgentId) {
+        self.open_total = self.open_total.saturating_sub(1);
+        if let Some(count) = self.open.get_mut(agent) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.open.remove(agent);
+            }
+        }
+    }
+}
+
+impl Entry {
+    pub(super) fn new(about: SavedHold, hold: Hold, narrow: Option<NarrowFn>) -> Self {
+        Self {
+            about,
+            hold,
+            narrow,
+            waiters: Vec::new(),
+            presented: Vec::new(),
+            reply: None,
+            turn: Arc::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    fn join_key(&self) -> JoinKey {
+        JoinKey { agent: self.about.agent.id.clone(), request: self.about.request }
+    }
+
+    /// What an approval is bound to: the request that would run and the rule set it was held under.
+    pub(super) fn bound_digest(&self) -> Digest {
+        bound_digest(self.about.effective, self.about.rule_set)
+    }
+
+    /// The stored form as of now.
+    pub(super) fn to_saved(&self) -> SavedHold {
+        SavedHold {
+            state: self.hold.state(),
+            deadline: self.hold.deadline(),
+            ended: self.hold.ended(),
+            votes: self.hold.votes().to_vec(),
+            ..self.about.clone()
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    pub(super) fn is_attached_with(&self, signature: Digest) -> bool {
+        self.waiters.iter().any(|waiter| waiter.signature == signature)
+    }
+
+    /// The hold as people see it, with every secret replaced.
+    pub(super) fn view(&self, people: &People) -> HoldView {
+        let about = &self.about;
+        let decided = self.hold.allowed();
+        let eligible: Vec<PersonId> = if matches!(self.hold.state(), HoldState::Pending) {
+            let mut eligible = people.eligible(&about.agent, &about.context, &about.ruling.requirements);
+            eligible.retain(|person| !decided.contains(person));
+            eligible
+        } else {
+            Vec::new()
+        };
+        HoldView {
+            id: about.id.clone(),
+            action_id: about.action_id.clone(),
+            agent: about.agent.clone(),
+            context: about.context.clone(),
+            peer: about.peer,
+            actions: about.actions.iter().map(super::records::shown_action).collect(),
+            shown: about.shown.clone(),
+            digest: self.bound_digest(),
+            ruling: about.ruling.clone(),
+            opened: about.opened,
+            expires: self.hold.deadline(),
+            state: self.hold.state(),
+            attached: self.hold.attached(),
+            votes: self.hold.votes().to_vec(),
+            eligible,
+            modified: about.changes.clone(),
+            upstream_status: about.upstream_status,
+        }
+    }
+
+    /// True when it ended so long ago that nobody can still ask for it.
+    pub(super) fn is_stale(&self, now: Timestamp, retain: std::time::Duration) -> bool {
+        self.hold.ended().is_some_and(|ended| now.since(ended) > retain)
+    }
+}
+
+/// Binds a request to the rule set it was judged under.
+pub(super) fn bound_digest(effective: Digest, rule_set: Digest) -> Digest {
+    let bound = serde_json::json!({ "request": effective.hex(), "rule_set": rule_set.hex() });
+    sha256(canonical_json(&bound).as_bytes())
+}

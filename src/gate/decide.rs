@@ -1,0 +1,301 @@
+//! Verdicts: the one door for every channel.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::admit::patched;
+use super::book::{Entry, bound_digest};
+use super::keeper::Gate;
+use super::{Approver, DecideError, HoldView, Modified, Verdict, records};
+use crate::audit::record::Record;
+use crate::digest::Digest;
+use crate::hold::{Change, Event, HoldState, Rejected, Vote, Word};
+use crate::id::HoldId;
+use crate::people::{Bar, Requirement};
+use crate::rules::{Decision, Ruling};
+use crate::store::SavedHold;
+
+impl Gate {
+    /// Takes a person's verdict on a hold: the one door for every channel. `digest` is the one the
+    /// person was shown; when it is not the hold's any more, nothing changes.
+    ///
+    /// # Errors
+    /// When this person may not decide this, or the hold is not open; nothing changes then.
+    pub(crate) async fn decide(
+        self: &Arc<Self>,
+        id: &HoldId,
+        digest: Option<Digest>,
+        approver: &Approver,
+        verdict: Verdict,
+        reason: &str,
+    ) -> Result<HoldView, DecideError> {
+        // In a task of its own: a channel whose caller hangs up must not cut a verdict in two.
+        let gate = Arc::clone(self);
+        let (id, approver, reason) = (id.clone(), approver.clone(), reason.to_owned());
+        let task = tokio::spawn(async move {
+            let word = verdict.word();
+            let decided = gate.decide_now(&id, digest, &approver, verdict, &reason).await;
+            if let Err(error) = &decided {
+                gate.note(records::vote_refused(&id, &approver, word.as_str(), &error.to_string()));
+            }
+            decided
+        });
+        task.await.unwrap_or(Err(DecideError::LogUnavailable))
+    }
+
+    /// Takes a hold back without deciding it (same eligibility as deciding).
+    ///
+    /// # Errors
+    /// As [`Gate::decide`].
+    pub(crate) async fn cancel(
+        self: &Arc<Self>,
+        id: &HoldId,
+        approver: &Approver,
+        reason: &str,
+    ) -> Result<HoldView, DecideError> {
+        let turn = self.turn(id)?;
+        let _turn = turn.lock().await;
+        let record = {
+            let book = self.book();
+            let entry = book.entry(id).ok_or(DecideError::NotFound)?;
+            if entry.hold.state().is_over() || entry.hold.state() == HoldState::Forwarding {
+                return Err(DecideError::NotOpen(entry.hold.state().as_str()));
+            }
+            self.entitled(entry, approver)?;
+            records::vote(entry, approver, "cancel", reason)
+        };
+        self.journal.append(record).await.map_err(|_| DecideError::LogUnavailable)?;
+        self.commit(id, Event::Cancelled, approver).await
+    }
+
+    async fn decide_now(
+        self: &Arc<Self>,
+        id: &HoldId,
+        digest: Option<Digest>,
+        approver: &Approver,
+        verdict: Verdict,
+        reason: &str,
+    ) -> Result<HoldView, DecideError> {
+        let turn = self.turn(id)?;
+        let _turn = turn.lock().await;
+        let word = verdict.word();
+        let (records, modification) = {
+            let book = self.book();
+            let entry = book.entry(id).ok_or(DecideError::NotFound)?;
+            self.entitled(entry, approver)?;
+            check_open(entry, word)?;
+            if digest.is_some_and(|shown| shown != entry.bound_digest()) {
+                return Err(DecideError::DigestChanged);
+            }
+            if word != Word::Modify && gave(entry, approver, word) {
+                return Err(DecideError::Duplicate);
+            }
+            let modification = match verdict {
+                Verdict::Modify(patch) => Some(self.modification(entry, patch)?),
+                Verdict::Allow | Verdict::Deny => None,
+            };
+            let mut records = vec![records::vote(entry, approver, word.as_str(), reason)];
+            if let Some(it) = &modification {
+                let bound = bound_digest(it.modified.digest, entry.about.rule_set);
+                let actions = &it.modified.actions;
+                records.push(records::modified(entry, approver, actions, &it.changes, bound));
+            }
+            (records, modification)
+        };
+        self.append_all(records).await?;
+        if let Some(it) = modification {
+            self.put_in(id, it);
+        }
+        let at = self.clock.now();
+        let vote = Vote { person: approver.person.clone(), word, reason: reason.to_owned(), at, void: false };
+        self.commit(id, Event::Voted { vote }, approver).await
+    }
+
+    fn turn(&self, id: &HoldId) -> Result<Arc<tokio::sync::Mutex<()>>, DecideError> {
+        self.book().entry(id).map(|entry| Arc::clone(&entry.turn)).ok_or(DecideError::NotFound)
+    }
+
+    fn entitled(&self, entry: &Entry, approver: &Approver) -> Result<(), DecideError> {
+        let about = &entry.about;
+        self.people
+            .load()
+            .may_decide(&about.agent, &about.context, &about.ruling.requirements, &approver.person)
+            .map_err(|bar| match bar {
+                Bar::Conflict(role) => DecideError::Conflict(role),
+                Bar::NotEntitled => DecideError::NotEntitled,
+                Bar::UnknownPerson => DecideError::UnknownPerson,
+            })
+    }
+
+    async fn append_all(&self, records: Vec<Record>) -> Result<(), DecideError> {
+        for record in records {
+            self.journal.append(record).await.map_err(|_| DecideError::LogUnavailable)?;
+        }
+        Ok(())
+    }
+
+    /// Applies a recorded decision to the hold as it is now, saves it and wakes its clients. Time
+    /// went by while the record was made: a hold that ended meanwhile stays ended.
+    async fn commit(self: &Arc<Self>, id: &HoldId, event: Event, approver: &Approver) -> Result<HoldView, DecideError> {
+        let people = self.people.load_full();
+        let (view, record, saved) = {
+            let mut book = self.book();
+            let about = &book.entry(id).ok_or(DecideError::NotFound)?.about;
+            let (agent, context, requirements) =
+                (about.agent.clone(), about.context.clone(), about.ruling.requirements.clone());
+            let is_met = |allowed: &BTreeSet<_>| people.is_met(&agent, &context, &requirements, allowed);
+            let changed = book.apply(id, event, self.clock.now(), is_met).map_err(|rejected| match rejected {
+                Rejected::Duplicate => DecideError::Duplicate,
+                Rejected::NotOpen(state) => DecideError::NotOpen(state.as_str()),
+            })?;
+            let entry = book.entry(id).ok_or(DecideError::NotFound)?;
+            let record = changed.then(|| records::ended(entry, Some(approver.person.as_str()))).flatten();
+            if changed {
+                self.count(entry.hold.state());
+            }
+            (entry.view(&people), record, entry.to_saved())
+        };
+        self.keep(record, saved).await?;
+        self.announce();
+        Ok(view)
+    }
+
+    async fn keep(self: &Arc<Self>, record: Option<Record>, saved: SavedHold) -> Result<(), DecideError> {
+        if let Some(record) = record {
+            self.note(record);
+        }
+        self.store.save(saved).await.map_err(|error| {
+            tracing::error!(%error, "a verdict could not be saved");
+            DecideError::LogUnavailable
+        })
+    }
+
+    /// Works out what a modification would run, and whether it may stand for the original.
+    fn modification(&self, entry: &Entry, patch: Map<String, Value>) -> Result<Modification, DecideError> {
+        let refuse = |why: &str| Err(DecideError::NotModifiable(why.to_owned()));
+        let Some(narrow) = &entry.narrow else {
+            return refuse(
+                "the request is not here; wait until its client is attached, or it is of a kind that cannot be modified",
+            );
+        };
+        let [original] = entry.about.actions.as_slice() else {
+            return refuse("it is not one single action");
+        };
+        if patch.is_empty() {
+            return refuse("it changes nothing");
+        }
+        // A second modification builds on the first: `actions` are already those that would run.
+        let parameters = patched(&original.parameters, &patch);
+        let modified = narrow(&parameters).map_err(DecideError::NotModifiable)?;
+        let [action] = modified.actions.as_slice() else {
+            return refuse("the result is not one single action");
+        };
+        if action.name != original.name
+            || action.access > original.access
+            || !action.traits.is_subset(original.traits)
+            || action.account != original.account
+            || action.region != original.region
+        {
+            return refuse("it would be an action of another class; deny it, and let the agent ask for that instead");
+        }
+        let changes = difference(&original.parameters, &action.parameters);
+        if changes.is_empty() {
+            return refuse("it changes nothing");
+        }
+        let ruling = self.judge(&entry.about.agent, &entry.about.context, &modified.actions);
+        if ruling.decision == Decision::Deny {
+            return refuse("the rules deny the modified request");
+        }
+        let mut requirements = joined(&entry.about.ruling, &ruling);
+        if !action.resources.iter().all(|resource| original.resources.contains(resource)) {
+            // Not a narrowing: it reaches something the agent did not ask for, so a second person must agree.
+            for requirement in &mut requirements {
+                requirement.quorum = requirement.quorum.max(2);
+            }
+        }
+        let about = &entry.about;
+        if !self.people.load().can_be_met(&about.agent, &about.context, &requirements) {
+            return refuse(
+                "it reaches other resources than the agent asked for, which takes two people, and there are not two who may decide",
+            );
+        }
+        let mut whole_patch = about.patch.clone().unwrap_or_default();
+        whole_patch.extend(patch);
+        Ok(Modification { modified, changes, patch: whole_patch, requirements })
+    }
+
+    fn put_in(&self, id: &HoldId, it: Modification) {
+        let mut book = self.book();
+        let Some(entry) = book.entry_mut(id) else { return };
+        let about = &mut entry.about;
+        about.effective = it.modified.digest;
+        about.shown = it.modified.shown;
+        about.changes.extend(records::shown_changes(&it.changes, &it.modified.actions));
+        about.actions = it.modified.actions;
+        about.patch = Some(it.patch);
+        about.ruling.requirements = it.requirements;
+    }
+}
+
+/// A modification that was checked and may be put in.
+struct Modification {
+    modified: Modified,
+    changes: Vec<Change>,
+    patch: Map<String, Value>,
+    requirements: Vec<Requirement>,
+}
+
+impl Verdict {
+    pub(super) const fn word(&self) -> Word {
+        match self {
+            Self::Allow => Word::Allow,
+            Self::Deny => Word::Deny,
+            Self::Modify(_) => Word::Modify,
+        }
+    }
+}
+
+fn check_open(entry: &Entry, word: Word) -> Result<(), DecideError> {
+    match entry.hold.state() {
+        HoldState::Pending => Ok(()),
+        HoldState::Approved if word == Word::Deny => Ok(()),
+        HoldState::Approved if word == Word::Allow => Err(DecideError::Duplicate),
+        state => Err(DecideError::NotOpen(state.as_str())),
+    }
+}
+
+fn gave(entry: &Entry, approver: &Approver, word: Word) -> bool {
+    entry.hold.votes().iter().any(|vote| !vote.void && vote.person == approver.person && vote.word == word)
+}
+
+/// What both rulings demand: a modification never needs less than the original did.
+fn joined(before: &Ruling, after: &Ruling) -> Vec<Requirement> {
+    let mut requirements = before.requirements.clone();
+    for requirement in &after.requirements {
+        if !requirements.contains(requirement) {
+            requirements.push(requirement.clone());
+        }
+    }
+    requirements
+}
+
+/// The members that differ, as JSON pointers; nested objects are compared member by member.
+fn difference(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    compare("", before, after, &mut changes);
+    changes
+}
+
+fn compare(prefix: &str, before: &Map<String, Value>, after: &Map<String, Value>, changes: &mut Vec<Change>) {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for name in names {
+        let pointer = format!("{prefix}/{}", name.replace('~', "~0").replace('/', "~1"));
+        match (before.get(name), after.get(name)) {
+            (Some(old), Some(new)) if old == new => {}
+            (Some(Value::Object(old)), Some(Value::Object(new))) => compare(&pointer, old, new, changes),
+            (old, new) => changes.push(Change { pointer, before: old.cloned(), after: new.cloned() }),
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The gate itself: what it owns, how it starts, what time and the operator do to it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use tokio::sync::watch;
+
+use super::book::{Book, Entry};
+use super::{HoldView, Refusal, records};
+use crate::action::{Action, Agent, Context};
+use crate::audit::record::Record;
+use crate::digest::Digest;
+use crate::hold::{Ending, Event, Hold, HoldState, Patience};
+use crate::id::HoldId;
+use crate::journal::{Journal, JournalError, Recovered};
+use crate::people::People;
+use crate::rules::{RuleSet, Ruling, Subject};
+use crate::store::{SavedHold, Store, StoreError};
+use crate::telemetry::Metrics;
+use crate::time::{Clock, Timestamp};
+
+/// Limits and patience of the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GateOptions {
+    /// A pending hold whose client has been gone this long is withdrawn.
+    pub(crate) withdraw_after: Duration,
+    /// An approval nobody comes back to use expires after this long.
+    pub(crate) approval_ttl: Duration,
+    /// Answers and endings are kept this long for a retry of the same call.
+    pub(crate) retain: Duration,
+    /// A denied request that comes back unchanged is answered with the earlier verdict this long,
+    /// whatever its retry id; at most `retain`.
+    pub(crate) deny_memory: Duration,
+    /// A request without retry id joins the hold of an identical one that left no longer ago.
+    pub(crate) rejoin_window: Duration,
+    pub(crate) max_holds: usize,
+    pub(crate) max_holds_per_agent: usize,
+}
+
+impl Default for GateOptions {
+    fn default() -> Self {
+        Self {
+            withdraw_after: Duration::from_secs(120),
+            approval_ttl: Duration::from_secs(300),
+            retain: Duration::from_secs(300),
+            deny_memory: Duration::from_secs(300),
+            rejoin_window: Duration::from_secs(120),
+            max_holds: 20_000,
+            max_holds_per_agent: 5_000,
+        }
+    }
+}
+
+/// The enforcement point. One for the process, shared by planes and channels.
+pub(crate) struct Gate {
+    pub(super) options: GateOptions,
+    pub(super) journal: Journal,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) rules: ArcSwap<RuleSet>,
+    pub(super) people: ArcSwap<People>,
+    book: Mutex<Book>,
+    /// Signatures of matched requests that were forwarded, until they expire by themselves.
+    pub(super) spent: DashMap<Digest, Timestamp>,
+    pub(super) draining: watch::Sender<bool>,
+    changes: watch::Sender<u64>,
+    waiter_numbers: AtomicU64,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
+/// The gate cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("what the last run left open cannot be recorded")]
+    Journal(#[source] JournalError),
+    #[error("what the last run left open cannot be saved")]
+    Store(#[source] StoreError),
+}
+
+impl Gate {
+    /// Takes up what the last run left: forwards without an outcome become `outcome-unknown`,
+    /// pending holds and unspent approvals wait for their clients. Starts the sweep.
+    ///
+    /// # Errors
+    /// When that cannot be recorded or saved.
+    #[expect(clippy::too_many_arguments, reason = "the composition root hands over each collaborator once")]
+    pub(crate) async fn open(
+        options: GateOptions,
+        journal: Journal,
+        recovered: Recovered,
+        store: Store,
+        saved: Vec<SavedHold>,
+        rules: Arc<RuleSet>,
+        people: People,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let gate = Arc::new(Self {
+            options,
+            journal,
+            store,
+            clock,
+            metrics,
+            rules: ArcSwap::new(rules),
+            people: ArcSwap::from_pointee(people),
+            book: Mutex::default(),
+            spent: recovered.signatures.iter().copied().collect(),
+            draining: watch::Sender::new(false),
+            changes: watch::Sender::new(0),
+            waiter_numbers: AtomicU64::new(0),
+        });
+        gate.restore(&recovered, saved).await?;
+        tokio::spawn(sweep(Arc::downgrade(&gate)));
+        Ok(gate)
+    }
+
+    async fn restore(&self, recovered: &Recovered, saved: Vec<SavedHold>) -> Result<(), OpenError> {
+        let now = self.clock.now();
+        // The log is the truth on forwards: an open one means its hold may have run, whatever was saved.
+        let forwarded: HashSet<&str> = recovered.open_forwards.iter().filter_map(|it| it.hold.as_deref()).collect();
+        for forward in &recovered.open_forwards {
+            let record = records::outcome_unknown(&forward.action_id, forward.hold.as_deref());
+            self.journal.append(record).await.map_err(OpenError::Journal)?;
+        }
+        for mut about in saved {
+            if forwarded.contains(about.id.as_str()) && !about.state.is_over() {
+                about.state = HoldState::Forwarding;
+            }
+            let was_forwarding = about.state == HoldState::Forwarding;
+            let mut hold =
+                Hold::restore(about.state, about.deadline, about.votes.clone(), about.ended, self.patience());
+            hold.apply(Event::Restarted, now, |_| false).map_err(|_| OpenError::Store(StoreError::Closed))?;
+            let entry = Entry::new(about, hold, None);
+            if was_forwarding {
+                tracing::warn!(hold = %entry.about.id, "was being sent when the last run ended: its outcome is unknown");
+                self.store.save(entry.to_saved()).await.map_err(OpenError::Store)?;
+                if !forwarded.contains(entry.about.id.as_str())
+                    && let Some(record) = records::ended(&entry, None)
+                {
+                    self.journal.append(record).await.map_err(OpenError::Journal)?;
+                }
+            }
+            self.book().insert(entry);
+        }
+        let current = self.rules.load_full();
+        self.supersede(current.digest());
+        self.measure();
+        Ok(())
+    }
+
+    /// Judges a request by the rules in force. Cheap, synchronous, no side effect.
+    pub(crate) fn judge(&self, agent: &Agent, context: &Context, actions: &[Action]) -> Ruling {
+        self.rules.load().decide(&Subject { agent, context, now: self.clock.now() }, actions)
+    }
+
+    /// Puts a new rule set in force. Holds that were opened under another one end as superseded:
+    /// their approvals were given for rules that no longer stand (promise 4).
+    pub(crate) fn set_rules(self: &Arc<Self>, rules: Arc<RuleSet>) {
+        let after = rules.digest();
+        let before = self.rules.swap(rules).digest();
+        if before != after {
+            let superseded = self.supersede(after);
+            self.note(records::rules_changed(Some(before), after, superseded));
+        }
+    }
+
+    /// Puts new persons and groups in force; holds that nobody can decide any more end at once.
+    pub(crate) fn set_people(self: &Arc<Self>, people: People) {
+        let shown: BTreeMap<String, Vec<String>> =
+            people.persons().map(|p| (p.id.to_string(), p.groups.iter().map(ToString::to_string).collect())).collect();
+        let people = Arc::new(people);
+        self.people.store(Arc::clone(&people));
+        self.note(records::people_changed(shown));
+        self.end_open(Event::NobodyEntitled, |entry| {
+            let about = &entry.about;
+            !people.can_be_met(&about.agent, &about.context, &about.ruling.requirements)
+        });
+    }
+
+    /// Lets go of every waiting client: each is told that the process restarts and that its hold
+    /// is kept. New requests that need a hold are told the same.
+    pub(crate) fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Records a request that was refused before it could be judged (framing, signature, credential).
+    pub(crate) fn refused(self: &Arc<Self>, refusal: Refusal) {
+        self.metrics.refused.increment();
+        self.note(records::refused(&refusal));
+    }
+
+    /// All holds that are open or ended in the last minutes, oldest first.
+    pub(crate) fn holds(&self) -> Vec<HoldView> {
+        let people = self.people.load();
+        let mut views: Vec<HoldView> = self.book().entries().map(|entry| entry.view(&people)).collect();
+        views.sort_by(|a, b| a.opened.cmp(&b.opened).then_with(|| a.id.cmp(&b.id)));
+        views
+    }
+
+    pub(crate) fn hold(&self, id: &HoldId) -> Option<HoldView> {
+        let people = self.people.load();
+        self.book().entry(id).map(|entry| entry.view(&people))
+    }
+
+    /// A receiver that sees a new number whenever any hold changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        // A panic under the lock cannot leave the book half changed in a way that permits anything:
+        // permits need a durable record, which is made outside.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        Patience { withdraw_after: self.options.withdraw_after, approval_ttl: self.options.approval_ttl }
+    }
+
+    pub(super) fn waiter_number(&self) -> u64 {
+        self.waiter_numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells whoever watches that holds changed.
+    pub(super) fn announce(&self) {
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Appends a record that nothing waits for. When the disk is behind, a task of its own waits.
+    pub(super) fn note(self: &Arc<Self>, record: Record) {
+        match self.journal.enqueue(record.clone()) {
+            Ok(()) => {}
+            Err(JournalError::Behind) => {
+                let gate = Arc::clone(self);
+                tokio::spawn(async move {
+                    if let Err(error) = gate.journal.append(record).await {
+                        tracing::error!(%error, "a record was lost");
+                    }
+                });
+            }
+            Err(error) => tracing::error!(%error, "a record was lost"),
+        }
+    }
+
+    /// Saves a hold without anyone waiting for it; the log already has what happened.
+    pub(super) fn save_later(&self, saved: SavedHold) {
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.save(saved).await {
+                tracing::error!(%error, "a hold could not be saved");
+            }
+        });
+    }
+
+    fn supersede(&self, current: Digest) -> usize {
+        let ended = self.end_quietly(Event::Superseded, |entry| entry.about.rule_set != current);
+        let count = ended.len();
+        for (record, saved) in ended {
+            if let Err(error) = self.journal.enqueue(record) {
+                tracing::error!(%error, "a record was lost");
+            }
+            self.save_later(saved);
+        }
+        count
+    }
+
+    fn end_open(self: &Arc<Self>, event: Event, affected: impl Fn(&Entry) -> bool) {
+        for (record, saved) in self.end_quietly(event, affected) {
+            self.note(record);
+            self.save_later(saved);
+        }
+    }
+
+    /// Applies one event to all affected holds that it fits, and gives what to record and save.
+    fn end_quietly(&self, event: Event, affected: impl Fn(&Entry) -> bool) -> Vec<(Record, SavedHold)> {
+        let now = self.clock.now();
+        let mut ended = Vec::new();
+        let mut book = self.book();
+        let ids: Vec<HoldId> = book.entries().filter(|e| affected(e)).map(|e| e.about.id.clone()).collect();
+        for id in ids {
+            if book.apply(&id, event.clone(), now, |_| false) == Ok(true)
+                && let Some(entry) = book.entry(&id)
+            {
+                self.count(entry.hold.state());
+                ended.extend(records::ended(entry, None).map(|record| (record, entry.to_saved())));
+            }
+        }
+        drop(book);
+        if !ended.is_empty() {
+            self.announce();
+        }
+        ended
+    }
+
+    /// One sweep: deadlines, clients that went away, endings nobody can ask for any more.
+    fn tick(self: &Arc<Self>) {
+        let now = self.clock.now();
+        self.end_open(Event::Tick, |entry| !entry.hold.state().is_over());
+        self.measure();
+        let retain = self.options.retain.max(self.options.deny_memory);
+        let stale: Vec<HoldId> = {
+            let book = self.book();
+            book.entries().filter(|e| e.is_stale(now, retain)).map(|e| e.about.id.clone()).collect()
+        };
+        for id in stale {
+            self.book().remove(&id);
+            let store = self.store.clone();
+            tokio::spawn(async move {
+                if let Err(error) = store.forget(id).await {
+                    tracing::error!(%error, "an ended hold could not be removed");
+                }
+            });
+        }
+        self.spent.retain(|_, expires| now <= *expires);
+    }
+
+    /// Counts a state that a hold just came to.
+    pub(super) fn count(&self, state: HoldState) {
+        let metrics = &self.metrics;
+        match state {
+            HoldState::Approved => metrics.approved.increment(),
+            HoldState::Ended(Ending::Denied) => metrics.declined.increment(),
+            HoldState::Ended(Ending::Expired) => metrics.expired.increment(),
+            HoldState::Ended(Ending::Withdrawn) => metrics.withdrawn.increment(),
+            _ => {}
+        }
+    }
+
+    fn measure(&self) {
+        let book = self.book();
+        let pending = book.entries().filter(|e| e.hold.state() == HoldState::Pending).count();
+        let attached: usize = book.entries().map(|e| e.hold.attached()).sum();
+        self.metrics.held.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        self.metrics.attached.set(i64::try_from(attached).unwrap_or(i64::MAX));
+    }
+}
+
+/// Time between two looks at the deadlines; an ending may be that late.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+
+async fn sweep(gate: std::sync::Weak<Gate>) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        match gate.upgrade() {
+            Some(gate) => gate.tick(),
+            None => return,
+        }
+    }
+}

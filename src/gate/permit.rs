@@ -1,0 +1,123 @@
+//! The right to send one request once, and what must be reported after it was used.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::keeper::Gate;
+use crate::digest::Digest;
+use crate::id::{ActionId, HoldId};
+
+/// The right to send one request once. Minted by the gate only; spent by the plane's forward.
+///
+/// A permit that is dropped unspent proves that nothing was sent: its hold is approved again and
+/// waits for the client's retry.
+#[derive(Debug)]
+pub(crate) struct Permit(Option<Granted>);
+
+/// What a permit and its receipt are about.
+#[derive(Debug)]
+pub(super) struct Granted {
+    pub(super) gate: Arc<Gate>,
+    pub(super) action_id: ActionId,
+    pub(super) digest: Digest,
+    pub(super) hold: Option<HoldId>,
+    /// The whole parameters to put in before sending, when an approver modified the request.
+    pub(super) modified: Option<Map<String, Value>>,
+    /// A rule matched: the outcome must be durable before the client is answered.
+    pub(super) matched: bool,
+}
+
+impl Permit {
+    pub(super) fn mint(granted: Granted) -> Self {
+        Self(Some(granted))
+    }
+
+    /// The parameters an approver put in; the plane narrows its own copy of the request by these,
+    /// and [`Permit::spend`] proves that the result is what was approved.
+    pub(crate) fn modified(&self) -> Option<&Map<String, Value>> {
+        self.0.as_ref().and_then(|granted| granted.modified.as_ref())
+    }
+
+    /// The hold this permit came from, to be told to the client.
+    pub(crate) fn hold(&self) -> Option<&HoldId> {
+        self.0.as_ref().and_then(|granted| granted.hold.as_ref())
+    }
+
+    /// Spends the permit on the request with that digest.
+    ///
+    /// # Errors
+    /// When the request about to be sent is not the one that was decided; nothing may be sent.
+    pub(crate) fn spend(mut self, digest: Digest) -> Result<Receipt, Drift> {
+        match self.0.take_if(|granted| granted.digest == digest) {
+            Some(granted) => Ok(Receipt(Some(granted))),
+            None => Err(Drift),
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(granted) = self.0.take() {
+            Gate::unsent(granted);
+        }
+    }
+}
+
+/// The request changed between decision and forward. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the request changed between decision and forward; nothing was sent")]
+pub(crate) struct Drift;
+
+/// A spent permit: what [`Gate::complete`] needs to join the outcome to its request.
+///
+/// A receipt that is dropped without an outcome is recorded as an unknown one.
+#[derive(Debug)]
+pub(crate) struct Receipt(Option<Granted>);
+
+impl Receipt {
+    /// True when a rule matched: the outcome must be durable before the client is answered, and
+    /// the answer is kept for a retry.
+    pub(crate) fn is_matched(&self) -> bool {
+        self.0.as_ref().is_some_and(|granted| granted.matched)
+    }
+
+    pub(super) fn redeem(mut self) -> Option<Granted> {
+        self.0.take()
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let Some(granted) = self.0.take() {
+            Gate::lost(granted);
+        }
+    }
+}
+
+/// How a forwarded request ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// The upstream answered. `body_bytes` and `body_sha256` are absent while the body still streams.
+    Answered { status: u16, upstream_request_id: Option<String>, body_bytes: Option<u64>, body_sha256: Option<Digest> },
+    /// No byte of the request had left: it certainly did not run.
+    NotSent { reason: String },
+    /// The request left and no whole answer came: it may have run. Never sent again.
+    Unknown { reason: String },
+}
+
+/// An upstream's answer, kept for a client that dropped at the last second.
+#[derive(Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+}
+
+/// The answer may carry the very secret the call made: only its shape is shown.
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reply({}, {} bytes)", self.status, self.body.len())
+    }
+}

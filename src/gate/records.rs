@@ -1,0 +1,295 @@
+//! The gate's records: what goes into the log about each event of a request.
+//!
+//! Parameters are always the shown ones, so no secret reaches the log.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::book::{Entry, bound_digest};
+use super::permit::{Granted, Outcome};
+use super::{Approver, Ask, Refusal};
+use crate::action::{Action, Agent, Context};
+use crate::audit::record::{Kind, Record};
+use crate::digest::Digest;
+use crate::hold::{Change, Ending, HoldState};
+use crate::id::{HoldId, PersonId, RuleId};
+use crate::rules::Ruling;
+
+/// An unmatched request: as short as an auditor's count of the population allows.
+pub(super) fn passed(ask: &Ask) -> Record {
+    let mut record = Record::new(Kind::ActionPassed)
+        .text("action_id", ask.action_id.as_str())
+        .text("agent", ask.agent.id.as_str())
+        .text("key_id", ask.key_id.as_str())
+        .text("peer", ask.peer.to_string());
+    if let Some(action) = ask.actions.first() {
+        record = record
+            .text("action", action.name.as_str())
+            .text("access", action.access.as_str())
+            .text_if("region", action.region.as_deref())
+            .texts("resources", &action.resources);
+    }
+    record
+}
+
+/// A matched request with everything about it.
+pub(super) fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest) -> Record {
+    described(Record::new(kind), &ask.agent, &ask.context, &ask.actions)
+        .text("action_id", ask.action_id.as_str())
+        .text("key_id", ask.key_id.as_str())
+        .text("peer", ask.peer.to_string())
+        .text("request_digest", ask.digest.hex())
+        .text_if("retry_id", ask.retry_id.as_deref())
+        .text("method", ask.shown.method.as_str())
+        .text("url", ask.shown.url.as_str())
+        .json("headers", json!(ask.shown.headers))
+        .integer("body_bytes", i64::try_from(ask.shown.body_bytes).unwrap_or(i64::MAX))
+        .text("body_sha256", ask.shown.body_sha256.as_str())
+        .text("decision", ruling.decision.as_str())
+        .texts("rules", ruling.rules.iter().map(RuleId::as_str))
+        .texts("controls", &ruling.controls)
+        .text("rule_set", rule_set.hex())
+}
+
+/// The right to send is about to be given: durable before the first byte leaves.
+pub(super) fn forward(ask: &Ask, ruling: &Ruling, rule_set: Digest, effective: Digest, hold: Option<&Entry>) -> Record {
+    let mut record = matched(Kind::ActionForward, ask, ruling, rule_set)
+        .text("digest", effective.hex())
+        .text("signature", ask.signature.hex())
+        .timestamp("signature_expires", ask.signature_expires);
+    if let Some(entry) = hold {
+        record = record
+            .text("hold", entry.about.id.as_str())
+            .text("approved_digest", entry.bound_digest().hex())
+            .texts("approved_by", entry.hold.allowed().iter().map(PersonId::as_str));
+        if !entry.about.changes.is_empty() {
+            record = record.json("modified", changes(&entry.about.changes, &entry.about.actions));
+        }
+    }
+    record
+}
+
+pub(super) fn held(ask: &Ask, entry: &Entry) -> Record {
+    let ruling = &entry.about.ruling;
+    matched(Kind::ActionHeld, ask, ruling, entry.about.rule_set)
+        .text("hold", entry.about.id.as_str())
+        .text("digest", bound_digest(entry.about.effective, entry.about.rule_set).hex())
+        .timestamp("expires", entry.hold.deadline())
+        .json(
+            "requirements",
+            Value::Array(
+                ruling
+                    .requirements
+                    .iter()
+                    .map(|it| {
+                        let groups: Vec<_> = it.approvers.iter().map(ToString::to_string).collect();
+                        json!({ "rule": it.rule.as_str(), "approvers": groups, "quorum": it.quorum })
+                    })
+                    .collect(),
+            ),
+        )
+}
+
+/// A later attempt of the same call attached to its hold.
+pub(super) fn joined(ask: &Ask, hold: &HoldId) -> Record {
+    Record::new(Kind::ActionJoined)
+        .text("action_id", ask.action_id.as_str())
+        .text("agent", ask.agent.id.as_str())
+        .text("hold", hold.as_str())
+        .text("peer", ask.peer.to_string())
+        .text_if("retry_id", ask.retry_id.as_deref())
+}
+
+/// A request that ends here without having been held.
+pub(super) fn stopped(ask: &Ask, ruling: &Ruling, rule_set: Digest, ending: Ending, message: &str) -> Record {
+    let kind = if ending == Ending::RuleDenied { Kind::ActionDenied } else { Kind::ActionRefused };
+    matched(kind, ask, ruling, rule_set).text("ending", ending.as_str()).text("message", message)
+}
+
+/// A request refused before it could be judged.
+pub(super) fn refused(refusal: &Refusal) -> Record {
+    Record::new(Kind::ActionRefused)
+        .text_if("agent", refusal.agent.as_ref().map(|agent| agent.id.as_str()))
+        .text("code", refusal.code)
+        .text("message", refusal.reason.as_str())
+        .text("peer", refusal.peer.to_string())
+}
+
+/// A verdict, as given.
+pub(super) fn vote(entry: &Entry, approver: &Approver, word: &str, reason: &str) -> Record {
+    about_hold(Kind::ApprovalVote, entry)
+        .text("verdict", word)
+        .text("person", approver.person.as_str())
+        .text("method", approver.method)
+        .text("credential", approver.credential.as_str())
+        .text("reason", reason)
+        .text("digest", entry.bound_digest().hex())
+}
+
+/// A verdict that was not taken.
+pub(super) fn vote_refused(hold: &HoldId, approver: &Approver, word: &str, why: &str) -> Record {
+    Record::new(Kind::ApprovalRefused)
+        .text("hold", hold.as_str())
+        .text("verdict", word)
+        .text("person", approver.person.as_str())
+        .text("method", approver.method)
+        .text("credential", approver.credential.as_str())
+        .text("message", why)
+}
+
+/// An approver's modification: what changed, and what it is now.
+pub(super) fn modified(
+    entry: &Entry,
+    approver: &Approver,
+    actions: &[Action],
+    difference: &[Change],
+    digest: Digest,
+) -> Record {
+    about_hold(Kind::ApprovalModified, entry)
+        .text("person", approver.person.as_str())
+        .json("modified", changes(difference, actions))
+        .json("actions", actions.iter().map(action_json).collect())
+        .text("digest", digest.hex())
+}
+
+/// The hold came to a state without a forward being reported.
+pub(super) fn ended(entry: &Entry, by: Option<&str>) -> Option<Record> {
+    let kind = match entry.hold.state() {
+        HoldState::Approved => Kind::ActionApproved,
+        HoldState::Ended(Ending::Denied) => Kind::ActionDenied,
+        HoldState::Ended(Ending::Expired) => Kind::ActionExpired,
+        HoldState::Ended(Ending::Withdrawn) => Kind::ActionWithdrawn,
+        HoldState::Ended(Ending::Cancelled) => Kind::ActionCancelled,
+        HoldState::Ended(Ending::Superseded) => Kind::ActionSuperseded,
+        HoldState::Ended(Ending::OutcomeUnknown) => Kind::ActionOutcomeUnknown,
+        HoldState::Ended(_) => Kind::ActionRefused,
+        _ => return None,
+    };
+    Some(
+        about_hold(kind, entry)
+            .text("ending", entry.hold.state().as_str())
+            .text_if("by", by)
+            .texts("allowed_by", entry.hold.allowed().iter().map(PersonId::as_str)),
+    )
+}
+
+/// How a forwarded request ended.
+pub(super) fn outcome(granted: &Granted, outcome: &Outcome) -> Record {
+    let record = Record::new(Kind::ActionOutcome)
+        .text("action_id", granted.action_id.as_str())
+        .text_if("hold", granted.hold.as_ref().map(HoldId::as_str));
+    match outcome {
+        Outcome::Answered { status, upstream_request_id, body_bytes, body_sha256 } => {
+            let record = record
+                .text("outcome", "answered")
+                .integer("status", i64::from(*status))
+                .text_if("upstream_request_id", upstream_request_id.as_deref())
+                .text_if("answer_sha256", body_sha256.map(|digest| digest.hex()));
+            match body_bytes {
+                Some(bytes) => record.integer("answer_bytes", i64::try_from(*bytes).unwrap_or(i64::MAX)),
+                None => record,
+            }
+        }
+        Outcome::NotSent { reason } => record.text("outcome", "not-sent").text("message", reason.as_str()),
+        Outcome::Unknown { reason } => record.text("outcome", "unknown").text("message", reason.as_str()),
+    }
+}
+
+/// A forward without an outcome that a start found in the log.
+pub(super) fn outcome_unknown(action_id: &str, hold: Option<&str>) -> Record {
+    Record::new(Kind::ActionOutcomeUnknown)
+        .text("action_id", action_id)
+        .text_if("hold", hold)
+        .text("ending", Ending::OutcomeUnknown.as_str())
+        .text(
+            "message",
+            "the process ended between forward and outcome; the action may have run and is never sent again",
+        )
+}
+
+/// The rules in force changed.
+pub(super) fn rules_changed(before: Option<Digest>, after: Digest, superseded: usize) -> Record {
+    Record::new(Kind::PolicyChange)
+        .text_if("before", before.map(|digest| digest.hex()))
+        .text("after", after.hex())
+        .integer("superseded", i64::try_from(superseded).unwrap_or(i64::MAX))
+}
+
+/// The persons or groups in force changed.
+pub(super) fn people_changed(persons: BTreeMap<String, Vec<String>>) -> Record {
+    Record::new(Kind::ConfigChange).text("what", "people").json("people", json!(persons))
+}
+
+/// The action with every secret replaced.
+pub(super) fn shown_action(action: &Action) -> Action {
+    Action { parameters: action.shown_parameters(), ..action.clone() }
+}
+
+/// The difference with secret values replaced.
+pub(super) fn shown_changes(difference: &[Change], actions: &[Action]) -> Vec<Change> {
+    let is_secret = |pointer: &str| {
+        let member = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
+        actions.iter().any(|action| action.sensitive.iter().any(|name| name == member))
+    };
+    difference
+        .iter()
+        .map(|change| {
+            if is_secret(&change.pointer) {
+                let hidden = |value: &Option<Value>| value.as_ref().map(|_| Value::from("[redacted]"));
+                Change { pointer: change.pointer.clone(), before: hidden(&change.before), after: hidden(&change.after) }
+            } else {
+                change.clone()
+            }
+        })
+        .collect()
+}
+
+fn about_hold(kind: Kind, entry: &Entry) -> Record {
+    Record::new(kind)
+        .text("action_id", entry.about.action_id.as_str())
+        .text("hold", entry.about.id.as_str())
+        .text("agent", entry.about.agent.id.as_str())
+        .texts("action", entry.about.actions.iter().map(|action| action.name.as_str()))
+}
+
+fn described(record: Record, agent: &Agent, context: &Context, actions: &[Action]) -> Record {
+    let claims = json!({
+        "model": context.model,
+        "session": context.session,
+        "task": context.task,
+        "reason": context.reason,
+        "initiator": context.initiator,
+        "trace": context.trace,
+    });
+    let claims: serde_json::Map<String, Value> = match claims {
+        Value::Object(members) => members.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        _ => serde_json::Map::new(),
+    };
+    record
+        .text("agent", agent.id.as_str())
+        .text("owner", agent.owner.to_string())
+        .json("claimed", Value::Object(claims))
+        .json("actions", actions.iter().map(action_json).collect())
+}
+
+fn action_json(action: &Action) -> Value {
+    json!({
+        "action": action.name,
+        "access": action.access.as_str(),
+        "traits": action.traits.names(),
+        "resources": action.resources,
+        "region": action.region,
+        "account": action.account,
+        "parameters": action.shown_parameters(),
+        "iam_actions": action.iam_actions,
+        "unknown": action.unknown,
+    })
+}
+
+fn changes(difference: &[Change], actions: &[Action]) -> Value {
+    shown_changes(difference, actions)
+        .into_iter()
+        .map(|change| json!({ "pointer": change.pointer, "before": change.before, "after": change.after }))
+        .collect()
+}
