@@ -1,0 +1,164 @@
+//! Operations: verb, path template and what the reference says about rights.
+
+use serde::Deserialize;
+
+use super::shape::{Location, Shape};
+use crate::action::{Access, Trait, Traits};
+
+/// One operation.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) row: OperationRow,
+    /// `aws:iam:CreateAccessKey`
+    pub(crate) action_name: String,
+    /// The path template; empty for `/`.
+    pub(crate) path: Vec<Segment>,
+    pub(crate) ends_with_slash: bool,
+    /// Query fields that the template demands, with their values.
+    pub(crate) constants: Vec<(&'static str, &'static str)>,
+    /// Wire names of the query fields and header fields that every request of this operation carries.
+    pub(crate) required_query: Vec<&'static str>,
+    pub(crate) required_headers: Vec<&'static str>,
+    /// True when some member travels in the body.
+    pub(crate) has_body: bool,
+}
+
+/// One segment of a path template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Segment {
+    Literal(&'static str),
+    /// Any day, `2020-05-31`: CloudFront serves each path under many.
+    Date,
+    /// One segment; the wire name of the member.
+    Label(&'static str),
+    /// One segment or more.
+    Greedy(&'static str),
+}
+
+/// How the body carries the member that is the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payload {
+    /// Bytes, text or an event stream: data, not parameters.
+    Data,
+    /// The structure itself.
+    Structure,
+}
+
+/// The operation as the table holds it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct OperationRow {
+    #[serde(rename = "n")]
+    pub(crate) name: &'static str,
+    #[serde(rename = "v")]
+    pub(crate) method: &'static str,
+    #[serde(rename = "u")]
+    uri: &'static str,
+    #[serde(rename = "i", default)]
+    pub(crate) input: Option<usize>,
+    #[serde(rename = "rq", default)]
+    required: Vec<&'static str>,
+    #[serde(rename = "pl", default)]
+    pub(crate) payload: Option<&'static str>,
+    #[serde(rename = "pk", default)]
+    payload_kind: Option<char>,
+    /// Name of the XML element that wraps the body members.
+    #[serde(rename = "xr", default)]
+    pub(crate) xml_root: Option<&'static str>,
+    /// What precedes the service's host name, `{AccountId}.`.
+    #[serde(rename = "hp", default)]
+    pub(crate) host_prefix: Option<&'static str>,
+    #[serde(rename = "fl", default)]
+    flags: &'static str,
+    #[serde(rename = "a")]
+    access: usize,
+    /// IAM actions, the main one first.
+    #[serde(rename = "ia", default)]
+    pub(crate) iam_actions: Vec<&'static str>,
+    /// Member path and the IAM action its presence adds; `=` in front: instead of the main one.
+    #[serde(rename = "ci", default)]
+    pub(crate) conditional_iam: Vec<(&'static str, &'static str)>,
+    #[serde(rename = "t", default)]
+    traits: u16,
+    #[serde(rename = "tr", default)]
+    traits_with_role: u16,
+    /// A text member, and the words that make the operation an export.
+    #[serde(rename = "tx", default)]
+    pub(crate) export_words: Vec<&'static str>,
+    /// Paths of members that hand over a role.
+    #[serde(rename = "pr", default)]
+    pub(crate) roles: Vec<&'static str>,
+    #[serde(rename = "r", default)]
+    pub(crate) resources: Vec<&'static str>,
+    #[serde(rename = "se", default)]
+    pub(crate) sensitive: Vec<&'static str>,
+}
+
+impl Operation {
+    pub(super) fn new(row: OperationRow, prefix: &str, shapes: &[Shape]) -> Self {
+        let (path, query) = row.uri.split_once('?').unwrap_or((row.uri, ""));
+        let members = row.input.and_then(|number| shapes.get(number)).map_or(&[][..], Shape::members);
+        let required = |location| {
+            let is_required = |name: &str| row.required.contains(&name);
+            members
+                .iter()
+                .filter(move |it| it.location == location && is_required(it.name))
+                .map(|it| it.wire_name())
+                .collect()
+        };
+        Self {
+            action_name: format!("aws:{prefix}:{}", row.name),
+            path: path.split('/').filter(|segment| !segment.is_empty()).map(segment).collect(),
+            ends_with_slash: path.len() > 1 && path.ends_with('/'),
+            constants: query
+                .split('&')
+                .filter(|field| !field.is_empty())
+                .map(|field| field.split_once('=').unwrap_or((field, "")))
+                .collect(),
+            required_query: required(Location::Query),
+            required_headers: required(Location::Header),
+            has_body: row.payload.is_some() || members.iter().any(|it| it.location == Location::Body),
+            row,
+        }
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        const LEVELS: [Access; 5] = [Access::List, Access::Read, Access::Tagging, Access::Write, Access::Permissions];
+        LEVELS.get(self.row.access).copied().unwrap_or(Access::Permissions)
+    }
+
+    pub(crate) fn traits(&self) -> Traits {
+        traits(self.row.traits)
+    }
+
+    /// The traits it has in addition when a role is handed over.
+    pub(crate) fn traits_with_role(&self) -> Traits {
+        traits(self.row.traits_with_role)
+    }
+
+    pub(crate) fn payload(&self) -> Option<Payload> {
+        let kind = self.row.payload_kind?;
+        Some(if matches!(kind, 'x' | 't' | 'e') { Payload::Data } else { Payload::Structure })
+    }
+
+    pub(crate) fn needs_no_signature(&self) -> bool {
+        self.row.flags.contains('u')
+    }
+
+    /// True where the service takes a gzip body.
+    pub(crate) fn takes_gzip(&self) -> bool {
+        self.row.flags.contains('z')
+    }
+}
+
+fn segment(text: &'static str) -> Segment {
+    match text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(":date") => Segment::Date,
+        Some(label) => label.strip_suffix('+').map_or(Segment::Label(label), Segment::Greedy),
+        None => Segment::Literal(text),
+    }
+}
+
+/// The generator numbers traits in the order of [`Trait::ALL`].
+fn traits(bits: u16) -> Traits {
+    Trait::ALL.into_iter().enumerate().filter(|(bit, _)| bits & 1 << bit != 0).map(|(_, it)| it).collect()
+}

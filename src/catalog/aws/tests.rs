@@ -1,0 +1,55 @@
+use super::*;
+use crate::action::{Access, Trait};
+
+fn named(id: &str) -> &'static Service {
+    let number = TABLE.services.iter().position(|it| it.id == id).unwrap();
+    service(number.try_into().unwrap()).unwrap()
+}
+
+#[test]
+fn the_whole_table_reads() {
+    assert_eq!(facts_version().split(',').next(), Some("botocore 1.44.5"));
+    assert!(TABLE.services.len() > 430);
+    let mut operations = 0;
+    for number in 0..TABLE.services.len() {
+        operations += service(number.try_into().unwrap()).unwrap().operations.len();
+    }
+    assert!(operations > 19_000, "{operations}");
+    assert!(action_names().count() > 18_000);
+    assert!(action_names().any(|name| name == "aws:iam:CreateAccessKey"));
+}
+
+#[test]
+fn names_are_sorted_and_unique() {
+    let names: Vec<_> = action_names().collect();
+    assert!(names.windows(2).all(|pair| pair[0] < pair[1]));
+}
+
+#[test]
+fn rights_come_from_the_strictest_source() {
+    let create = named("iam").operation("CreateAccessKey").unwrap();
+    assert_eq!(create.access(), Access::Permissions);
+    assert!(create.traits().contains(Trait::Privilege) && create.traits().contains(Trait::Credential));
+    assert_eq!(named("s3").operation("ListObjectsV2").unwrap().row.iam_actions, ["s3:ListBucket"]);
+    assert_eq!(named("s3").operation("HeadObject").unwrap().row.iam_actions, ["s3:GetObject"]);
+    let run = named("ec2").operation("RunInstances").unwrap();
+    assert!(!run.traits().contains(Trait::Privilege) && run.traits_with_role().contains(Trait::Privilege));
+}
+
+#[test]
+fn regions_have_partitions() {
+    for (region, id) in [
+        ("us-east-1", Some("aws")),
+        ("us-gov-west-1", Some("aws-us-gov")),
+        ("cn-north-1", Some("aws-cn")),
+        ("zz-central-9", Some("aws")),
+        ("us-gov-middle-9", Some("aws-us-gov")),
+        ("evil.example", None),
+        ("us-east-1.evil", None),
+        ("", None),
+        ("us-east", None),
+        ("us-east-1/x", None),
+    ] {
+        assert_eq!(partition_of(region).map(|it| it.id), id, "{region}");
+    }
+}

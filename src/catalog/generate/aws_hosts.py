@@ -1,0 +1,114 @@
+"""Host names of every service, from botocore's endpoint rule sets.
+
+Each rule set is evaluated for every region with and without FIPS and dual-stack, and the region label is
+generalised to `{r}`; `*` stands for one label that names an account or a resource.
+"""
+
+import json
+import re
+
+from botocore.endpoint_provider import EndpointProvider
+from botocore.exceptions import EndpointProviderError
+
+# Arguments that make a rule set give its other hosts.
+VARIANTS = {
+    "acm": [{"ServiceType": v} for v in ("acm", "acm-acme")],
+    "arc-region-switch": [{"UseControlPlaneEndpoint": True}],
+    "dynamodb": [{"AccountId": "111122223333", "AccountIdEndpointMode": "preferred"}, {"IsSearchOperation": True},
+                 {"IsSearchOperation": True, "AccountId": "111122223333", "AccountIdEndpointMode": "preferred"}],
+    "dynamodbstreams": [{"AccountId": "111122223333", "AccountIdEndpointMode": "preferred"}],
+    "eventbridgev2": [{"AccountId": "111122223333", "AccountIdEndpointMode": "preferred"}],
+    "events": [{"EndpointId": "abc123.456"}],
+    "kinesis": [{"OperationType": kind, "ResourceType": resource, **account}
+                for kind in ("control", "data") for resource in ("", "stream", "channel", "queue")
+                for account in ({}, {"AccountId": "111122223333", "AccountIdEndpointMode": "preferred"},
+                                {"StreamARN": "arn:aws:kinesis:us-west-2:111122223333:stream/s"})],
+    "neptune-graph": [{"ApiType": v} for v in ("ControlPlane", "DataPlane")],
+    "opensearchmemory": [{"SpaceId": "abc123"}],
+    "sesv2": [{"EndpointId": "abc123.456"}],
+    "signin": [{"IsControlPlane": True}, {"IsOAuthEndpoint": True}],
+    "sts": [{"UseGlobalEndpoint": True}],
+    "s3": [{"UseS3ExpressControlEndpoint": True}, {"UseObjectLambdaEndpoint": True}],
+}
+
+
+def host_table(sources):
+    """(host template -> service numbers, service -> its hosts by partition, partitions)"""
+    hosts, endpoints = {}, {}
+    regions = [(p["id"], r) for p in sources.partitions["partitions"] for r in p["regions"]]
+    for number, (name, model) in enumerate(sources.models.items()):
+        rules = sources.loader.load_service_model(name, "endpoint-rule-set-1")
+        provider = EndpointProvider(rules, sources.partitions)
+        known = set(rules["parameters"])
+        found = {}
+        for partition, region in regions:
+            for fips in (False, True):
+                for dual in (False, True):
+                    for extra in [{}, *static_params(model), *VARIANTS.get(name, [])]:
+                        arguments = {"Region": region, "UseFIPS": fips, "UseDualStack": dual, **extra}
+                        endpoint = resolved(provider, {k: v for k, v in arguments.items() if k in known})
+                        if endpoint is None:
+                            continue
+                        host, base, signing = endpoint
+                        template = generalised(host, region)
+                        found.setdefault(template, (base, signing if signing != region else None))
+                        if not (fips or dual or extra):
+                            endpoints.setdefault(name, {}).setdefault(partition, []).append((region, template, base, signing))
+        prefixes = {op["endpoint"]["hostPrefix"] for op in model["operations"].values() if "endpoint" in op}
+        for template, (base, _) in sorted(found.items()):
+            for prefix in ["", *sorted(prefixes)]:
+                labels = re.sub(r"\{\w+\}", "*", prefix)
+                entry = hosts.setdefault(labels + template, [])
+                if number not in entry:
+                    entry.append(number)
+        endpoints[name] = by_partition(endpoints.get(name, {}))
+    for template, names in sources.curated["hosts"].items():
+        numbers = [list(sources.models).index(name) for name in names]
+        hosts[template] = sorted(set(hosts.get(template, [])) | set(numbers))
+    partitions = [
+        {"id": p["id"], "suffix": p["outputs"]["dnsSuffix"], "dual": p["outputs"]["dualStackDnsSuffix"],
+         "global": p["outputs"]["implicitGlobalRegion"], "regions": sorted(r for r in p["regions"] if "global" not in r)}
+        for p in sources.partitions["partitions"]
+    ]
+    return dict(sorted(hosts.items())), endpoints, partitions
+
+
+def static_params(model):
+    sets = {}
+    for op in model["operations"].values():
+        values = {name: spec["value"] for name, spec in op.get("staticContextParams", {}).items()}
+        if values:
+            sets[json.dumps(values, sort_keys=True)] = values
+    return [value for _, value in sorted(sets.items())]
+
+
+def resolved(provider, arguments):
+    try:
+        endpoint = provider.resolve_endpoint(**arguments)
+    except (EndpointProviderError, KeyError, TypeError, AttributeError):
+        return None
+    host, _, path = endpoint.url.removeprefix("https://").partition("/")
+    schemes = endpoint.properties.get("authSchemes", [])
+    signing = next((s["signingRegion"] for s in schemes if "signingRegion" in s), arguments.get("Region"))
+    return host, path, signing
+
+
+def generalised(host, region):
+    labels = ["{r}" if label == region else label for label in host.split(".")]
+    labels = ["*" if label in ("111122223333", "abc123") else label for label in labels]
+    if "456" in labels:
+        labels[labels.index("456")] = "*"
+    return ".".join(labels)
+
+
+def by_partition(found):
+    """Per partition: the usual [host, base path, signing region or ""], and the regions that differ."""
+    table = {}
+    for partition, rows in found.items():
+        shapes = [(t, base, "" if signing == region else signing) for region, t, base, signing in rows]
+        usual = max(sorted(set(shapes)), key=shapes.count)
+        table[partition] = {"u": list(usual)}
+        special = {row[0]: list(shape) for row, shape in zip(rows, shapes) if shape != usual and "global" not in row[0]}
+        if special:
+            table[partition]["x"] = special
+    return table
