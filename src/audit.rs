@@ -8,6 +8,8 @@
 //! INVARIANT (bytes): the leaf of a record is the hash of the very bytes on disk. Nobody ever
 //! re-serialises a record to check it.
 
+pub(crate) mod chain;
 pub(crate) mod checkpoint;
+pub(crate) mod line;
 pub(crate) mod record;
 pub(crate) mod tree;

@@ -1,44 +1,79 @@
 //! Durable append to the audit log: one writer, group commit, recovery.
+//!
+//! The directory of a log holds `log.pub` (the public key), `checkpoint` (the last signed tree head), `checkpoints/`
+//! (earlier ones, kept for good), the segments `<first record>.jsonl`, a `reserve` file that is given up when the disk
+//! is full, and a `lock`. `docs/audit-format.md` specifies what a verifier needs of it.
+//!
+//! It must never answer that a record is durable before the disk said so, never write after an
+//! error, never repair what the checkpoint covers, and never let two processes extend one log.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::audit::record::Record;
+use tokio::sync::oneshot;
+
+use crate::audit::chain::Chain;
+use crate::audit::checkpoint::SigningKey;
+use crate::audit::line::segment_name;
+use crate::audit::record::{Kind, MAX_LINE, Record};
+use crate::audit::tree::Frontier;
 use crate::digest::Digest;
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Timestamp};
 
+use carry::Carry;
+use disk::Disk;
+use queue::Queue;
+use recovery::{Found, Torn};
+use writer::{Batch, RESERVE_BYTES, Segment, Writer};
+
+mod carry;
+mod disk;
+mod key;
+mod queue;
+mod recovery;
+mod writer;
+
+pub(crate) use key::KeyError;
+
+/// Most bytes that are written in one piece, give or take one record.
+const BATCH_LIMIT: usize = 1 << 20;
+
 /// Where a log lives.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Directory of the log; made when absent. Everything a verifier needs is in it.
+    /// Directory of the log. Everything a verifier needs is in it.
     pub(crate) dir: PathBuf,
-    /// The signing key, as [`create_key`] wrote it. It carries the log's origin.
+    /// The signing key; it carries the log's origin.
     pub(crate) key_file: PathBuf,
 }
 
-/// Makes the key of a new log in a new file that only its owner can read, and gives the public
-/// key (a C2SP verifier key) to hand to auditors. `origin` names the log for ever: text without
-/// white space or `+`, best a URL without scheme such as `example.com/countersign/1`.
-///
-/// # Errors
-/// When the file exists or cannot be written, or the origin is not fit for one.
-pub(crate) fn create_key(_key_file: &Path, _origin: &str) -> Result<String, KeyError> {
-    Err(KeyError::Origin("not built yet".to_owned()))
+/// Sizes that tests make small.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    segment_bytes: u64,
+    batch_bytes: u64,
 }
 
-/// A signing key could not be made or read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum KeyError {
-    #[error(
-        "`{0}` is no name for a log: use 1 to 128 letters, digits and `./_-:`, such as `example.com/countersign/1`"
-    )]
-    Origin(String),
+impl Default for Limits {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, batch_bytes: BATCH_LIMIT as u64 }
+    }
 }
 
-/// The log cannot be opened. Nothing was changed on disk.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {}
+impl Limits {
+    /// A segment with less room than this is sealed.
+    fn batch_room(self) -> u64 {
+        self.batch_bytes + MAX_LINE as u64 + 1
+    }
+
+    fn zero_ahead(self, step: u64) -> u64 {
+        step.min(self.segment_bytes)
+    }
+}
 
 /// What an earlier process left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,9 +92,58 @@ pub(crate) struct OpenForward {
     pub(crate) digest: Option<String>,
 }
 
+/// The log cannot be opened. The log on disk is as it was found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error(
+        "the audit log is not what its checkpoint was signed for: {0}\n\
+         Nothing was changed. Keep a copy of the directory, run `countersign audit verify` on it, and restore the log \
+         from a copy that verifies; or move it away and begin a new log with `countersign init` and a new key"
+    )]
+    Damaged(Damage),
+    #[error("there is an audit log in `{0}` already")]
+    Exists(PathBuf),
+    #[error("cannot {doing} `{path}` of the audit log", path = path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot use the audit log's key")]
+    Key(#[source] KeyError),
+    #[error("another process writes the audit log in `{0}`: stop it first; two would fork the log")]
+    Locked(PathBuf),
+}
+
+/// What is wrong with a log, and where.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    file: PathBuf,
+    seq: Option<u64>,
+    reason: String,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}`", self.file.display())?;
+        if let Some(seq) = self.seq {
+            write!(f, ", record {seq}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
 /// Handle to the one writer of this process's log; cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Journal {}
+pub(crate) struct Journal(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    queue: Arc<Queue>,
+    public_key: String,
+    ended: tokio::sync::watch::Receiver<bool>,
+}
 
 /// Proof that a record is on disk. Only the journal makes one; forwarding demands it.
 #[derive(Debug)]
@@ -86,40 +170,94 @@ pub(crate) enum JournalError {
     Failed(String),
 }
 
+/// Makes the key of a new log in a new file that only its owner can read, and an empty log; gives
+/// the public key (a C2SP verifier key) to hand to auditors. `origin` names the log for ever: 1 to 128
+/// letters, digits and `./_-:`, best a URL without scheme such as `example.com/countersign/1`.
+///
+/// # Errors
+/// When the key or a log exists or cannot be written, or the origin is not fit for one.
+pub(crate) fn create(options: &Options, origin: &str) -> Result<String, OpenError> {
+    let disk = Disk::default();
+    let dir = options.dir.as_path();
+    std::fs::create_dir_all(dir.join("checkpoints")).map_err(|source| io_error("make", dir, source))?;
+    if dir.join("checkpoint").exists() || !recovery::list_segments(dir)?.is_empty() {
+        return Err(OpenError::Exists(dir.to_owned()));
+    }
+    let key = key::create(&options.key_file, origin).map_err(OpenError::Key)?;
+    let public = key.public().to_string();
+    let write = |name: &str, text: &str| {
+        let path = dir.join(name);
+        disk.replace(&path, text.as_bytes()).map_err(|source| io_error("write", &path, source))
+    };
+    write("log.pub", &format!("{public}\n"))?;
+    write("checkpoint", &key.sign(0, Frontier::default().root()))?;
+    Ok(public)
+}
+
 impl Journal {
-    /// Opens the log for writing, or starts it: finds what a crash left, cuts a torn tail and says
-    /// so in a record, and refuses a log that was damaged. Blocks on the disk.
+    /// Opens the log for writing: finds what a crash left, cuts a torn tail and says so in a
+    /// record, and refuses a log that was damaged. Blocks on the disk.
     ///
     /// # Errors
     /// When another process has the log, or it is not what its checkpoint says, or on any IO error.
-    pub(crate) fn open(
-        _options: Options,
-        _clock: Clock,
-        _metrics: Arc<Metrics>,
+    pub(crate) fn open(options: &Options, clock: Clock, metrics: Arc<Metrics>) -> Result<(Self, Recovered), OpenError> {
+        Self::open_on(Disk::default(), Limits::default(), options, clock, metrics)
+    }
+
+    fn open_on(
+        disk: Disk,
+        limits: Limits,
+        options: &Options,
+        clock: Clock,
+        metrics: Arc<Metrics>,
     ) -> Result<(Self, Recovered), OpenError> {
-        Ok((Self {}, Recovered::default()))
+        let dir = options.dir.as_path();
+        let key = key::read(&options.key_file).map_err(OpenError::Key)?;
+        let lock = lock(dir)?;
+        let found = recovery::find(dir, key.public(), clock.now())?;
+        let public_key = key.public().to_string();
+        let queue = Arc::new(Queue::new(clock.clone()));
+        let (mut writer, recovered, own) = start(disk, limits, dir, key, clock, metrics, &queue, found)
+            .map_err(|source| io_error("write to", dir, source))?;
+        writer.write_own(own).map_err(|source| io_error("write to", dir, source))?;
+        let (end, ended) = tokio::sync::watch::channel(false);
+        let thread = std::thread::Builder::new().name("journal".to_owned());
+        thread
+            .spawn(move || {
+                writer.run();
+                // The lock goes after the last write, and before whoever waits for the end hears of it.
+                drop(lock);
+                end.send_replace(true);
+            })
+            .map_err(|source| io_error("start the writer of", dir, source))?;
+        Ok((Self(Arc::new(Handle { queue, public_key, ended })), recovered))
     }
 
     /// The public key of the log: a C2SP verifier key.
     pub(crate) fn public_key(&self) -> &str {
-        ""
+        &self.0.public_key
     }
 
-    /// Appends a record and returns when it is durable. Dropping the future does not take the
-    /// record back.
+    /// Appends a record and returns when it is durable. Dropping the future does not take a record
+    /// back that has been queued.
     ///
     /// # Errors
     /// When the log has failed, now or before; it stays failed.
-    pub(crate) async fn append(&self, _record: Record) -> Result<Durable, JournalError> {
-        Err(JournalError::Failed("not built yet".to_owned()))
+    pub(crate) async fn append(&self, record: Record) -> Result<Durable, JournalError> {
+        let (waiter, durable) = oneshot::channel();
+        self.0.queue.push_hurried(record, waiter).await?;
+        match durable.await {
+            Ok(result) => result,
+            Err(_) => Err(JournalError::Failed("the writer stopped".to_owned())),
+        }
     }
 
     /// Appends a record without waiting for the disk; it will be in the next group commit.
     ///
     /// # Errors
     /// When the log has failed, or so many records wait that the disk has fallen behind.
-    pub(crate) fn enqueue(&self, _record: Record) -> Result<(), JournalError> {
-        Err(JournalError::Failed("not built yet".to_owned()))
+    pub(crate) fn enqueue(&self, record: Record) -> Result<(), JournalError> {
+        self.0.queue.push(record)
     }
 
     /// Writes what waits and a last checkpoint, and ends the log for every clone of this handle.
@@ -127,6 +265,122 @@ impl Journal {
     /// # Errors
     /// When the log has failed, now or before.
     pub(crate) async fn close(&self) -> Result<(), JournalError> {
-        Ok(())
+        self.0.queue.close();
+        // An error means that the thread has gone, which is what is waited for.
+        drop(self.0.ended.clone().wait_for(|ended| *ended).await);
+        match self.0.queue.ended() {
+            None | Some(JournalError::Closed) => Ok(()),
+            Some(error) => Err(error),
+        }
     }
 }
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// Brings the directory into order and makes the writer, with the records it must begin with.
+#[expect(clippy::too_many_arguments, reason = "the writer's parts, put together once")]
+fn start(
+    disk: Disk,
+    limits: Limits,
+    dir: &Path,
+    key: SigningKey,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    queue: &Arc<Queue>,
+    found: Option<Found>,
+) -> io::Result<(Writer, Recovered, Vec<Record>)> {
+    let open = Record::new(Kind::LogOpen)
+        .text("key", key.public().to_string())
+        .text("program", concat!("countersign ", env!("CARGO_PKG_VERSION")));
+    let mut own = Vec::new();
+    make_reserve(&disk, dir)?;
+    let (segment, chain, carry, covered, recovered) = match found {
+        None => {
+            let file = disk.create(&dir.join(segment_name(0)))?;
+            disk.sync_dir(dir)?;
+            let segment = Segment { file, length: 0, zeroed: 0 };
+            (segment, Chain::start(key.public().name()), Carry::default(), 0, Recovered::default())
+        }
+        Some(found) => {
+            own.extend(cut(&disk, dir, found.torn)?);
+            let mut file = disk.open(&dir.join(segment_name(found.segment)))?;
+            // Whole lines that were never synced become durable here, before anything builds on them.
+            file.set_len(found.keep)?;
+            file.sync_all()?;
+            let segment = Segment { file, length: found.keep, zeroed: found.keep };
+            (segment, found.chain, found.carry, found.checkpoint.size, found.recovered)
+        }
+    };
+    own.push(open);
+    let writer = Writer {
+        disk,
+        dir: dir.to_owned(),
+        limits,
+        key,
+        clock,
+        metrics,
+        queue: queue.clone(),
+        segment,
+        chain,
+        carry,
+        covered,
+        covered_at: Instant::now(),
+        kept_hour: 0,
+        full: false,
+        batch: Batch::default(),
+    };
+    Ok((writer, recovered, own))
+}
+
+/// Removes a segment that a crash left incomplete, and says what is cut.
+fn cut(disk: &Disk, dir: &Path, torn: Option<Torn>) -> io::Result<Option<Record>> {
+    let Some(torn) = torn else { return Ok(None) };
+    if torn.whole {
+        disk.remove(&dir.join(&torn.segment))?;
+        disk.sync_dir(dir)?;
+    }
+    let cut = i64::try_from(torn.tail.bytes).unwrap_or(i64::MAX);
+    tracing::warn!(segment = torn.segment, bytes = cut, "the end of the audit log was torn by a crash and is cut");
+    Ok((cut > 0).then(|| {
+        Record::new(Kind::LogRecovered)
+            .integer("cut_bytes", cut)
+            .text("cut_sha256", torn.tail.sha256.hex())
+            .text("segment", torn.segment)
+    }))
+}
+
+fn make_reserve(disk: &Disk, dir: &Path) -> io::Result<()> {
+    let path = dir.join("reserve");
+    if path.metadata().is_ok_and(|metadata| metadata.len() == RESERVE_BYTES) {
+        return Ok(());
+    }
+    disk.remove(&path)?;
+    let zeros = vec![0; usize::try_from(RESERVE_BYTES).unwrap_or(0)];
+    let mut file = disk.create(&path)?;
+    file.write_at(0, &zeros)?;
+    file.sync_all()?;
+    disk.sync_dir(dir)
+}
+
+/// Takes the log for this process; the lock goes with the file, also when the process is killed.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|source| io_error("open", &path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(io_error("lock", &path, source)),
+    }
+}
+
+fn io_error(doing: &'static str, path: &Path, source: io::Error) -> OpenError {
+    OpenError::Io { doing, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 pub(crate) const MAX_LINE: usize = 65_535;
 
 /// Version of the record form, in every record's `v`.
-const VERSION: &str = "1";
+pub(crate) const VERSION: u64 = 1;
 
 /// Integers of JSON are exact up to here (RFC 8785 numbers are doubles); larger ones become text.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -179,13 +179,14 @@ impl Record {
         let (log, ts) = (place.log_literal, place.ts);
         let mut seq = String::new();
         write_integer(i64::try_from(place.seq).unwrap_or(i64::MAX), &mut seq);
+        let version = VERSION.to_string();
         let fixed = [
             ("log", "", log, ""),
             ("prev", "\"", prev.as_str(), "\""),
             ("seq", "", seq.as_str(), ""),
             ("ts", "\"", ts, "\""),
             ("type", "\"", kind, "\""),
-            ("v", "", VERSION, ""),
+            ("v", "", version.as_str(), ""),
         ];
         line.push(b'{');
         for (name, before, value, after) in fixed {

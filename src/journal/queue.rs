@@ -1,0 +1,208 @@
+//! What waits for the writer: a bounded queue, with waiting callers and ones in no hurry.
+//!
+//! INVARIANT (order): records get their moment and their place in the queue under one lock, so that
+//! `ts` never runs backwards along `seq` unless the clock does.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::{Durable, JournalError};
+use crate::audit::record::{Kind, Record};
+use crate::time::{Clock, Timestamp};
+
+/// Most records, and most bytes of them, that wait for the writer.
+const LIMIT_RECORDS: usize = 65_536;
+const LIMIT_BYTES: usize = 64 << 20;
+
+/// How long records that nobody waits for may wait for company. They are not promised before the
+/// action they are about; a sync for each would cost more than everything else such an action costs.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// Enough bytes to write without lingering.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// One record on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) record: Record,
+    pub(super) at: Timestamp,
+    /// Who waits for it to be durable.
+    pub(super) waiter: Option<Waiter>,
+}
+
+pub(super) type Waiter = oneshot::Sender<Result<Durable, JournalError>>;
+
+/// What the writer is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Write what was taken, which may be nothing when the deadline has passed.
+    Write,
+    /// Write what was taken and end.
+    Close,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Wakes the writer.
+    wake: Condvar,
+    /// Wakes callers that wait for room.
+    room: Notify,
+    clock: Clock,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: Vec<Item>,
+    bytes: usize,
+    /// Somebody waits for one of the items.
+    hurried: bool,
+    /// The writer sleeps.
+    asleep: bool,
+    closing: bool,
+    /// Only outcomes of what already runs are taken.
+    disk_full: bool,
+    /// Why nothing is taken any more.
+    ended: Option<JournalError>,
+}
+
+impl Queue {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { state: Mutex::default(), wake: Condvar::new(), room: Notify::new(), clock }
+    }
+
+    /// Queues a record that nobody waits for.
+    pub(super) fn push(&self, record: Record) -> Result<(), JournalError> {
+        let state = self.lock();
+        state.admits(&record)?;
+        if state.is_full() {
+            return Err(JournalError::Behind);
+        }
+        self.add(state, record, None);
+        Ok(())
+    }
+
+    /// Queues a record when there is room; `waiter` hears of its fate from then on.
+    pub(super) async fn push_hurried(&self, record: Record, waiter: Waiter) -> Result<(), JournalError> {
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            // Registers before the look at the state, so that room made in between is not missed.
+            room.as_mut().enable();
+            {
+                let mut state = self.lock();
+                state.admits(&record)?;
+                if !state.is_full() {
+                    state.hurried = true;
+                    self.add(state, record, Some(waiter));
+                    return Ok(());
+                }
+            }
+            room.await;
+        }
+    }
+
+    /// Asks the writer to end once everything queued is written.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        state.ended.get_or_insert(JournalError::Closed);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// From now on, outcomes only.
+    pub(super) fn set_disk_full(&self) {
+        self.lock().disk_full = true;
+    }
+
+    /// Refuses everything from now on, and everything that waits.
+    pub(super) fn fail(&self, error: &JournalError) {
+        let mut state = self.lock();
+        state.ended = Some(error.clone());
+        let items = std::mem::take(&mut state.items);
+        state.bytes = 0;
+        drop(state);
+        for waiter in items.into_iter().filter_map(|item| item.waiter) {
+            // A caller that has gone does not hear of it.
+            drop(waiter.send(Err(error.clone())));
+        }
+        self.room.notify_waiters();
+    }
+
+    /// Why nothing is taken any more.
+    pub(super) fn ended(&self) -> Option<JournalError> {
+        self.lock().ended.clone()
+    }
+
+    /// The writer's side: sleeps until there is something to write, somebody closes or the deadline
+    /// has passed, and swaps what waits into `taken`, which must be empty.
+    pub(super) fn take(&self, taken: &mut Vec<Item>, deadline: Option<Instant>) -> Turn {
+        let mut linger = None;
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            if !state.items.is_empty() {
+                let end = *linger.get_or_insert(now + LINGER);
+                if state.hurried || state.closing || state.bytes >= BATCH_BYTES || now >= end {
+                    break;
+                }
+            } else if state.closing || deadline.is_some_and(|deadline| now >= deadline) {
+                break;
+            }
+            state.asleep = true;
+            state = match linger.or(deadline) {
+                Some(until) => {
+                    let wait = until.saturating_duration_since(now);
+                    self.wake.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.asleep = false;
+        }
+        std::mem::swap(&mut state.items, taken);
+        (state.bytes, state.hurried) = (0, false);
+        let turn = if state.closing { Turn::Close } else { Turn::Write };
+        drop(state);
+        self.room.notify_waiters();
+        turn
+    }
+
+    fn add(&self, mut state: MutexGuard<'_, State>, record: Record, waiter: Option<Waiter>) {
+        let first = state.items.is_empty();
+        state.bytes += record.weight();
+        let item = Item { record, at: self.clock.now(), waiter };
+        state.items.push(item);
+        // The writer sleeps for a first record, lingers over unhurried ones, or works and looks later.
+        let wake = state.asleep && (first || state.hurried || state.bytes >= BATCH_BYTES);
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two statements that could panic, which are none.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn admits(&self, record: &Record) -> Result<(), JournalError> {
+        match &self.ended {
+            Some(error) => Err(error.clone()),
+            None if self.disk_full && !is_outcome(record.kind()) => Err(JournalError::DiskFull),
+            None => Ok(()),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.items.len() >= LIMIT_RECORDS || self.bytes >= LIMIT_BYTES
+    }
+}
+
+/// True for what ends an action that was sent: it is recorded as long as anything can be.
+pub(super) fn is_outcome(kind: Kind) -> bool {
+    matches!(kind, Kind::ActionOutcome | Kind::ActionOutcomeUnknown)
+}
