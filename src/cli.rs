@@ -6,10 +6,13 @@
 //! (`| head`) is no error.
 
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
 
 mod agent;
 mod approver;
@@ -152,22 +155,41 @@ fn dispatch(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
 }
 
 impl Common {
-    /// The data directory: `--data`, else the configuration's.
-    ///
-    /// # Errors
-    /// When neither is given, or the configuration cannot be read.
-    pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
-        match &self.data {
-            Some(data) => Ok(data.clone()),
-            None => anyhow::bail!("no data directory: give --data DIR or --config FILE"),
+    /// The configuration file: as named, else in the data directory, else in the current one.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        match (&self.config, &self.data) {
+            (Some(config), _) => config.clone(),
+            (None, Some(data)) => data.join(CONFIG_FILE),
+            (None, None) => PathBuf::from(CONFIG_FILE),
         }
     }
 
-    /// The configuration file, when one was named or stands in the data directory.
-    pub(crate) fn config_file(&self) -> Option<&Path> {
-        self.config.as_deref()
+    /// The configuration, with the options of the command line in it.
+    ///
+    /// # Errors
+    /// When it cannot be read or anything in it is wrong.
+    pub(crate) fn load(&self) -> Result<Config, ConfigError> {
+        let mut config = Config::load(&self.config_file())?;
+        if let Some(data) = &self.data {
+            config.data.clone_from(data);
+        }
+        Ok(config)
+    }
+
+    /// The data directory: `--data`, else the configuration's.
+    ///
+    /// # Errors
+    /// When neither is there.
+    pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        match &self.data {
+            Some(data) => Ok(data.clone()),
+            None => Ok(self.load().context("no data directory: give --data DIR or --config FILE")?.data),
+        }
     }
 }
+
+/// The configuration's name where only a directory is given.
+pub(crate) const CONFIG_FILE: &str = "countersign.yaml";
 
 /// Runs a subcommand's future to its end.
 ///

@@ -1,1 +1,163 @@
-//! The configuration file.
+//! The configuration: a YAML file into each module's own options.
+//!
+//! It sits on top of the modules it configures, so that none of them knows it. Every mistake is
+//! reported at once with its place; a file with a mistake is refused whole. Paths are relative to
+//! the file that names them. Nothing here opens a socket or a key.
+//!
+//! `docs/config.md` says what each key means; [`Config::show`] prints all of them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::credential::real::RealOptions;
+use crate::net::upstream::{Endpoint, UpstreamOptions};
+use crate::people::People;
+use crate::yaml::{Diagnostic, Problems, Source};
+
+mod page;
+mod schema;
+
+use page::Page;
+
+/// Everything an operator can say, with defaults filled in.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) data: PathBuf,
+    pub(crate) listen: Listen,
+    /// Host names by which agents reach us, lower case.
+    pub(crate) endpoint_hosts: Vec<String>,
+    pub(crate) aws: Aws,
+    pub(crate) people: Arc<People>,
+    pub(crate) rules: Rules,
+    pub(crate) holds: Holds,
+    pub(crate) bodies: Bodies,
+    pub(crate) audit: Audit,
+    pub(crate) log: Log,
+    /// How long requests may go on after the order to stop.
+    pub(crate) drain: Duration,
+    /// What can be used but is hardly meant.
+    pub(crate) warnings: Vec<Diagnostic>,
+    shown: String,
+}
+
+/// Addresses to listen on; port 0 lets the system choose.
+#[derive(Clone, Debug)]
+pub(crate) struct Listen {
+    /// Agents without TLS.
+    pub(crate) agents: Option<SocketAddr>,
+    /// Agents with TLS.
+    pub(crate) agents_tls: Option<SocketAddr>,
+    /// Approvers.
+    pub(crate) api: SocketAddr,
+    pub(crate) api_tls: bool,
+    /// Health, readiness and metrics.
+    pub(crate) admin: SocketAddr,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// The real AWS.
+#[derive(Clone, Debug)]
+pub(crate) struct Aws {
+    /// Where every request goes in place of its service's real endpoint.
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) credential: RealOptions,
+    pub(crate) pool: UpstreamOptions,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// Directories whose `*.yaml` are rules.
+    pub(crate) directories: Vec<PathBuf>,
+    pub(crate) options: crate::rules::Options,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Holds {
+    /// A pending hold whose client has been gone this long is withdrawn.
+    pub(crate) withdraw_after: Duration,
+    /// An approval nobody comes back to use expires after this long.
+    pub(crate) approval_ttl: Duration,
+    /// Open holds of one agent.
+    pub(crate) limit_per_agent: usize,
+    /// Open holds of the process.
+    pub(crate) limit: usize,
+    /// Whether waiting clients that are known to accept them get interim responses.
+    pub(crate) interims: bool,
+}
+
+/// Limits on request bodies, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bodies {
+    /// Largest body that is read to name a request.
+    pub(crate) inspect: u64,
+    /// Largest body of a matched request.
+    pub(crate) matched: u64,
+    /// All held bodies together in memory.
+    pub(crate) memory: u64,
+    /// All held bodies together on disk.
+    pub(crate) disk: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Audit {
+    pub(crate) directory: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// The process's own log, on stderr.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Log {
+    pub(crate) json: bool,
+    pub(crate) level: tracing::Level,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("{}", crate::yaml::render(.0))]
+    Invalid(Vec<Diagnostic>),
+    #[error("cannot read `{file}`; `countersign init` makes one")]
+    Read { file: PathBuf, source: std::io::Error },
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or anything in it is wrong.
+    pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.into(), source })?;
+        let directory = file.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        Self::parse(&Source::new(file.to_string_lossy(), text), &directory).map_err(ConfigError::Invalid)
+    }
+
+    /// Reads a text whose relative paths are relative to `directory`.
+    ///
+    /// # Errors
+    /// Everything that is wrong in it.
+    pub(crate) fn parse(source: &Source, directory: &Path) -> Result<Self, Vec<Diagnostic>> {
+        let root = crate::yaml::parse(source).map_err(|mistake| vec![mistake])?;
+        let problems = Problems::new(source.clone());
+        let mut page = Page::new(&root, &problems, directory);
+        let config = schema::read(&mut page);
+        let shown = page.finish();
+        let found = problems.into_vec();
+        match config {
+            Some(config) if found.iter().all(|d| d.severity() != crate::yaml::Severity::Error) => {
+                Ok(Self { warnings: found, shown, ..config })
+            }
+            _ => Err(found),
+        }
+    }
+
+    /// Every key with its value and where that came from: YAML that reads as the same configuration.
+    pub(crate) fn show(&self) -> &str {
+        &self.shown
+    }
+}
+
+#[cfg(test)]
+mod tests;

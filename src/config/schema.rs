@@ -1,0 +1,286 @@
+//! The keys, their defaults and what may stand there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+
+use super::page::{Page, spelled};
+use super::{Audit, Aws, Bodies, Config, Holds, Listen, Log, Rules};
+use crate::credential::real::RealOptions;
+use crate::id::{GroupId, PersonId, is_plain_name};
+use crate::net::upstream::{Endpoint, UpstreamOptions};
+use crate::people::{People, Person};
+use crate::rules::{Decision, HoldTerms};
+use crate::yaml::{Diagnostic, Entry, Node, Problems, nearest};
+
+/// Reads all of it; `None` where the people contradict each other (then it was reported).
+pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
+    let data = page.path("data", ".");
+    let listen = page.section("listen", "`listen`", listen);
+    let endpoint_hosts = page.list("endpoint_hosts", &[], host_name, str::to_owned);
+    let aws = page.section("upstream", "`upstream`", |page| page.section("aws", "`upstream.aws`", aws));
+    let persons = page.named("people", "a person", person);
+    let bodies = page.section("bodies", "`bodies`", bodies);
+    let (holds, terms) = page.section("holds", "`holds`", |page| holds(page, &persons));
+    let people = match People::new(persons) {
+        Ok(people) => Arc::new(people),
+        Err(error) => {
+            page.problems().push(Diagnostic::file(page.problems().source().name(), format!("`people`: {error}")));
+            return None;
+        }
+    };
+    let rules = page.section("rules", "`rules`", |page| rules(page, terms, &people));
+    let audit = page.section("audit", "`audit`", |page| Audit {
+        directory: page.path("directory", "audit"),
+        key: page.path("key", "log.key"),
+    });
+    let log = page.section("log", "`log`", log);
+    let drain = page.duration("drain", Duration::from_secs(30));
+    Some(Config {
+        data,
+        listen,
+        endpoint_hosts,
+        aws,
+        people,
+        rules,
+        holds,
+        bodies,
+        audit,
+        log,
+        drain,
+        warnings: Vec::new(),
+        shown: String::new(),
+    })
+}
+
+fn listen(page: &mut Page<'_>) -> Listen {
+    let localhost = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let spell = |address: &Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |a| spelled(&a.to_string()));
+    let spell_one = |address: &SocketAddr| spelled(&address.to_string());
+    let listen = Listen {
+        agents: page.value("agents", Some(localhost(8700)), address_or_none, spell),
+        agents_tls: page.value("agents_tls", None, address_or_none, spell),
+        api: page.value("api", localhost(8701), address, spell_one),
+        api_tls: page.boolean("api_tls", false),
+        admin: page.value("admin", localhost(8702), address, spell_one),
+        certificate: page.path("certificate", "server.pem"),
+        key: page.path("key", "server.key"),
+    };
+    let all = [listen.agents, listen.agents_tls, Some(listen.api), Some(listen.admin)];
+    let mut seen: Vec<SocketAddr> = Vec::new();
+    for address in all.into_iter().flatten().filter(|address| address.port() != 0) {
+        if seen.contains(&address) {
+            let file = page.problems().source().name();
+            page.problems().push(Diagnostic::file(file, format!("two listeners share the address {address}")).help(
+                "give each of `listen.agents`, `listen.agents_tls`, `listen.api` and `listen.admin` its own port",
+            ));
+        }
+        seen.push(address);
+    }
+    if !listen.api.ip().is_loopback() && !listen.api_tls {
+        let file = page.problems().source().name();
+        page.problems().push(warning(
+            file,
+            "`listen.api` is reachable from other machines without TLS: anyone on the way can take an approver's token",
+            "set `listen.api_tls: true`",
+        ));
+    }
+    listen
+}
+
+fn aws(page: &mut Page<'_>) -> Aws {
+    let defaults = UpstreamOptions::default();
+    let written = page.optional("endpoint", |node, problems| {
+        let text = node.text(problems)?;
+        Some((endpoint(node, problems)?, text.to_owned()))
+    });
+    let (endpoint, endpoint_text) = written.unzip();
+    let text = |node: &Node, problems: &Problems| node.text(problems).map(str::to_owned);
+    let profile = page.optional("profile", text);
+    let region = page.optional("region", text);
+    let sts_endpoint = page
+        .optional("sts_endpoint", |node, problems| self::endpoint(node, problems).and_then(|_| text(node, problems)));
+    let extra_ca = page.optional("extra_ca", text).map(|file| page.resolve(&file));
+    Aws {
+        endpoint,
+        credential: RealOptions { profile, region, sts_endpoint: sts_endpoint.or(endpoint_text) },
+        pool: UpstreamOptions {
+            connect_timeout: page.duration("connect_timeout", defaults.connect_timeout),
+            answer_timeout: page.duration("answer_timeout", defaults.answer_timeout),
+            stall_timeout: page.duration("stall_timeout", defaults.stall_timeout),
+            idle_timeout: page.duration("idle_timeout", defaults.idle_timeout),
+            idle_connections: page.count("idle_connections", defaults.idle_connections, 100_000),
+            extra_ca,
+        },
+    }
+}
+
+fn person(page: &mut Page<'_>, entry: &Entry) -> Option<Person> {
+    let problems = page.problems();
+    if !is_plain_name(&entry.key) {
+        problems.error(entry.key_span, format!("`{}` is no name for a person: {PLAIN_NAME}", entry.key));
+    }
+    let email = |node: &Node, problems: &Problems, text: &str| {
+        let is_address = text.split_once('@').is_some_and(|(local, host)| !local.is_empty() && host.contains('.'))
+            && text.bytes().all(|b| b.is_ascii_graphic());
+        if !is_address {
+            problems.error(node.span, format!("`{text}` is no e-mail address"));
+        }
+        is_address.then(|| text.to_ascii_lowercase())
+    };
+    Some(Person {
+        id: PersonId::new(&entry.key),
+        emails: page.list("emails", &[], email, str::to_owned).into_iter().collect(),
+        groups: page.list("groups", &[], group, |text| GroupId::new(text)).into_iter().collect(),
+    })
+}
+
+fn holds(page: &mut Page<'_>, persons: &[Person]) -> (Holds, HoldTerms) {
+    let defaults = crate::rules::Options::default().hold;
+    let known: Vec<&str> = persons.iter().flat_map(|person| &person.groups).map(GroupId::as_str).collect();
+    let known_group = |node: &Node, problems: &Problems, text: &str| {
+        let group = group(node, problems, text)?;
+        if !known.contains(&text) {
+            let source = problems.source();
+            let mut finding = Diagnostic::warning(source, node.span, format!("nobody is in group `{text}`"))
+                .help("a hold that asks it ends at once, since nobody can approve it");
+            if let Some(near) = nearest(text, known.iter().copied()) {
+                finding = finding.label(format!("did you mean `{near}`?"));
+            }
+            problems.push(finding);
+        }
+        Some(group)
+    };
+    let default_groups: Vec<&str> = defaults.approvers.iter().map(GroupId::as_str).collect();
+    let terms = HoldTerms {
+        approvers: page.list("approvers", &default_groups, known_group, |text| GroupId::new(text)),
+        quorum: u32::try_from(page.count("quorum", 1, 100)).unwrap_or(u32::MAX),
+        expires: page.duration("expires", defaults.expires),
+    };
+    let holds = Holds {
+        withdraw_after: page.duration("withdraw_after", Duration::from_secs(120)),
+        approval_ttl: page.duration("approval_ttl", Duration::from_secs(600)),
+        limit_per_agent: page.count("limit_per_agent", 1_000, 1_000_000),
+        limit: page.count("limit", 20_000, 1_000_000),
+        interims: page.boolean("interims", true),
+    };
+    (holds, terms)
+}
+
+fn rules(page: &mut Page<'_>, terms: HoldTerms, people: &Arc<People>) -> Rules {
+    let defaults = crate::rules::Options::default();
+    let text = |_: &Node, _: &Problems, text: &str| Some(text.to_owned());
+    let directories = page.list("directories", &["rules"], text, str::to_owned);
+    Rules {
+        directories: directories.iter().map(|directory| page.resolve(directory)).collect(),
+        options: crate::rules::Options {
+            ordinary: page.value("ordinary", defaults.ordinary, decision, |d| d.as_str().to_owned()),
+            privileged: page.value("privileged", defaults.privileged, decision, |d| d.as_str().to_owned()),
+            unknown: page.value("unknown", defaults.unknown, decision, |d| d.as_str().to_owned()),
+            hold: terms,
+            people: Some(Arc::clone(people)),
+        },
+    }
+}
+
+fn bodies(page: &mut Page<'_>) -> Bodies {
+    Bodies {
+        inspect: page.size("inspect", 1 << 20),
+        matched: page.size("matched", 64 << 20),
+        memory: page.size("memory", 64 << 20),
+        disk: page.size("disk", 4 << 30),
+    }
+}
+
+fn log(page: &mut Page<'_>) -> Log {
+    let formats = [("json", true), ("text", false)];
+    let levels = [
+        ("error", tracing::Level::ERROR),
+        ("warn", tracing::Level::WARN),
+        ("info", tracing::Level::INFO),
+        ("debug", tracing::Level::DEBUG),
+        ("trace", tracing::Level::TRACE),
+    ];
+    Log {
+        json: page.value(
+            "format",
+            false,
+            |node, problems| node.one_of(problems, "log format", &formats),
+            |json| if *json { "json".to_owned() } else { "text".to_owned() },
+        ),
+        level: page.value(
+            "level",
+            tracing::Level::INFO,
+            |node, problems| node.one_of(problems, "log level", &levels),
+            |level| level.to_string().to_ascii_lowercase(),
+        ),
+    }
+}
+
+fn address(node: &Node, problems: &Problems) -> Option<SocketAddr> {
+    let text = node.text(problems)?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        let finding = Diagnostic::error(problems.source(), node.span, format!("`{text}` is no address to listen on"));
+        problems.push(finding.help("an IP address and a port, such as `127.0.0.1:8700` or `[::]:8700`"));
+    }
+    address
+}
+
+fn address_or_none(node: &Node, problems: &Problems) -> Option<Option<SocketAddr>> {
+    if node.text(problems)? == "none" { Some(None) } else { address(node, problems).map(Some) }
+}
+
+/// `http://host:port` or `https://host`, nothing behind it.
+fn endpoint(node: &Node, problems: &Problems) -> Option<Endpoint> {
+    let text = node.text(problems)?;
+    let parsed = text.parse::<Uri>().ok().and_then(|uri| {
+        let tls = match uri.scheme_str()? {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let authority = uri.authority()?;
+        let is_bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !authority.as_str().contains('@');
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        (is_bare && !host.is_empty()).then_some(Endpoint { host, port, tls })
+    });
+    if parsed.is_none() {
+        let finding = Diagnostic::error(problems.source(), node.span, format!("`{text}` is no endpoint"));
+        problems.push(finding.help("a URL without path, such as `https://sts.example.com` or `http://127.0.0.1:5000`"));
+    }
+    parsed
+}
+
+fn host_name(node: &Node, problems: &Problems, text: &str) -> Option<String> {
+    let is_name = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+        && !text.starts_with('.')
+        && !text.ends_with('.');
+    if !is_name {
+        let finding = Diagnostic::error(problems.source(), node.span, format!("`{text}` is no host name"));
+        problems.push(finding.help("a name without scheme and port, such as `countersign.internal`"));
+    }
+    is_name.then(|| text.to_ascii_lowercase())
+}
+
+fn group(node: &Node, problems: &Problems, text: &str) -> Option<GroupId> {
+    if !is_plain_name(text) {
+        problems.error(node.span, format!("`{text}` is no name for a group: {PLAIN_NAME}"));
+    }
+    is_plain_name(text).then(|| GroupId::new(text))
+}
+
+fn decision(node: &Node, problems: &Problems) -> Option<Decision> {
+    let choices = [("allow", Decision::Allow), ("deny", Decision::Deny), ("hold", Decision::Hold)];
+    node.one_of(problems, "decision", &choices)
+}
+
+fn warning(file: &str, message: &str, help: &str) -> Diagnostic {
+    let source = crate::yaml::Source::new(file, "");
+    Diagnostic::warning(&source, crate::yaml::Span::default(), message).help(help)
+}
+
+const PLAIN_NAME: &str = "1 to 64 letters, digits or `._@+-`, a letter or digit first";

@@ -1,0 +1,207 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Config, Vec<Diagnostic>> {
+    Config::parse(&Source::new("countersign.yaml", text), Path::new("/etc/countersign"))
+}
+
+/// The options alone, without what is only for people.
+fn options(text: &str) -> String {
+    let config = parse(text).unwrap_or_else(|found| panic!("{}", crate::yaml::render(&found)));
+    format!("{:?}", Config { shown: String::new(), warnings: Vec::new(), ..config })
+}
+
+/// Every key, and a value for it that is not the default. A new key without a line here fails
+/// `each_key_changes_its_option`.
+const CHANGED: &[(&str, &str)] = &[
+    ("data", "elsewhere"),
+    ("listen.agents", "none"),
+    ("listen.agents_tls", "'[::1]:8743'"),
+    ("listen.api", "127.0.0.1:0"),
+    ("listen.api_tls", "true"),
+    ("listen.admin", "127.0.0.1:0"),
+    ("listen.certificate", "tls/cert.pem"),
+    ("listen.key", "tls/key.pem"),
+    ("endpoint_hosts", "[countersign.internal]"),
+    ("upstream.aws.endpoint", "http://127.0.0.1:5000"),
+    ("upstream.aws.profile", "gate"),
+    ("upstream.aws.region", "eu-west-1"),
+    ("upstream.aws.sts_endpoint", "https://sts.eu-west-1.amazonaws.com"),
+    ("upstream.aws.extra_ca", "corp.pem"),
+    ("upstream.aws.connect_timeout", "3s"),
+    ("upstream.aws.answer_timeout", "1h"),
+    ("upstream.aws.stall_timeout", "1500ms"),
+    ("upstream.aws.idle_timeout", "1s"),
+    ("upstream.aws.idle_connections", "7"),
+    ("people", "{alice: {emails: [Alice@Example.com], groups: [approvers]}}"),
+    ("bodies.inspect", "2MiB"),
+    ("bodies.matched", "1GiB"),
+    ("bodies.memory", "1MiB"),
+    ("bodies.disk", "100B"),
+    ("holds.approvers", "[security]"),
+    ("holds.quorum", "2"),
+    ("holds.expires", "1d"),
+    ("holds.withdraw_after", "90s"),
+    ("holds.approval_ttl", "1m"),
+    ("holds.limit_per_agent", "3"),
+    ("holds.limit", "4"),
+    ("holds.interims", "false"),
+    ("rules.directories", "[a, ../b]"),
+    ("rules.ordinary", "hold"),
+    ("rules.privileged", "deny"),
+    ("rules.unknown", "deny"),
+    ("audit.directory", "/var/log/countersign"),
+    ("audit.key", "keys/log.key"),
+    ("log.format", "json"),
+    ("log.level", "debug"),
+    ("drain", "5s"),
+];
+
+/// `a.b: value` as nested YAML.
+fn nested(key: &str, value: &str) -> String {
+    let parts: Vec<_> = key.split('.').collect();
+    let mut text = String::new();
+    for (depth, part) in parts.iter().enumerate() {
+        let end = if depth + 1 == parts.len() { format!(" {value}") } else { String::new() };
+        text.push_str(&format!("{:1$}{part}:{end}\n", "", depth * 2));
+    }
+    text
+}
+
+/// The keys of `config show` that hold a value, as paths.
+fn keys(shown: &str) -> Vec<String> {
+    let mut path: Vec<&str> = Vec::new();
+    let mut keys = Vec::new();
+    for line in shown.lines() {
+        let depth = (line.len() - line.trim_start().len()) / 2;
+        let (key, rest) = line.trim_start().split_once(':').unwrap();
+        path.truncate(depth);
+        path.push(key);
+        if !rest.is_empty() {
+            keys.push(path.join("."));
+        }
+    }
+    keys
+}
+
+#[test]
+fn each_key_changes_its_option() {
+    let default = options("");
+    for (key, value) in CHANGED {
+        assert_ne!(options(&nested(key, value)), default, "{key}: {value} changes nothing");
+    }
+    let shown = parse("").unwrap();
+    let mut known: Vec<_> = CHANGED.iter().map(|(key, _)| (*key).to_owned()).collect();
+    let mut all = keys(shown.show());
+    known.sort();
+    all.sort();
+    assert_eq!(all, known);
+}
+
+#[test]
+fn each_key_is_documented() {
+    let documented = include_str!("../../docs/config.md");
+    for key in keys(parse("").unwrap().show()) {
+        assert!(documented.contains(&format!("`{key}`")), "docs/config.md lacks `{key}`");
+    }
+}
+
+#[test]
+fn what_is_shown_reads_as_the_same_configuration() {
+    let changed: String = {
+        // One file with every key changed: sections with several keys are merged by hand.
+        let mut text = String::new();
+        let mut open: Vec<&str> = Vec::new();
+        for (key, value) in CHANGED {
+            let parts: Vec<_> = key.split('.').collect();
+            let (last, sections) = parts.split_last().unwrap();
+            for (depth, section) in sections.iter().enumerate() {
+                if open.get(depth) != Some(section) {
+                    open.truncate(depth);
+                    open.push(section);
+                    text.push_str(&format!("{:1$}{section}:\n", "", depth * 2));
+                }
+            }
+            open.truncate(sections.len());
+            text.push_str(&format!("{:1$}{last}: {value}\n", "", sections.len() * 2));
+        }
+        text
+    };
+    for text in ["", &changed] {
+        let shown = parse(text).unwrap().show().to_owned();
+        assert_eq!(options(&shown), options(text), "{shown}");
+        let uncommented = |shown: &str| -> Vec<String> {
+            shown.lines().map(|line| line.split("  #").next().unwrap_or_default().to_owned()).collect()
+        };
+        assert_eq!(uncommented(parse(&shown).unwrap().show()), uncommented(&shown));
+    }
+}
+
+#[test]
+fn origin_of_each_value_is_shown() {
+    let config = parse("drain: 5s\nlisten:\n  api: 127.0.0.1:1\n").unwrap();
+    assert!(config.show().contains("drain: 5s  # countersign.yaml:1\n"), "{}", config.show());
+    assert!(config.show().contains("  api: 127.0.0.1:1  # countersign.yaml:3\n"), "{}", config.show());
+    assert!(config.show().contains("  admin: 127.0.0.1:8702  # default\n"), "{}", config.show());
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let config = parse("data: var\nrules: {directories: [a, /b]}").unwrap();
+    assert_eq!(config.data, Path::new("/etc/countersign/var"));
+    assert_eq!(config.rules.directories, [Path::new("/etc/countersign/a"), Path::new("/b")]);
+}
+
+#[test]
+fn local_aws_answers_for_the_account_too() {
+    let config = parse("upstream: {aws: {endpoint: 'http://127.0.0.1:5000'}}").unwrap();
+    assert_eq!(config.aws.credential.sts_endpoint.as_deref(), Some("http://127.0.0.1:5000"));
+    assert_eq!(config.aws.endpoint, Some(Endpoint { host: "127.0.0.1".to_owned(), port: 5000, tls: false }));
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_their_places() {
+    let text = "\
+listen:
+  agents: localhost
+  apii: 127.0.0.1:1
+  admin: 127.0.0.1:8701
+upstream:
+  aws:
+    endpoint: https://user@host/path
+    connect_timeout: 10
+people:
+  alice:
+    emails: [alice]
+    grups: [approvers]
+  'bob x': {}
+holds:
+  approvers: [approver]
+  quorum: 0
+rules:
+  unknown: ask
+log: text
+colour: blue
+";
+    let found = crate::yaml::render(&parse(text).unwrap_err());
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/mistakes.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, &found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(path).unwrap(), "\n{found}");
+}
+
+#[test]
+fn what_is_hardly_meant_is_a_warning() {
+    let warn = |text: &str| crate::yaml::render(&parse(text).unwrap().warnings);
+    assert_eq!(warn(""), "");
+    assert!(warn("listen: {api: '0.0.0.0:8701'}").contains("without TLS"));
+    assert_eq!(warn("listen: {api: '0.0.0.0:8701', api_tls: true}"), "");
+    let people = "people: {alice: {groups: [security]}}\n";
+    assert!(warn(&format!("{people}holds: {{approvers: secrity}}")).contains("did you mean `security`?"));
+}
+
+#[test]
+fn one_human_is_one_person() {
+    let found = parse("people: {a: {emails: [x@example.com]}, b: {emails: [X@example.com]}}").unwrap_err();
+    assert!(crate::yaml::render(&found).contains("one human would count as two"));
+}
