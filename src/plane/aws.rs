@@ -1,4 +1,239 @@
-//! The AWS plane.
+//! The AWS plane: an HTTP/1.1 server to the agent, a client to AWS.
+//!
+//! One request goes through the files of this module in this order: `arrive` (authenticate and
+//! name), `context` (what the agent claims), `call` (what exactly would be sent), `patience` (what
+//! the client hears while people decide), `forward`, `answer`; `dialect` writes every error.
+//!
+//! Invariants: nothing is judged before its signature holds, nothing is forwarded without a permit,
+//! nothing that people decide has an unread body, and no received bytes are sent on but the body's.
 
+mod answer;
+mod arrive;
+mod call;
 mod context;
 mod dialect;
+mod forward;
+mod naming;
+mod patience;
+
+use std::sync::Arc;
+
+use http::Response;
+
+pub(crate) use call::Endpoints;
+pub(crate) use patience::{InterimOptions, Sign};
+
+use arrive::{Exchange, Request};
+use call::Call;
+use dialect::{Cause, Fault};
+use forward::Sending;
+use naming::{Naming, Original, unseen};
+
+use crate::classify::aws::Front;
+use crate::credential::agent::Agents;
+use crate::credential::real::RealCredentials;
+use crate::digest::Digest;
+use crate::gate::{Admission, Ask, Gate, Refusal};
+use crate::net::body::{AnswerBody, Outgoing};
+use crate::net::listen::Arrived;
+use crate::net::spool::Spool;
+use crate::net::upstream::Pool;
+use crate::rules::{Decision, Ruling};
+use crate::telemetry::Metrics;
+use crate::time::Clock;
+
+/// What an operator may set.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Largest body that is read to name a request; a larger one makes it unknown.
+    pub(crate) look_limit_bytes: u64,
+    /// Largest body that is kept for a decision.
+    pub(crate) spool_limit_bytes: u64,
+    /// Largest answer of a matched request that is kept for a client that comes back for it.
+    pub(crate) reply_limit_bytes: usize,
+    pub(crate) endpoints: Endpoints,
+    /// Host names by which agents reach this plane when they set an endpoint URL.
+    pub(crate) endpoint_hosts: Vec<String>,
+    pub(crate) interims: InterimOptions,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            look_limit_bytes: 16 << 20,
+            spool_limit_bytes: 64 << 20,
+            reply_limit_bytes: 1 << 20,
+            endpoints: Endpoints::default(),
+            endpoint_hosts: Vec::new(),
+            interims: InterimOptions::default(),
+        }
+    }
+}
+
+/// What the plane works with; all of it is shared with the rest of the process.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) real: Arc<RealCredentials>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) spool: Arc<Spool>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The plane of one process.
+pub(crate) struct Plane {
+    options: Options,
+    naming: Arc<Naming>,
+    agents: Arc<Agents>,
+    real: Arc<RealCredentials>,
+    pool: Arc<Pool>,
+    spool: Arc<Spool>,
+    gate: Arc<Gate>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Plane {
+    pub(crate) fn new(options: Options, parts: Parts) -> Arc<Self> {
+        let Parts { agents, real, pool, spool, gate, clock, metrics } = parts;
+        let front = Front { endpoint_hosts: options.endpoint_hosts.clone(), account: real.account() };
+        let naming = Arc::new(Naming { front, endpoints: options.endpoints.clone() });
+        Arc::new(Self { options, naming, agents, real, pool, spool, gate, clock, metrics })
+    }
+
+    /// Answers one request. Dropping the future means that its client has left.
+    pub(crate) async fn respond(self: &Arc<Self>, arrived: Arrived) -> Response<AnswerBody> {
+        self.metrics.requests.increment();
+        let (mut exchange, parts) = Exchange::open(arrived, self.clock.now());
+        match self.answer(&mut exchange, parts).await {
+            Ok(response) => response,
+            Err(fault) => self.refuse(&exchange, &fault),
+        }
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        parts: arrive::Parts,
+    ) -> Result<Response<AnswerBody>, Fault> {
+        let request = self.arrive(exchange, parts).await?;
+        let ruling = self.gate.judge(&request.agent, &request.context, &request.named.actions);
+        if ruling.is_unmatched_allow() {
+            self.pass(exchange, request, &ruling).await
+        } else {
+            self.decide(exchange, request, ruling).await
+        }
+    }
+
+    /// Lets a request through that no rule matched.
+    async fn pass(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        request: Request,
+        ruling: &Ruling,
+    ) -> Result<Response<AnswerBody>, Fault> {
+        let (ask, sending) = self.ask(exchange, request, true);
+        let permit = self.gate.pass(&ask, ruling).await?;
+        self.forward_unmatched(permit, sending).await
+    }
+
+    /// Brings a matched request to its decision, and forwards it when that is yes.
+    async fn decide(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        mut request: Request,
+        mut ruling: Ruling,
+    ) -> Result<Response<AnswerBody>, Fault> {
+        if self.must_be_seen(&request, &ruling) {
+            if request.body.size().is_some_and(|size| size > self.options.spool_limit_bytes) {
+                request.named.actions = unseen(&request.named.actions, self.options.spool_limit_bytes);
+                ruling = self.gate.judge(&request.agent, &request.context, &request.named.actions);
+                if ruling.is_unmatched_allow() {
+                    return self.pass(exchange, request, &ruling).await;
+                }
+                if ruling.decision != Decision::Deny {
+                    return Err(arrive::too_large(self.options.spool_limit_bytes));
+                }
+            } else {
+                self.see(&mut request).await?;
+            }
+        }
+        let patience = {
+            let user_agent = request.head.header("user-agent");
+            self.options.interims.patience(&request.agent.id, user_agent, ruling.expires)
+        };
+        let (ask, sending) = self.ask(exchange, request, false);
+        let is_hold = ruling.decision == Decision::Hold;
+        let admission = self.gate.admit(ask, ruling);
+        let admission = match patience {
+            Some(patience) if is_hold => patience::kept_waiting(admission, &exchange.line, patience).await,
+            _ => admission.await,
+        };
+        match admission {
+            Admission::Answered(reply) => Ok(answer::again(&reply, exchange.is_head)),
+            Admission::Ended(ended) => Err(Fault::from(ended)),
+            Admission::Permitted(permit) => {
+                // From here on the client's leaving stops nothing: no await may come before the task.
+                let plane = self.clone();
+                let forwarded = tokio::spawn(async move { plane.forward_matched(permit, sending).await });
+                let broken = |_| {
+                    Fault::new(
+                        Cause::Internal,
+                        "the request broke off inside countersign; look for its outcome in the audit log.",
+                    )
+                };
+                forwarded.await.map_err(broken)?
+            }
+        }
+    }
+
+    /// Splits a request into what the gate is asked and what would be sent.
+    fn ask(&self, exchange: &Exchange, request: Request, in_passing: bool) -> (Ask, Sending) {
+        let Request { agent, context, head, named, presented, body, look } = request;
+        let identity = body.identity();
+        let payload = body.payload(presented.payload);
+        let original = (!in_passing).then(|| look.filter(|bytes| bytes.len() <= MODIFIABLE_LIMIT_BYTES)).flatten();
+        let retry_id = head.header("amz-sdk-invocation-id").map(|id| id.chars().take(RETRY_ID_LIMIT_CHARS).collect());
+        let original = original.map(|body| Arc::new(Original { naming: self.naming.clone(), head, body }));
+        let ask = Ask {
+            action_id: exchange.action.clone(),
+            agent,
+            context,
+            peer: exchange.peer,
+            digest: self.digest(&named.call, identity),
+            retry_id,
+            signature: presented.replay_key(),
+            signature_expires: presented.not_after,
+            key_id: presented.key_id,
+            shown: named.call.shown(identity, &named.actions, in_passing),
+            actions: named.actions,
+            narrow: original.clone().map(Original::narrow_fn),
+        };
+        let action = exchange.action.clone();
+        (ask, Sending { action, call: named.call, body, payload, original, is_head: exchange.is_head })
+    }
+
+    fn digest(&self, call: &Call, body: call::BodyIdentity) -> Digest {
+        call.digest(body, self.naming.front.account.as_deref())
+    }
+
+    fn refuse(&self, exchange: &Exchange, fault: &Fault) -> Response<AnswerBody> {
+        if fault.is_refusal() {
+            exchange.line.close_after();
+            self.gate.refused(Refusal {
+                peer: exchange.peer,
+                agent: exchange.agent.clone(),
+                code: fault.code(exchange.shape),
+                reason: fault.message().to_owned(),
+            });
+        }
+        fault.render(exchange.shape, &exchange.action, exchange.is_head).map(Outgoing::whole)
+    }
+}
+
+/// Longest body whose parameters an approver may change.
+const MODIFIABLE_LIMIT_BYTES: usize = 64 << 10;
+/// SDKs send a UUID.
+const RETRY_ID_LIMIT_CHARS: usize = 128;

@@ -18,6 +18,7 @@ use crate::gate::Ended;
 use crate::hold::Ending;
 use crate::id::{ActionId, HoldId};
 use crate::wire::head::Head;
+use crate::wire::sigv4::{Family, SigError};
 
 /// The shape of an error document, finer than the protocol: S3 writes its XML without an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,12 +75,10 @@ pub(super) struct Fault {
 }
 
 /// What went wrong, apart from its wording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The upstream could not be reached, or broke off; the request had no record to wait for.
     BadGateway,
-    /// The bytes of the body are not the ones that were signed.
-    BodyMismatch,
     /// The body did not arrive in time or broke off.
     BodyTimeout,
     /// The gate ended it.
@@ -92,8 +91,8 @@ pub(super) enum Cause {
     Malformed,
     /// A part of SigV4 that is not served.
     NotImplemented,
-    /// Refused by the verifier, with AWS's status and code.
-    Signature { status: u16, code: &'static str },
+    /// Refused by the verifier.
+    Signature(SigError),
     /// The body is larger than this plane takes.
     TooLarge,
 }
@@ -101,6 +100,13 @@ pub(super) enum Cause {
 impl From<Ended> for Fault {
     fn from(ended: Ended) -> Self {
         Self { cause: Cause::Ended(ended.ending), message: ended.message, hold: ended.hold }
+    }
+}
+
+impl From<SigError> for Fault {
+    fn from(error: SigError) -> Self {
+        let message = format!("{error}.");
+        Self::new(Cause::Signature(error), message)
     }
 }
 
@@ -120,26 +126,22 @@ impl Fault {
     }
 
     pub(super) fn code(&self, shape: Shape) -> &'static str {
-        self.verdict().class.code(shape)
+        self.cause.verdict(shape).class.code(shape)
     }
 
-    /// True when nothing more can be read from the connection: framing is lost or unread bytes follow.
-    pub(super) fn closes(&self) -> bool {
+    /// True when the request was refused before it was judged: it is recorded as such, and its
+    /// connection closes, since framing may be lost or unread bytes may follow.
+    pub(super) fn is_refusal(&self) -> bool {
         matches!(
             self.cause,
-            Cause::BodyMismatch
-                | Cause::BodyTimeout
-                | Cause::Malformed
-                | Cause::NotImplemented
-                | Cause::Signature { .. }
-                | Cause::TooLarge
+            Cause::BodyTimeout | Cause::Malformed | Cause::NotImplemented | Cause::Signature(_) | Cause::TooLarge
         )
     }
 
     /// The answer as the client's SDK parses it. `action` doubles as AWS's request id, so that an
     /// agent's own log leads to ours. An answer to HEAD has no body; its fields say it all.
     pub(super) fn render(&self, shape: Shape, action: &ActionId, is_head: bool) -> Response<Bytes> {
-        let verdict = self.verdict();
+        let verdict = self.cause.verdict(shape);
         let code = verdict.class.code(shape);
         let status = verdict.class.status(shape);
         let message = self.text();
@@ -186,10 +188,6 @@ impl Fault {
         let printable = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
         text.chars().take(MESSAGE_LIMIT_CHARS).map(printable).collect()
     }
-
-    fn verdict(&self) -> Verdict {
-        self.cause.verdict()
-    }
 }
 
 /// A row of the table.
@@ -206,7 +204,6 @@ struct Verdict {
 enum Class {
     AnswerLost,
     BadGateway,
-    BodyMismatch,
     BodyTimeout,
     Denied,
     GatewayTimeout,
@@ -221,20 +218,22 @@ enum Class {
 }
 
 impl Cause {
-    fn verdict(self) -> Verdict {
+    fn verdict(&self, shape: Shape) -> Verdict {
         let last = |name, class| Verdict { name, class, retry_after: None };
         let again = |name, class, seconds| Verdict { name, class, retry_after: Some(Duration::from_secs(seconds)) };
         match self {
-            Self::BadGateway => again("upstream-failed", Class::BadGateway, 1),
-            Self::BodyMismatch => last("body-mismatch", Class::BodyMismatch),
+            Self::BadGateway => again("failed-upstream", Class::BadGateway, 1),
             Self::BodyTimeout => last("body-timeout", Class::BodyTimeout),
             Self::GatewayTimeout => again("upstream-timeout", Class::GatewayTimeout, 1),
             Self::Internal => again("internal", Class::Internal, 5),
             Self::Malformed => last("malformed", Class::Malformed),
             Self::NotImplemented => last("not-implemented", Class::NotImplemented),
-            Self::Signature { status, code } => last("not-authenticated", Class::Other(status, code)),
+            Self::Signature(error) => {
+                let family = shape.family();
+                last("not-authenticated", Class::Other(error.status(family), error.code(family)))
+            }
             Self::TooLarge => last("too-large", Class::TooLarge),
-            Self::Ended(ending) => match ending {
+            Self::Ended(ending) => match *ending {
                 Ending::AnswerLost => last("answer-lost", Class::AnswerLost),
                 Ending::Cancelled => last("cancelled", Class::Denied),
                 Ending::Denied => last("denied", Class::Denied),
@@ -258,7 +257,7 @@ impl Cause {
 impl Class {
     fn status(self, shape: Shape) -> StatusCode {
         let status = match self {
-            Self::BodyMismatch | Self::BodyTimeout | Self::Malformed => 400,
+            Self::BodyTimeout | Self::Malformed => 400,
             Self::Denied => 403,
             // Not a status that any SDK retries, and no claim that it was refused.
             Self::AnswerLost | Self::OutcomeUnknown => 409,
@@ -281,7 +280,6 @@ impl Class {
         match self {
             Self::AnswerLost => "AnswerLost",
             Self::BadGateway => "BadGateway",
-            Self::BodyMismatch => "XAmzContentSHA256Mismatch",
             // S3's RequestTimeout is a retryable code to the SDKs: the body can be sent again.
             Self::BodyTimeout => "RequestTimeout",
             Self::Denied if shape == Shape::Ec2 => "UnauthorizedOperation",
@@ -310,6 +308,15 @@ impl Class {
 }
 
 impl Shape {
+    const fn family(self) -> Family {
+        match self {
+            Self::Ec2 => Family::Ec2,
+            Self::Json | Self::RestJson => Family::Json,
+            Self::Query | Self::RestXml => Family::Query,
+            Self::S3 => Family::S3,
+        }
+    }
+
     const fn content_type(self) -> &'static str {
         match self {
             Self::Ec2 | Self::Query | Self::RestXml => "text/xml",

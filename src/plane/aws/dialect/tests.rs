@@ -24,20 +24,19 @@ fn causes() -> Vec<Cause> {
         Superseded,
         Withdrawn,
     ];
-    let mut causes = vec![Cause::BadGateway, Cause::BodyMismatch, Cause::BodyTimeout];
+    let mut causes = vec![Cause::BadGateway, Cause::BodyTimeout];
     causes.extend(endings.map(Cause::Ended));
     causes.extend([Cause::GatewayTimeout, Cause::Internal, Cause::Malformed, Cause::NotImplemented]);
-    causes.extend([Cause::Signature { status: 403, code: "SignatureDoesNotMatch" }, Cause::TooLarge]);
+    causes.extend([Cause::Signature(SigError::UnknownKey), Cause::TooLarge]);
     causes
 }
 
-fn covered(cause: Cause) -> usize {
+fn covered(cause: &Cause) -> usize {
     match cause {
         Cause::BadGateway => 0,
-        Cause::BodyMismatch => 1,
-        Cause::BodyTimeout => 2,
+        Cause::BodyTimeout => 1,
         Cause::Ended(ending) => {
-            3 + match ending {
+            2 + match ending {
                 Ending::AnswerLost => 0,
                 Ending::Cancelled => 1,
                 Ending::Denied => 2,
@@ -54,34 +53,34 @@ fn covered(cause: Cause) -> usize {
                 Ending::Withdrawn => 13,
             }
         }
-        Cause::GatewayTimeout => 17,
-        Cause::Internal => 18,
-        Cause::Malformed => 19,
-        Cause::NotImplemented => 20,
-        Cause::Signature { .. } => 21,
-        Cause::TooLarge => 22,
+        Cause::GatewayTimeout => 16,
+        Cause::Internal => 17,
+        Cause::Malformed => 18,
+        Cause::NotImplemented => 19,
+        Cause::Signature(_) => 20,
+        Cause::TooLarge => 21,
     }
 }
 
-fn fault(cause: Cause) -> Fault {
-    Fault::new(cause, "ann said \"no\" & <why>.").with_hold(Some(HoldId::new("h_1")))
+fn fault(cause: &Cause) -> Fault {
+    Fault::new(cause.clone(), "ann said \"no\" & <why>.").with_hold(Some(HoldId::new("h_1")))
 }
 
-fn render(cause: Cause, shape: Shape, is_head: bool) -> Response<Bytes> {
+fn render(cause: &Cause, shape: Shape, is_head: bool) -> Response<Bytes> {
     fault(cause).render(shape, &ActionId::new("a_1"), is_head)
 }
 
 #[test]
 fn every_cause_is_in_the_table_once() {
-    let places: Vec<usize> = causes().into_iter().map(covered).collect();
-    assert_eq!(places, (0..23).collect::<Vec<_>>());
+    let places: Vec<usize> = causes().iter().map(covered).collect();
+    assert_eq!(places, (0..22).collect::<Vec<_>>());
 }
 
 /// The whole truth table, as text. `UPDATE_GOLDEN=1` writes it anew.
 #[test]
 fn causes_by_shapes_are_as_written_down() {
     let mut text = String::new();
-    for cause in causes() {
+    for cause in &causes() {
         for shape in SHAPES {
             let response = render(cause, shape, false);
             let name = response.headers()["x-countersign-ending"].to_str().unwrap().to_owned();
@@ -91,7 +90,7 @@ fn causes_by_shapes_are_as_written_down() {
         }
     }
     for shape in SHAPES {
-        let response = render(Cause::Ended(Ending::Denied), shape, false);
+        let response = render(&Cause::Ended(Ending::Denied), shape, false);
         text.push_str(&format!("\n--- {shape:?}\n"));
         for (name, value) in response.headers() {
             text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
@@ -107,7 +106,7 @@ fn causes_by_shapes_are_as_written_down() {
 
 #[test]
 fn what_a_retry_cannot_help_is_never_a_retryable_status() {
-    for cause in causes() {
+    for cause in &causes() {
         for shape in SHAPES {
             let response = render(cause, shape, false);
             let is_retried = matches!(response.status().as_u16(), 429 | 500 | 502 | 503 | 504);
@@ -161,7 +160,7 @@ fn the_shape_is_guessed_from_what_the_client_parses() {
 #[test]
 fn botocore_reads_every_shape() {
     let mut cases = Vec::new();
-    for cause in causes() {
+    for cause in &causes() {
         for shape in SHAPES {
             let response = render(cause, shape, false);
             let headers: std::collections::BTreeMap<_, _> =

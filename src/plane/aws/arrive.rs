@@ -1,0 +1,288 @@
+//! Arrival: one reading, one credential, one name. Nothing here decides anything.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri};
+use http_body::Body as _;
+
+use super::call::BodyIdentity;
+use super::dialect::{Cause, Fault, Shape};
+use super::naming::Named;
+use super::{Plane, context};
+use crate::action::{Agent, Context};
+use crate::classify::aws::{self, BodyNeed, Route, body_need};
+use crate::digest::{Digest, sha256};
+use crate::gate::Ended;
+use crate::hold::Ending;
+use crate::id::ActionId;
+use crate::net::body::{BodyError, Outgoing};
+use crate::net::hashed::Hashed;
+use crate::net::line::Line;
+use crate::net::listen::{Arrived, ArrivedBody};
+use crate::net::spool::{SpoolError, Spooled};
+use crate::rules::{Decision, Ruling};
+use crate::time::Timestamp;
+use crate::wire::head::Head;
+use crate::wire::sigv4::{Key, Payload, PayloadClaim, Presented, Scope, SigError};
+
+/// What every answer to one request needs, also before the request could be read.
+pub(super) struct Exchange {
+    pub(super) action: ActionId,
+    pub(super) now: Timestamp,
+    pub(super) peer: IpAddr,
+    pub(super) line: Line,
+    pub(super) shape: Shape,
+    pub(super) is_head: bool,
+    /// The agent, once its signature has held.
+    pub(super) agent: Option<Arc<Agent>>,
+}
+
+/// A request not yet read.
+pub(super) struct Parts {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: ArrivedBody,
+}
+
+impl Exchange {
+    pub(super) fn open(arrived: Arrived, now: Timestamp) -> (Self, Parts) {
+        let Arrived { method, uri, headers, body, peer, line } = arrived;
+        let exchange = Self {
+            action: ActionId::fresh(now),
+            now,
+            peer,
+            line,
+            shape: Shape::guess(&headers, uri.path(), uri.query().unwrap_or_default()),
+            is_head: method == Method::HEAD,
+            agent: None,
+        };
+        (exchange, Parts { method, uri, headers, body })
+    }
+}
+
+/// An authenticated request with its name.
+pub(super) struct Request {
+    pub(super) agent: Arc<Agent>,
+    pub(super) context: Context,
+    pub(super) head: Head,
+    pub(super) named: Named,
+    pub(super) presented: Presented,
+    pub(super) body: Body,
+    /// The bytes of the body, where they were read to name the request.
+    pub(super) look: Option<Bytes>,
+}
+
+/// A body on its way from the agent to the upstream.
+pub(super) enum Body {
+    Empty,
+    /// Still with the agent. The hash is the one its signature states.
+    Streaming {
+        arrived: ArrivedBody,
+        stated: Option<Digest>,
+    },
+    /// Read whole, in memory or on disk.
+    Spooled(Spooled),
+    /// Made here.
+    Whole(Bytes),
+}
+
+impl Body {
+    pub(super) fn size(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Streaming { arrived, .. } => arrived.size_hint().exact(),
+            Self::Spooled(spooled) => Some(spooled.len()),
+            Self::Whole(bytes) => Some(bytes.len() as u64),
+        }
+    }
+
+    pub(super) fn identity(&self) -> BodyIdentity {
+        let sha256 = match self {
+            Self::Empty => Some(sha256(&[])),
+            Self::Streaming { stated, .. } => *stated,
+            Self::Spooled(spooled) => Some(spooled.sha256()),
+            Self::Whole(bytes) => Some(sha256(bytes)),
+        };
+        BodyIdentity { size: self.size(), sha256 }
+    }
+
+    /// How the upstream's signature covers this body: by its hash wherever that is known. Chunks
+    /// with a trailer go as they came, since their framing is part of the bytes.
+    pub(super) fn payload(&self, claim: PayloadClaim) -> Payload {
+        match (claim, self.identity().sha256) {
+            (PayloadClaim::UnsignedChunks, _) => Payload::UnsignedChunks,
+            (_, Some(sha256)) => Payload::Sha256(sha256),
+            (_, None) => Payload::Unsigned,
+        }
+    }
+
+    /// The body for sending; one that streams is held against its stated hash on the way.
+    ///
+    /// # Errors
+    /// When it is already certain that it has another hash.
+    pub(super) fn outgoing(self) -> Result<Outgoing, BodyError> {
+        Ok(match self {
+            Self::Empty => Outgoing::Empty,
+            Self::Streaming { arrived, stated: Some(stated) } => {
+                let size = arrived.size_hint().exact();
+                Outgoing::boxed(Hashed::new(arrived, stated, size)?)
+            }
+            Self::Streaming { arrived, stated: None } => Outgoing::boxed(arrived),
+            Self::Spooled(spooled) => spooled.body(),
+            Self::Whole(bytes) => Outgoing::whole(bytes),
+        })
+    }
+}
+
+impl Plane {
+    /// Authenticates and names one request.
+    pub(super) async fn arrive(&self, exchange: &mut Exchange, parts: Parts) -> Result<Request, Fault> {
+        let Parts { method, uri, headers, body } = parts;
+        let head = Head::parse(method, &uri, headers).map_err(|error| {
+            Fault::new(Cause::Malformed, format!("the request has more than one reading: {error}."))
+        })?;
+        let presented = Presented::parse(&head, exchange.now)?;
+        let found = self.agents.lookup(&presented.key_id, exchange.now).map_err(|error| {
+            tracing::debug!(key = %presented.key_id, %error, "virtual key refused");
+            SigError::UnknownKey
+        })?;
+        if let PayloadClaim::SignedChunks { .. } = presented.payload {
+            return Err(Fault::new(
+                Cause::NotImplemented,
+                "chunks that are signed one by one (STREAMING-AWS4-HMAC-SHA256-PAYLOAD) are not served: \
+                 state the SHA-256 of the whole body, or send an unsigned trailer.",
+            ));
+        }
+        let (body, look) = self.take_body(&head, &presented, &found.key, body).await?;
+        exchange.agent = Some(found.agent.clone());
+        let seen = match (&body, &look) {
+            (_, Some(bytes)) => aws::Body::Whole(bytes),
+            (Body::Spooled(_), None) => aws::Body::TooLarge,
+            _ => aws::Body::Data,
+        };
+        let named = self.naming.name(&head, seen).map_err(|(fault, shape)| {
+            exchange.shape = shape;
+            fault
+        })?;
+        exchange.shape = named.shape;
+        check_scope(&presented, &named.route)?;
+        if named.actions.iter().any(|action| action.unknown.is_some()) {
+            self.metrics.unknown.increment();
+        }
+        let context = context::read(&head);
+        Ok(Request { agent: found.agent, context, head, named, presented, body, look })
+    }
+
+    /// Verifies the signature, over the body where that is needed, and reads the body where it names
+    /// the request. A body nobody signed for is not read before the head's signature has held.
+    async fn take_body(
+        &self,
+        head: &Head,
+        presented: &Presented,
+        key: &Key,
+        body: ArrivedBody,
+    ) -> Result<(Body, Option<Bytes>), Fault> {
+        if body.is_end_stream() {
+            let empty = sha256(&[]);
+            presented.verify(head, Some(empty), key)?.check_body(empty)?;
+            return Ok((Body::Empty, Some(Bytes::new())));
+        }
+        let needs_body = presented.needs_body();
+        let verified = if needs_body { None } else { Some(presented.verify(head, None, key)?) };
+        if !needs_body && body_need(head, &self.naming.front) == BodyNeed::Data {
+            let stated = match presented.payload {
+                PayloadClaim::Stated(stated) => Some(stated),
+                _ => None,
+            };
+            return Ok((Body::Streaming { arrived: body, stated }, None));
+        }
+        let spooled = self.spool.collect(body, self.options.spool_limit_bytes).await.map_err(spool_fault)?;
+        let verified = match verified {
+            Some(verified) => verified,
+            None => presented.verify(head, Some(spooled.sha256()), key)?,
+        };
+        verified.check_body(spooled.sha256())?;
+        let look = if spooled.len() <= self.options.look_limit_bytes {
+            Some(spooled.bytes().await.map_err(spool_fault)?)
+        } else {
+            None
+        };
+        Ok((Body::Spooled(spooled), look))
+    }
+
+    /// True when the body must be read before this decision: all that people decide, and all whose
+    /// bytes no signature states. A denial needs no body; it is still taken where it is small or the
+    /// client is already sending, so that the client reads the answer rather than a broken pipe.
+    pub(super) fn must_be_seen(&self, request: &Request, ruling: &Ruling) -> bool {
+        let Body::Streaming { arrived, stated } = &request.body else { return false };
+        match ruling.decision {
+            Decision::Allow => stated.is_none(),
+            Decision::Hold => true,
+            Decision::Deny => {
+                let is_small = arrived.size_hint().exact().is_some_and(|size| size <= self.options.look_limit_bytes);
+                is_small && request.head.header("expect").is_none()
+            }
+        }
+    }
+
+    /// Reads a streaming body whole and holds it against the hash that was signed.
+    ///
+    /// A body that no signature covers (`UNSIGNED-PAYLOAD`, unsigned chunks) may be decided on as
+    /// well: what people are shown, what the digest binds and what is sent is what was read here.
+    pub(super) async fn see(&self, request: &mut Request) -> Result<(), Fault> {
+        let (arrived, stated) = match std::mem::replace(&mut request.body, Body::Empty) {
+            Body::Streaming { arrived, stated } => (arrived, stated),
+            other => {
+                request.body = other;
+                return Ok(());
+            }
+        };
+        let spooled = self.spool.collect(arrived, self.options.spool_limit_bytes).await.map_err(spool_fault)?;
+        if stated.is_some_and(|stated| stated != spooled.sha256()) {
+            return Err(SigError::BodyDiffers.into());
+        }
+        request.body = Body::Spooled(spooled);
+        Ok(())
+    }
+}
+
+pub(super) fn too_large(limit_bytes: u64) -> Fault {
+    Fault::new(
+        Cause::TooLarge,
+        format!("the body is larger than the {limit_bytes} bytes that are kept for a decision; nothing was sent."),
+    )
+}
+
+fn spool_fault(error: SpoolError) -> Fault {
+    match error {
+        SpoolError::TooLarge { limit_bytes } => too_large(limit_bytes),
+        SpoolError::Full => Fault::from(Ended {
+            ending: Ending::Overloaded,
+            hold: None,
+            message: "too many bodies wait for a decision already; try again later.".to_owned(),
+        }),
+        SpoolError::Body(BodyError::HashDiffers | BodyError::LengthDiffers) => SigError::BodyDiffers.into(),
+        SpoolError::Body(error) => Fault::new(Cause::BodyTimeout, format!("the body did not arrive whole: {error}.")),
+        SpoolError::Io { .. } => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a body cannot be spooled");
+            Fault::new(Cause::Internal, "the body cannot be kept for a decision; nothing was sent.")
+        }
+    }
+}
+
+/// The scope that was signed must be the one of the service and region the request was named for:
+/// else one service's request would run under another's signature.
+fn check_scope(presented: &Presented, route: &Route) -> Result<(), SigError> {
+    let Scope { region, service, .. } = &presented.scope;
+    let why = if *service != route.signing_name {
+        "its scope names another service than the request is for"
+    } else if *region != route.signing_region {
+        "its scope names another region than the request is for"
+    } else {
+        return Ok(());
+    };
+    Err(SigError::Malformed { place: presented.source, why })
+}

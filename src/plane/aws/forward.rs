@@ -1,0 +1,199 @@
+//! Sends what was decided, once, and brings the answer back.
+//!
+//! INVARIANT (once): a permit is spent before the first byte, each receipt is completed, and nothing
+//! is sent twice. A matched request runs in a task of its own: a client that leaves after the
+//! approval was spent no longer stops it. Its outcome is durable before its client hears of it.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, Response, StatusCode};
+
+use super::Plane;
+use super::answer::{Gathered, again, body_error, gather, kept, mark, request_id};
+use super::arrive::Body;
+use super::call::{BodyIdentity, Call};
+use super::dialect::{Cause, Fault};
+use super::naming::Original;
+use crate::digest::{Digest, sha256};
+use crate::gate::{Drift, Outcome, Permit, Receipt};
+use crate::hold::Ending;
+use crate::id::ActionId;
+use crate::net::body::{AnswerBody, BodyError, Outgoing};
+use crate::net::upstream::{Endpoint, SendError};
+use crate::wire::sigv4::{Payload, SigError};
+
+/// What would be sent, while the decision is awaited.
+pub(super) struct Sending {
+    pub(super) action: ActionId,
+    pub(super) call: Call,
+    pub(super) body: Body,
+    pub(super) payload: Payload,
+    /// What a modification starts from.
+    pub(super) original: Option<Arc<Original>>,
+    pub(super) is_head: bool,
+}
+
+/// What went wrong on the way to the upstream or back.
+struct Failure {
+    fault: Fault,
+    outcome: Outcome,
+}
+
+/// A signed request and where it goes.
+struct Ready {
+    endpoint: Endpoint,
+    request: Request<Outgoing>,
+    digest: Digest,
+}
+
+impl Plane {
+    /// Sends a request that no rule matched; both bodies stream.
+    pub(super) async fn forward_unmatched(
+        &self,
+        permit: Permit,
+        sending: Sending,
+    ) -> Result<Response<AnswerBody>, Fault> {
+        let Sending { action, call, body, payload, .. } = sending;
+        let ready = self.ready(call, payload, body)?;
+        let receipt = permit.spend(ready.digest).map_err(drifted)?;
+        // A client that leaves now drops the receipt, which is recorded as an unknown outcome.
+        let sent = self.pool.send(&ready.endpoint, ready.request).await.map_err(|error| send_failure(&error));
+        let outcome = match &sent {
+            Ok(response) => answered(response.status(), response.headers(), None),
+            Err(failure) => failure.outcome.clone(),
+        };
+        if let Err(ended) = self.gate.complete(receipt, outcome, None).await {
+            // No rule matched it, so its answer is not withheld; the next request is refused.
+            tracing::error!(message = %ended.message, "the outcome of a request could not be recorded");
+        }
+        let mut response = sent.map_err(|failure| failure.fault)?;
+        mark(response.headers_mut(), &action, None, None);
+        Ok(response.map(Outgoing::Upstream))
+    }
+
+    /// Sends a request that a rule matched. To be run in a task of its own: dropped in the middle, it
+    /// leaves an unknown outcome behind.
+    pub(super) async fn forward_matched(
+        &self,
+        permit: Permit,
+        sending: Sending,
+    ) -> Result<Response<AnswerBody>, Fault> {
+        let hold = permit.hold().cloned();
+        self.forward_and_record(permit, sending).await.map_err(|fault| fault.with_hold(hold))
+    }
+
+    async fn forward_and_record(&self, permit: Permit, sending: Sending) -> Result<Response<AnswerBody>, Fault> {
+        let hold = permit.hold().cloned();
+        let Sending { action, mut call, mut body, mut payload, original, is_head } = sending;
+        let mut difference = None;
+        if let Some(parameters) = permit.modified() {
+            let original =
+                original.ok_or_else(|| internal("the modified request cannot be made; nothing was sent."))?;
+            let narrowed = original
+                .narrow(parameters)
+                .map_err(|error| internal(&format!("the modification cannot be made: {error}; nothing was sent.")))?;
+            difference = Some(original.difference(&narrowed));
+            payload = Payload::Sha256(sha256(&narrowed.body));
+            call = narrowed.named.call;
+            body = Body::Whole(narrowed.body);
+        }
+        let ready = self.ready(call, payload, body)?;
+        let receipt = permit.spend(ready.digest).map_err(drifted)?;
+        let response = match self.pool.send(&ready.endpoint, ready.request).await {
+            Ok(response) => response,
+            Err(error) => return Err(self.failed(receipt, send_failure(&error)).await),
+        };
+        let (mut head, body) = response.into_parts();
+        mark(&mut head.headers, &action, hold.as_ref(), difference.as_deref());
+        let (outcome, reply, large) = match gather(body, self.options.reply_limit_bytes).await {
+            Ok(Gathered::Whole(bytes)) => {
+                let outcome = answered(head.status, &head.headers, Some(&bytes));
+                (outcome, Some(Arc::new(kept(head.status, &head.headers, bytes))), None)
+            }
+            Ok(Gathered::Large(large)) => (answered(head.status, &head.headers, None), None, Some(large)),
+            Err(error) => return Err(self.failed(receipt, broken_off(&error)).await),
+        };
+        if self.gate.complete(receipt, outcome, reply.clone()).await.is_err() {
+            return Err(Fault::new(Cause::Ended(Ending::OutcomeUnknown), UNRECORDED));
+        }
+        Ok(match (reply, large) {
+            (Some(reply), _) => again(&reply, is_head),
+            (None, Some(large)) => Response::from_parts(head, Outgoing::boxed(large)),
+            (None, None) => Response::from_parts(head, Outgoing::Empty),
+        })
+    }
+
+    /// Signs with the real credential. Nothing has left when this fails: the permit is still whole.
+    fn ready(&self, call: Call, payload: Payload, body: Body) -> Result<Ready, Fault> {
+        let now = self.clock.now();
+        let digest = self.digest(&call, body.identity());
+        let key = self.real.current(now).map_err(|error| {
+            tracing::error!(%error, "no real credential to forward with");
+            internal(
+                "there is no real credential to send this with; nothing was sent. Tell the operator of countersign.",
+            )
+        })?;
+        let endpoint = call.endpoint.clone();
+        let request = call.sign(payload, &key, now).map_err(|error| {
+            tracing::error!(%error, "a request cannot be signed");
+            internal("the request cannot be signed for the upstream; nothing was sent.")
+        })?;
+        let body = body.outgoing().map_err(|_| SigError::BodyDiffers)?;
+        Ok(Ready { endpoint, request: request.map(|()| body), digest })
+    }
+
+    /// Records the failure of a matched request; gives what the client is told.
+    async fn failed(&self, receipt: Receipt, failure: Failure) -> Fault {
+        let is_unknown = matches!(failure.outcome, Outcome::Unknown { .. });
+        let recorded = self.gate.complete(receipt, failure.outcome, None).await;
+        if is_unknown {
+            // What may have run must not look retryable: the SDK would ask for the same again at once.
+            let text = format!("{} {MAY_HAVE_RUN}", failure.fault.message());
+            return Fault::new(Cause::Ended(Ending::OutcomeUnknown), text);
+        }
+        recorded.map_or_else(Fault::from, |()| failure.fault)
+    }
+}
+
+fn send_failure(error: &SendError) -> Failure {
+    let reason = match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    let outcome = if error.was_sent() { Outcome::Unknown { reason } } else { Outcome::NotSent { reason } };
+    let fault = match body_error(error) {
+        Some(BodyError::HashDiffers | BodyError::LengthDiffers) => Fault::from(SigError::BodyDiffers),
+        Some(BodyError::AgentCut | BodyError::AgentStalled) => {
+            Fault::new(Cause::BodyTimeout, "the body of the request did not arrive whole.")
+        }
+        _ => match error {
+            SendError::AnswerTimeout => Fault::new(Cause::GatewayTimeout, "the upstream did not answer in time."),
+            _ if error.was_sent() => Fault::new(Cause::BadGateway, "the upstream broke off without an answer."),
+            _ => Fault::new(Cause::BadGateway, "the upstream cannot be reached; nothing was sent."),
+        },
+    };
+    Failure { fault, outcome }
+}
+
+fn broken_off(error: &BodyError) -> Failure {
+    let fault = Fault::new(Cause::BadGateway, "the upstream's answer broke off.");
+    Failure { fault, outcome: Outcome::Unknown { reason: error.to_string() } }
+}
+
+fn answered(status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> Outcome {
+    let BodyIdentity { size, sha256 } = body.map(BodyIdentity::of).unwrap_or_default();
+    let upstream_request_id = request_id(headers);
+    Outcome::Answered { status: status.as_u16(), upstream_request_id, body_bytes: size, body_sha256: sha256 }
+}
+
+fn drifted(drift: Drift) -> Fault {
+    internal(&format!("{drift}."))
+}
+
+fn internal(text: &str) -> Fault {
+    Fault::new(Cause::Internal, text)
+}
+
+const MAY_HAVE_RUN: &str = "It may have run and is never sent again: read the state of the resource.";
+const UNRECORDED: &str = "it ran, but its outcome could not be recorded, so its answer is withheld. Read the state \
+                          of the resource, and tell the operator of countersign.";
