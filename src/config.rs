@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credential::real::RealOptions;
+use crate::gate::GateOptions;
 use crate::net::upstream::{Endpoint, UpstreamOptions};
 use crate::people::People;
 use crate::yaml::{Diagnostic, Problems, Source};
@@ -31,9 +32,11 @@ pub(crate) struct Config {
     pub(crate) aws: Aws,
     pub(crate) people: Arc<People>,
     pub(crate) rules: Rules,
-    pub(crate) holds: Holds,
+    pub(crate) gate: GateOptions,
+    /// Whether waiting clients that are known to accept interim responses get them.
+    pub(crate) interims: bool,
     pub(crate) bodies: Bodies,
-    pub(crate) audit: Audit,
+    pub(crate) journal: crate::journal::Options,
     pub(crate) log: Log,
     /// How long requests may go on after the order to stop.
     pub(crate) drain: Duration,
@@ -67,6 +70,7 @@ pub(crate) struct Aws {
     pub(crate) pool: UpstreamOptions,
 }
 
+/// Where rules are, and what they do not say themselves.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     /// Directories whose `*.yaml` are rules.
@@ -74,18 +78,39 @@ pub(crate) struct Rules {
     pub(crate) options: crate::rules::Options,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Holds {
-    /// A pending hold whose client has been gone this long is withdrawn.
-    pub(crate) withdraw_after: Duration,
-    /// An approval nobody comes back to use expires after this long.
-    pub(crate) approval_ttl: Duration,
-    /// Open holds of one agent.
-    pub(crate) limit_per_agent: usize,
-    /// Open holds of the process.
-    pub(crate) limit: usize,
-    /// Whether waiting clients that are known to accept them get interim responses.
-    pub(crate) interims: bool,
+impl Rules {
+    /// The rule files, in the order of the directories and then of their names.
+    ///
+    /// # Errors
+    /// When a directory or file cannot be read: leaving one out would loosen the rules.
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        let mut files = Vec::new();
+        for directory in &self.directories {
+            let failed = |source| ConfigError::Read { file: directory.clone(), source };
+            let mut names = Vec::new();
+            for entry in std::fs::read_dir(directory).map_err(failed)? {
+                let path = entry.map_err(failed)?.path();
+                if path.extension().is_some_and(|extension| extension == "yaml") {
+                    names.push(path);
+                }
+            }
+            names.sort();
+            files.append(&mut names);
+        }
+        Ok(files)
+    }
+
+    /// The rule files with their text.
+    ///
+    /// # Errors
+    /// As [`Rules::files`].
+    pub(crate) fn sources(&self) -> Result<Vec<Source>, ConfigError> {
+        let read = |file: PathBuf| match std::fs::read_to_string(&file) {
+            Ok(text) => Ok(Source::new(file.to_string_lossy(), text)),
+            Err(source) => Err(ConfigError::Read { file, source }),
+        };
+        self.files()?.into_iter().map(read).collect()
+    }
 }
 
 /// Limits on request bodies, in bytes.
@@ -99,12 +124,6 @@ pub(crate) struct Bodies {
     pub(crate) memory: u64,
     /// All held bodies together on disk.
     pub(crate) disk: u64,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Audit {
-    pub(crate) directory: PathBuf,
-    pub(crate) key: PathBuf,
 }
 
 /// The process's own log, on stderr.

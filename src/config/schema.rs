@@ -7,8 +7,9 @@ use std::time::Duration;
 use http::Uri;
 
 use super::page::{Page, spelled};
-use super::{Audit, Aws, Bodies, Config, Holds, Listen, Log, Rules};
+use super::{Aws, Bodies, Config, Listen, Log, Rules};
 use crate::credential::real::RealOptions;
+use crate::gate::GateOptions;
 use crate::id::{GroupId, PersonId, is_plain_name};
 use crate::net::upstream::{Endpoint, UpstreamOptions};
 use crate::people::{People, Person};
@@ -23,7 +24,7 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
     let aws = page.section("upstream", "`upstream`", |page| page.section("aws", "`upstream.aws`", aws));
     let persons = page.named("people", "a person", person);
     let bodies = page.section("bodies", "`bodies`", bodies);
-    let (holds, terms) = page.section("holds", "`holds`", |page| holds(page, &persons));
+    let (terms, gate, interims) = page.section("holds", "`holds`", |page| holds(page, &persons));
     let people = match People::new(persons) {
         Ok(people) => Arc::new(people),
         Err(error) => {
@@ -32,9 +33,9 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         }
     };
     let rules = page.section("rules", "`rules`", |page| rules(page, terms, &people));
-    let audit = page.section("audit", "`audit`", |page| Audit {
-        directory: page.path("directory", "audit"),
-        key: page.path("key", "log.key"),
+    let journal = page.section("audit", "`audit`", |page| crate::journal::Options {
+        dir: page.path("directory", "audit"),
+        key_file: page.path("key", "log.key"),
     });
     let log = page.section("log", "`log`", log);
     let drain = page.duration("drain", Duration::from_secs(30));
@@ -45,9 +46,10 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         aws,
         people,
         rules,
-        holds,
+        gate,
+        interims,
         bodies,
-        audit,
+        journal,
         log,
         drain,
         warnings: Vec::new(),
@@ -137,7 +139,7 @@ fn person(page: &mut Page<'_>, entry: &Entry) -> Option<Person> {
     })
 }
 
-fn holds(page: &mut Page<'_>, persons: &[Person]) -> (Holds, HoldTerms) {
+fn holds(page: &mut Page<'_>, persons: &[Person]) -> (HoldTerms, GateOptions, bool) {
     let defaults = crate::rules::Options::default().hold;
     let known: Vec<&str> = persons.iter().flat_map(|person| &person.groups).map(GroupId::as_str).collect();
     let known_group = |node: &Node, problems: &Problems, text: &str| {
@@ -159,14 +161,17 @@ fn holds(page: &mut Page<'_>, persons: &[Person]) -> (Holds, HoldTerms) {
         quorum: u32::try_from(page.count("quorum", 1, 100)).unwrap_or(u32::MAX),
         expires: page.duration("expires", defaults.expires),
     };
-    let holds = Holds {
-        withdraw_after: page.duration("withdraw_after", Duration::from_secs(120)),
-        approval_ttl: page.duration("approval_ttl", Duration::from_secs(600)),
-        limit_per_agent: page.count("limit_per_agent", 1_000, 1_000_000),
-        limit: page.count("limit", 20_000, 1_000_000),
-        interims: page.boolean("interims", true),
+    let defaults = GateOptions::default();
+    let gate = GateOptions {
+        withdraw_after: page.duration("withdraw_after", defaults.withdraw_after),
+        approval_ttl: page.duration("approval_ttl", defaults.approval_ttl),
+        retain: page.duration("retain", defaults.retain),
+        deny_memory: page.duration("deny_memory", defaults.deny_memory),
+        rejoin_window: page.duration("rejoin_window", defaults.rejoin_window),
+        max_holds: page.count("limit", defaults.max_holds, 1_000_000),
+        max_holds_per_agent: page.count("limit_per_agent", defaults.max_holds_per_agent, 1_000_000),
     };
-    (holds, terms)
+    (terms, gate, page.boolean("interims", true))
 }
 
 fn rules(page: &mut Page<'_>, terms: HoldTerms, people: &Arc<People>) -> Rules {
