@@ -23,7 +23,7 @@ use http::Response;
 pub(crate) use call::Endpoints;
 pub(crate) use patience::{InterimOptions, Sign};
 
-use arrive::{Exchange, Request};
+use arrive::{Body, Exchange, Request};
 use call::Call;
 use dialect::{Cause, Fault};
 use forward::Sending;
@@ -166,6 +166,10 @@ impl Plane {
         };
         let (ask, sending) = self.ask(exchange, request, false);
         let is_hold = ruling.decision == Decision::Hold;
+        if matches!(sending.body, Body::Streaming { .. }) && ruling.decision == Decision::Deny {
+            // Its body stays unread, so that nothing can follow it on this connection.
+            exchange.line.close_after();
+        }
         let admission = self.gate.admit(ask, ruling);
         let admission = match patience {
             Some(patience) if is_hold => patience::kept_waiting(admission, &exchange.line, patience).await,
@@ -197,12 +201,13 @@ impl Plane {
         let original = (!in_passing).then(|| look.filter(|bytes| bytes.len() <= MODIFIABLE_LIMIT_BYTES)).flatten();
         let retry_id = head.header("amz-sdk-invocation-id").map(|id| id.chars().take(RETRY_ID_LIMIT_CHARS).collect());
         let original = original.map(|body| Arc::new(Original { naming: self.naming.clone(), head, body }));
+        let digest = self.digest(&named.call, identity);
         let ask = Ask {
             action_id: exchange.action.clone(),
             agent,
             context,
             peer: exchange.peer,
-            digest: self.digest(&named.call, identity),
+            digest,
             retry_id,
             signature: presented.replay_key(),
             signature_expires: presented.not_after,
@@ -211,8 +216,8 @@ impl Plane {
             actions: named.actions,
             narrow: original.clone().map(Original::narrow_fn),
         };
-        let action = exchange.action.clone();
-        (ask, Sending { action, call: named.call, body, payload, original, is_head: exchange.is_head })
+        let (action, is_head) = (exchange.action.clone(), exchange.is_head);
+        (ask, Sending { action, call: named.call, digest, body, payload, original, is_head })
     }
 
     fn digest(&self, call: &Call, body: call::BodyIdentity) -> Digest {

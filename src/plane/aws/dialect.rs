@@ -60,7 +60,7 @@ impl Shape {
             _ if content_type.starts_with("application/x-www-form-urlencoded") || query.contains("Action=") => {
                 Self::Query
             }
-            "" if content_type.is_empty() => Self::S3,
+            "" if content_type.is_empty() => Self::RestXml,
             _ => Self::RestJson,
         }
     }

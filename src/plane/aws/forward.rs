@@ -26,6 +26,8 @@ use crate::wire::sigv4::{Payload, SigError};
 pub(super) struct Sending {
     pub(super) action: ActionId,
     pub(super) call: Call,
+    /// The digest the gate was asked with.
+    pub(super) digest: Digest,
     pub(super) body: Body,
     pub(super) payload: Payload,
     /// What a modification starts from.
@@ -43,7 +45,6 @@ struct Failure {
 struct Ready {
     endpoint: Endpoint,
     request: Request<Outgoing>,
-    digest: Digest,
 }
 
 impl Plane {
@@ -53,9 +54,9 @@ impl Plane {
         permit: Permit,
         sending: Sending,
     ) -> Result<Response<AnswerBody>, Fault> {
-        let Sending { action, call, body, payload, .. } = sending;
+        let Sending { action, call, digest, body, payload, .. } = sending;
         let ready = self.ready(call, payload, body)?;
-        let receipt = permit.spend(ready.digest).map_err(drifted)?;
+        let receipt = permit.spend(digest).map_err(drifted)?;
         // A client that leaves now drops the receipt, which is recorded as an unknown outcome.
         let sent = self.pool.send(&ready.endpoint, ready.request).await.map_err(|error| send_failure(&error));
         let outcome = match &sent {
@@ -84,7 +85,7 @@ impl Plane {
 
     async fn forward_and_record(&self, permit: Permit, sending: Sending) -> Result<Response<AnswerBody>, Fault> {
         let hold = permit.hold().cloned();
-        let Sending { action, mut call, mut body, mut payload, original, is_head } = sending;
+        let Sending { action, mut call, mut body, mut payload, original, is_head, .. } = sending;
         let mut difference = None;
         if let Some(parameters) = permit.modified() {
             let original =
@@ -97,8 +98,10 @@ impl Plane {
             call = narrowed.named.call;
             body = Body::Whole(narrowed.body);
         }
+        // Taken from what will be sent, not from what was asked: this is the check that they are one.
+        let digest = self.digest(&call, body.identity());
         let ready = self.ready(call, payload, body)?;
-        let receipt = permit.spend(ready.digest).map_err(drifted)?;
+        let receipt = permit.spend(digest).map_err(drifted)?;
         let response = match self.pool.send(&ready.endpoint, ready.request).await {
             Ok(response) => response,
             Err(error) => return Err(self.failed(receipt, send_failure(&error)).await),
@@ -126,7 +129,6 @@ impl Plane {
     /// Signs with the real credential. Nothing has left when this fails: the permit is still whole.
     fn ready(&self, call: Call, payload: Payload, body: Body) -> Result<Ready, Fault> {
         let now = self.clock.now();
-        let digest = self.digest(&call, body.identity());
         let key = self.real.current(now).map_err(|error| {
             tracing::error!(%error, "no real credential to forward with");
             internal(
@@ -139,7 +141,7 @@ impl Plane {
             internal("the request cannot be signed for the upstream; nothing was sent.")
         })?;
         let body = body.outgoing().map_err(|_| SigError::BodyDiffers)?;
-        Ok(Ready { endpoint, request: request.map(|()| body), digest })
+        Ok(Ready { endpoint, request: request.map(|()| body) })
     }
 
     /// Records the failure of a matched request; gives what the client is told.

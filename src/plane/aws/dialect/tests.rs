@@ -153,7 +153,7 @@ fn the_shape_is_guessed_from_what_the_client_parses() {
     let presigned = "X-Amz-Credential=AK%2F20261120%2Fus-east-1%2Felasticfilesystem%2Faws4_request";
     assert_eq!(guess(&[], presigned), Shape::RestJson);
     assert_eq!(guess(&[], &presigned.replace("elasticfilesystem", "s3")), Shape::S3);
-    assert_eq!(guess(&[], ""), Shape::S3);
+    assert_eq!(guess(&[], ""), Shape::RestXml);
 }
 
 /// The foreign judge: botocore must read code, message, request id and hold out of every shape.
