@@ -95,6 +95,15 @@ impl From<Timestamp> for i64 {
     }
 }
 
+/// Reads a duration as the command line takes it: `90s`, `15m`, `2h`, `7d`; not zero.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86400)];
+    let (unit, seconds) = UNITS.into_iter().find(|(unit, _)| text.ends_with(*unit))?;
+    let number = text.strip_suffix(unit).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let total = number.parse::<u64>().ok()?.checked_mul(seconds)?;
+    (total > 0).then(|| Duration::from_secs(total))
+}
+
 /// Where the shells get the time from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clock {
@@ -126,6 +135,17 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_a_whole_number_and_a_unit() {
+        assert_eq!(parse_duration("90s"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7200)));
+        for bad in
+            ["", "h", "0s", "-1h", "+1h", "1.5h", "1 h", "1h30m", "1w", "99999999999999999999d", "213503982334602d"]
+        {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn http_date_is_read_in_its_preferred_form_only() {
