@@ -1,14 +1,41 @@
 //! The decision point: match rules over actions.
+//!
+//! Rules are data compiled once ([`compile`]) and then only read: [`RuleSet::decide`] does no IO,
+//! reads no clock and allocates nothing for a request that no rule matches. The strictest match
+//! wins, so neither the order of rules nor that of files means anything.
+//!
+//! Doubt never helps a request: a hold or deny rule matches when any resource or value does, when
+//! the account is not known, and when its condition fails to evaluate; an allow rule matches only
+//! when all do, nothing is unknown and the condition holds. An action that could not be named has
+//! at least the fate configured for it, unless an allow rule names the trait `unknown`.
 
+mod cases;
+mod condition;
+mod criteria;
+mod explain;
+mod index;
+mod lint;
+mod syntax;
+
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{Action, Agent, Context};
-use crate::digest::{Digest, sha256};
+use crate::action::{Access, Action, Agent, Context, Trait, Traits};
+use crate::digest::{Digest, canonical_json, sha256};
 use crate::id::{GroupId, RuleId};
 use crate::people::{People, Requirement};
 use crate::time::Timestamp;
-use crate::yaml::{Diagnostic, Source};
+use crate::yaml::{Diagnostic, Problems, Severity, Source, Span};
+
+use condition::{Condition, Facts};
+use criteria::{Criteria, Reach};
+use index::Index;
+
+pub(crate) use cases::{Case, Input, RawRequest, read_cases};
+
+/// How rules name the region of an action that has none.
+const NO_REGION: &str = "global";
 
 /// What the rules say about a request. Ordered by strictness: the greatest of all matches wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,17 +135,102 @@ impl Default for Options {
 ///
 /// # Errors
 /// Everything that is wrong in any of them; the rules in force then stay.
-pub(crate) fn compile(_sources: &[Source], _options: &Options) -> Result<RuleSet, Vec<Diagnostic>> {
-    Ok(RuleSet { digest: sha256(b"") })
+pub(crate) fn compile(sources: &[Source], options: &Options) -> Result<RuleSet, Vec<Diagnostic>> {
+    let mut rules = Vec::new();
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| !is_cases(source.name())) {
+        let problems = Problems::new(source.clone());
+        rules.extend(syntax::read(&problems, options));
+        found.extend(problems.into_vec());
+    }
+    found.extend(lint::duplicate_ids(&rules));
+    if found.iter().any(|diagnostic| diagnostic.severity() == Severity::Error) {
+        return Err(found);
+    }
+    Ok(RuleSet::build(rules, options.clone()))
+}
+
+/// Whether a file of that name holds test cases rather than rules.
+pub(crate) fn is_cases(name: &str) -> bool {
+    name.ends_with(".cases.yaml")
+}
+
+/// One compiled rule.
+#[derive(Debug)]
+struct Rule {
+    id: RuleId,
+    description: Option<String>,
+    decision: Decision,
+    criteria: Criteria,
+    unless: Option<Criteria>,
+    condition: Option<Condition>,
+    hold: HoldTerms,
+    message: Option<String>,
+    controls: Vec<String>,
+    /// Where the rule's id stands.
+    source: Source,
+    span: Span,
+}
+
+impl Rule {
+    /// `Ok` when the rule matches or not; `Err` when its condition could not be evaluated.
+    fn matches(
+        &self,
+        subject: &Subject<'_>,
+        action: &Action,
+        facts: &OnceCell<Facts>,
+    ) -> Result<bool, condition::Fault> {
+        if !self.criteria.matches(subject, action, self.reach()) {
+            return Ok(false);
+        }
+        if self.unless.as_ref().is_some_and(|unless| unless.matches(subject, action, self.reach().opposite())) {
+            return Ok(false);
+        }
+        match &self.condition {
+            Some(condition) => condition.holds(facts.get_or_init(|| Facts::of(subject, action))),
+            None => Ok(true),
+        }
+    }
+
+    fn reach(&self) -> Reach {
+        if self.decision == Decision::Allow { Reach::Narrow } else { Reach::Wide }
+    }
 }
 
 /// A compiled, immutable rule set.
 #[derive(Debug)]
 pub(crate) struct RuleSet {
+    rules: Vec<Rule>,
+    index: Index,
+    options: Options,
     digest: Digest,
 }
 
+/// What one action met.
+#[derive(Debug)]
+struct Judged {
+    decision: Decision,
+    /// Numbers of the rules of that decision that matched; empty when none did.
+    rules: Vec<u32>,
+    /// What decided when no rule did.
+    fallback: Option<Fallback>,
+}
+
+/// What decides where no rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fallback {
+    Ordinary,
+    Privileged,
+    Unknown,
+}
+
 impl RuleSet {
+    fn build(mut rules: Vec<Rule>, options: Options) -> Self {
+        rules.sort_by(|a, b| a.id.cmp(&b.id));
+        let digest = sha256(canonical_json(&syntax::canonical(&rules, &options)).as_bytes());
+        Self { index: Index::build(&rules), rules, options, digest }
+    }
+
     /// Digest of the rules as compiled: same rules, same digest. Bound into every approval.
     pub(crate) fn digest(&self) -> Digest {
         self.digest
@@ -126,20 +238,153 @@ impl RuleSet {
 
     /// Number of rules.
     pub(crate) fn len(&self) -> usize {
-        0
+        self.rules.len()
+    }
+
+    /// What the rules say that their authors can hardly mean: for `rules check` and the log at start.
+    pub(crate) fn warnings(&self) -> Vec<Diagnostic> {
+        lint::warnings(&self.rules)
+    }
+
+    /// Ids of all rules, sorted.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &RuleId> {
+        self.rules.iter().map(|rule| &rule.id)
     }
 
     /// Decides one request: the strictest match over all of its actions wins; no match gives the
-    /// default; `Trait::Unknown` has at least the fate that is configured for it.
-    pub(crate) fn decide(&self, _subject: &Subject<'_>, _actions: &[Action]) -> Ruling {
-        Ruling {
-            decision: Decision::Deny,
-            rules: Vec::new(),
+    /// default; `Trait::Unknown` has at least the fate that is configured for it. A request without
+    /// any action is denied.
+    pub(crate) fn decide(&self, subject: &Subject<'_>, actions: &[Action]) -> Ruling {
+        let mut faults = Vec::new();
+        match actions {
+            // The common request, without allocation.
+            [action] => {
+                let judged = self.judge(subject, action, &mut faults);
+                self.ruling(std::slice::from_ref(&judged), faults)
+            }
+            _ => {
+                let judged: Vec<_> = actions.iter().map(|action| self.judge(subject, action, &mut faults)).collect();
+                self.ruling(&judged, faults)
+            }
+        }
+    }
+
+    fn judge(&self, subject: &Subject<'_>, action: &Action, faults: &mut Vec<String>) -> Judged {
+        let facts = OnceCell::new();
+        let mut matched = Vec::new();
+        let mut strictest = None;
+        for number in self.index.candidates(subject, action) {
+            let Some(rule) = self.rule(number) else { continue };
+            let matches = rule.matches(subject, action, &facts).unwrap_or_else(|fault| {
+                faults.push(format!("`{}`: {fault}", rule.id));
+                rule.decision != Decision::Allow
+            });
+            if matches {
+                strictest = strictest.max(Some(rule.decision));
+                matched.push(number);
+            }
+        }
+        let is_unknown = action.traits.contains(Trait::Unknown);
+        let fallback = match strictest {
+            // An allow rule matches an unknown action only when it names the trait: it was meant.
+            Some(Decision::Allow) => None,
+            Some(decision) if is_unknown && self.options.unknown > decision => Some(Fallback::Unknown),
+            Some(_) => None,
+            None if is_unknown => Some(Fallback::Unknown),
+            None if action.access == Access::Permissions || action.traits != Traits::EMPTY => {
+                Some(Fallback::Privileged)
+            }
+            None => Some(Fallback::Ordinary),
+        };
+        let decision = fallback.map_or(strictest.unwrap_or(Decision::Deny), |fallback| self.fate(fallback));
+        matched.retain(|number| self.rule(*number).is_some_and(|rule| rule.decision == decision));
+        Judged { decision, rules: matched, fallback }
+    }
+
+    fn fate(&self, fallback: Fallback) -> Decision {
+        match fallback {
+            Fallback::Ordinary => self.options.ordinary,
+            Fallback::Privileged => self.options.privileged,
+            // Never looser than the same action would be with a name.
+            Fallback::Unknown => self.options.unknown,
+        }
+    }
+
+    fn ruling(&self, judged: &[Judged], faults: Vec<String>) -> Ruling {
+        let decision = judged.iter().map(|it| it.decision).max().unwrap_or(Decision::Deny);
+        let deciding = || judged.iter().filter(|it| it.decision == decision);
+        let mut numbers: Vec<u32> = deciding().flat_map(|it| it.rules.iter().copied()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let rules = || numbers.iter().filter_map(|number| self.rule(*number));
+        let fallback = deciding().find_map(|it| it.fallback.filter(|_| it.rules.is_empty()));
+        let mut ruling = Ruling {
+            decision,
+            rules: rules().map(|rule| rule.id.clone()).collect(),
             requirements: Vec::new(),
             expires: Duration::ZERO,
-            message: None,
+            message: joined(rules().filter_map(|rule| rule.message.as_deref())),
             controls: Vec::new(),
-            faults: Vec::new(),
+            faults,
+        };
+        for control in rules().flat_map(|rule| &rule.controls) {
+            if !ruling.controls.contains(control) {
+                ruling.controls.push(control.clone());
+            }
+        }
+        if let Some(fallback) = fallback
+            && decision != Decision::Allow
+            && ruling.message.is_none()
+        {
+            ruling.message = Some(fallback.message().to_owned());
+        }
+        if decision == Decision::Hold {
+            let of_rules = rules().map(|rule| (rule.id.clone(), &rule.hold));
+            let of_fallback = fallback.map(|fallback| (RuleId::new(fallback.name()), &self.options.hold));
+            for (rule, terms) in of_rules.chain(of_fallback) {
+                let HoldTerms { approvers, quorum, expires } = terms.clone();
+                ruling.expires = if ruling.expires.is_zero() { expires } else { ruling.expires.min(expires) };
+                ruling.requirements.push(Requirement { rule, approvers, quorum });
+            }
+        } else if judged.is_empty() {
+            ruling.message = Some("the request names no action".to_owned());
+        }
+        ruling
+    }
+
+    fn rule(&self, number: u32) -> Option<&Rule> {
+        self.rules.get(number as usize)
+    }
+}
+
+impl Fallback {
+    /// Stands for a rule id in a requirement; no rule may have it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ordinary | Self::Privileged => "default",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Self::Ordinary => "No rule matches this request.",
+            Self::Privileged => "No rule matches this privileged request.",
+            Self::Unknown => "This request could not be named without doubt.",
         }
     }
 }
+
+/// Different texts, each once, as one.
+fn joined<'a>(texts: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut different: Vec<&str> = Vec::new();
+    for text in texts {
+        if !different.contains(&text) {
+            different.push(text);
+        }
+    }
+    (!different.is_empty()).then(|| different.join(" "))
+}
+
+#[cfg(test)]
+mod tests;

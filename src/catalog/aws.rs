@@ -37,6 +37,13 @@ pub(crate) fn facts_version() -> &'static str {
     &VERSION
 }
 
+/// The operation behind an action's name; that of the first service where several share the prefix.
+pub(crate) fn operation_named(action: &str) -> Option<&'static Operation> {
+    let (prefix, name) = action.strip_prefix("aws:")?.split_once(':')?;
+    let services = TABLE.services.iter().zip(0..).filter(|(entry, _)| entry.prefix == prefix);
+    services.filter_map(|(_, number)| service(number)).find_map(|service| service.operation(name))
+}
+
 /// Number of a service in the table; what look-ups return and [`service`] takes.
 pub(crate) type ServiceNumber = u16;
 

@@ -1,0 +1,179 @@
+//! Findings about rules that are well written but cannot mean what they say: names that nothing
+//! has, rules that never match, rules that another always overrides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::criteria::{Criteria, Field, literal_prefix};
+use super::{Decision, Rule, syntax};
+use crate::catalog;
+use crate::pattern::Glob;
+use crate::yaml::{Diagnostic, Kind, Node, Problems, Span, near_misses};
+
+/// Reports each action glob that no known action has, with near misses.
+pub(super) fn actions(node: &Node, problems: &Problems) {
+    let items = match &node.kind {
+        Kind::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(node),
+    };
+    for item in items {
+        if let Kind::Scalar { text, .. } = &item.kind
+            && !text.trim().is_empty()
+            && matching(text).next().is_none()
+        {
+            unknown_action(item, text, problems);
+        }
+    }
+}
+
+pub(super) fn unknown_action(node: &Node, text: &str, problems: &Problems) {
+    let mut diagnostic = Diagnostic::error(problems.source(), node.span, format!("no known action is named `{text}`"));
+    let near = near_actions(known_actions(), text);
+    if let Some(nearest) = near.first() {
+        diagnostic = diagnostic.label(format!("did you mean `{nearest}`?"));
+    }
+    if near.len() > 1 {
+        diagnostic = diagnostic.help(format!("near: {}", near.join(", ")));
+    }
+    problems.push(
+        diagnostic.help(format!("names are `aws:<IAM prefix>:<operation>`; facts: {}", catalog::aws::facts_version())),
+    );
+}
+
+/// Reports an `unless` that takes away all that `match` gives.
+pub(super) fn contradictions(criteria: &Criteria, unless: &Criteria, span: Span, problems: &Problems) {
+    if criteria == unless {
+        problems.error(span, "`unless` takes away all that `match` gives: the rule never matches");
+    }
+}
+
+pub(super) fn duplicate_ids(rules: &[Rule]) -> Vec<Diagnostic> {
+    let mut first: BTreeMap<&str, &Rule> = BTreeMap::new();
+    let mut found = Vec::new();
+    for rule in rules {
+        if let Some(earlier) = first.get(rule.id.as_str()) {
+            let (line, _) = earlier.source.position(earlier.span.start);
+            found.push(
+                Diagnostic::error(&rule.source, rule.span, format!("a second rule `{}`", rule.id))
+                    .label(format!("the first is at {}:{line}", earlier.source.name())),
+            );
+        } else {
+            first.insert(rule.id.as_str(), rule);
+        }
+    }
+    found
+}
+
+/// Rules that can be used but have no effect.
+pub(super) fn warnings(rules: &[Rule]) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut seen: BTreeMap<String, &Rule> = BTreeMap::new();
+    let strict: Vec<&Rule> = rules
+        .iter()
+        .filter(|rule| rule.decision != Decision::Allow && rule.unless.is_none() && rule.condition.is_none())
+        .collect();
+    for rule in rules {
+        let key = format!(
+            "{} {} {:?} {:?}",
+            rule.decision.as_str(),
+            syntax::canonical_criteria(&rule.criteria),
+            rule.unless.as_ref().map(syntax::canonical_criteria),
+            rule.condition,
+        );
+        if let Some(earlier) = seen.get(key.as_str()) {
+            found.push(
+                Diagnostic::warning(
+                    &rule.source,
+                    rule.span,
+                    format!("`{}` matches the same as `{}`", rule.id, earlier.id),
+                )
+                .help("keep one of them"),
+            );
+        } else {
+            seen.insert(key, rule);
+        }
+        if rule.decision == Decision::Allow
+            && let Some(winner) = strict.iter().find(|strict| covers(&strict.criteria, &rule.criteria))
+        {
+            let decision = winner.decision.as_str();
+            found.push(
+                Diagnostic::warning(&rule.source, rule.span, format!("`{}` never has an effect", rule.id))
+                    .label(format!("`{}` matches all of it, and {decision} wins over allow", winner.id))
+                    .help(format!("put the exception into `unless` of `{}`", winner.id)),
+            );
+        }
+    }
+    found
+}
+
+/// Whether everything that `narrow` matches is matched by `wide` too; `false` when not sure.
+fn covers(wide: &Criteria, narrow: &Criteria) -> bool {
+    let globs = |wide: &[Glob], narrow: &[Glob]| {
+        !narrow.is_empty() && narrow.iter().all(|narrow| wide.iter().any(|wide| glob_covers(wide, narrow)))
+    };
+    Field::ALL.into_iter().filter(|field| wide.gives(*field)).all(|field| match field {
+        Field::Action => globs(&wide.action, &narrow.action),
+        Field::Access => !narrow.access.is_empty() && narrow.access.iter().all(|it| wide.access.contains(it)),
+        Field::Traits => wide.traits == narrow.traits,
+        Field::Agent => globs(&wide.agent, &narrow.agent),
+        Field::Owner => globs(&wide.owner, &narrow.owner),
+        Field::Region => globs(&wide.region, &narrow.region),
+        Field::Account => globs(&wide.account, &narrow.account),
+        Field::Resource => globs(&wide.resource, &narrow.resource),
+        Field::Parameters => wide.parameters == narrow.parameters,
+    })
+}
+
+fn glob_covers(wide: &Glob, narrow: &Glob) -> bool {
+    let beginning = literal_prefix(wide.as_str());
+    match narrow.literal() {
+        Some(literal) => wide.matches(literal),
+        None => {
+            wide == narrow
+                || (wide.as_str().strip_suffix('*') == Some(beginning) && narrow.as_str().starts_with(beginning))
+        }
+    }
+}
+
+/// Every action name that any plane's facts know, sorted.
+fn known_actions() -> &'static [&'static str] {
+    static NAMES: std::sync::LazyLock<Vec<&'static str>> =
+        std::sync::LazyLock::new(|| catalog::aws::action_names().collect());
+    &NAMES
+}
+
+/// The known names that a glob matches.
+fn matching(glob: &str) -> impl Iterator<Item = &'static str> {
+    let names = known_actions();
+    let beginning = literal_prefix(glob).to_owned();
+    let from = names.partition_point(|name| *name < beginning.as_str());
+    let glob = Glob::new(glob);
+    let under = names.get(from..).unwrap_or_default().iter().copied();
+    under.take_while(move |name| name.starts_with(&beginning)).filter(move |name| glob.matches(name))
+}
+
+/// What was probably meant by an action glob that matches nothing: a name, a beginning of names, or a service.
+fn near_actions(names: &[&'static str], text: &str) -> Vec<String> {
+    let beginning = literal_prefix(text);
+    let rest = text.get(beginning.len()..).unwrap_or_default();
+    let cut = |name: &'static str| {
+        name.char_indices().nth(beginning.chars().count()).map_or(name, |(at, _)| name.get(..at).unwrap_or(name))
+    };
+    let beginnings: BTreeSet<&str> =
+        if rest.is_empty() { names.iter().copied().collect() } else { names.iter().map(|name| cut(name)).collect() };
+    let service = |name: &str| name.rsplit_once(':').map(|(service, _)| service.to_owned());
+    let wanted = service(beginning);
+    let mut near = near_misses(beginning, beginnings.iter().copied().filter(|name| service(name) == wanted), 3);
+    if near.is_empty() {
+        near = near_misses(beginning, beginnings.iter().copied(), 3);
+    }
+    if !near.is_empty() {
+        return near.into_iter().map(|near| format!("{near}{rest}")).collect();
+    }
+    let operation = text.rsplit_once(':').map_or("*", |(_, operation)| operation);
+    let services: BTreeSet<String> = names.iter().filter_map(|name| service(name)).collect();
+    let named = wanted.unwrap_or_else(|| text.to_owned());
+    near_misses(&named, services.iter().map(String::as_str), 3)
+        .into_iter()
+        .map(|near| format!("{near}:{operation}"))
+        .collect()
+}
