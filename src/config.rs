@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
-use crate::net::upstream::{Endpoint, UpstreamOptions};
+use crate::net::upstream::UpstreamOptions;
 use crate::people::People;
 use crate::yaml::{Diagnostic, Problems, Source};
 
@@ -27,15 +27,11 @@ use page::Page;
 pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) listen: Listen,
-    /// Host names by which agents reach us, lower case.
-    pub(crate) endpoint_hosts: Vec<String>,
     pub(crate) aws: Aws,
     pub(crate) people: Arc<People>,
     pub(crate) rules: Rules,
     pub(crate) gate: GateOptions,
-    /// Whether waiting clients that are known to accept interim responses get them.
-    pub(crate) interims: bool,
-    pub(crate) bodies: Bodies,
+    pub(crate) spool: Spool,
     pub(crate) journal: crate::journal::Options,
     pub(crate) log: Log,
     /// How long requests may go on after the order to stop.
@@ -61,11 +57,10 @@ pub(crate) struct Listen {
     pub(crate) key: PathBuf,
 }
 
-/// The real AWS.
+/// The AWS plane and the real AWS behind it.
 #[derive(Clone, Debug)]
 pub(crate) struct Aws {
-    /// Where every request goes in place of its service's real endpoint.
-    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) plane: crate::plane::aws::Options,
     pub(crate) credential: RealOptions,
     pub(crate) pool: UpstreamOptions,
 }
@@ -113,16 +108,10 @@ impl Rules {
     }
 }
 
-/// Limits on request bodies, in bytes.
+/// What all held bodies together may take, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bodies {
-    /// Largest body that is read to name a request.
-    pub(crate) inspect: u64,
-    /// Largest body of a matched request.
-    pub(crate) matched: u64,
-    /// All held bodies together in memory.
+pub(crate) struct Spool {
     pub(crate) memory: u64,
-    /// All held bodies together on disk.
     pub(crate) disk: u64,
 }
 

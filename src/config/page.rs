@@ -47,23 +47,7 @@ impl<'a> Page<'a> {
         what: &'static str,
         read: impl Fn(&mut Self, &'a Entry) -> Option<T>,
     ) -> Vec<T> {
-        let node = self.node(key);
-        let entries = match node.map(|node| &node.kind) {
-            Some(Kind::Map(entries)) => entries.as_slice(),
-            _ => &[],
-        };
-        if entries.is_empty() {
-            self.line(key, "{}", node);
-        }
-        match node {
-            Some(node) if !matches!(node.kind, Kind::Map(_)) => {
-                self.problems.error(node.span, format!("`{key}` must be a mapping of names, not {}", node.noun()));
-                return Vec::new();
-            }
-            _ if entries.is_empty() => return Vec::new(),
-            _ => {}
-        }
-        self.shown.push_str(&format!("{:1$}{key}:\n", "", self.depth * 2));
+        let entries = self.entries(key);
         self.depth += 1;
         let read_one = |page: &mut Self, entry: &'a Entry| {
             page.shown.push_str(&format!("{:1$}{2}:\n", "", page.depth * 2, spelled(&entry.key)));
@@ -72,6 +56,24 @@ impl<'a> Page<'a> {
         let read = entries.iter().filter_map(|entry| read_one(self, entry)).collect();
         self.depth -= 1;
         read
+    }
+
+    /// A mapping of names to single values.
+    pub(super) fn pairs<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&'a Node, &'a Problems) -> Option<T>,
+    ) -> Vec<(&'a str, T)> {
+        let entries = self.entries(key);
+        let mut pairs = Vec::new();
+        for entry in entries {
+            let written = entry.value.text(self.problems).map(spelled).unwrap_or_default();
+            self.depth += 1;
+            self.line(&spelled(&entry.key), &written, Some(&entry.value));
+            self.depth -= 1;
+            pairs.extend(read(&entry.value, self.problems).map(|value| (entry.key.as_str(), value)));
+        }
+        pairs
     }
 
     /// A value that has a default.
@@ -153,6 +155,24 @@ impl<'a> Page<'a> {
     /// A path as written, from the directory of the file.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.directory.join(path)
+    }
+
+    /// The entries of a mapping of names; writes its head line.
+    fn entries(&mut self, key: &'static str) -> &'a [Entry] {
+        let node = self.node(key);
+        match node.map(|node| &node.kind) {
+            Some(Kind::Map(entries)) if !entries.is_empty() => {
+                self.shown.push_str(&format!("{:1$}{key}:\n", "", self.depth * 2));
+                entries
+            }
+            kind => {
+                if let (Some(node), false) = (node, matches!(kind, None | Some(Kind::Map(_)))) {
+                    self.problems.error(node.span, format!("`{key}` must be a mapping of names, not {}", node.noun()));
+                }
+                self.line(key, "{}", node);
+                &[]
+            }
+        }
     }
 
     fn inner<T>(&mut self, node: Option<&'a Node>, what: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {

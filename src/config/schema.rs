@@ -4,15 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
-
 use super::page::{Page, spelled};
-use super::{Aws, Bodies, Config, Listen, Log, Rules};
+use super::{Aws, Config, Listen, Log, Rules, Spool};
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
-use crate::id::{GroupId, PersonId, is_plain_name};
+use crate::id::{AgentId, GroupId, PersonId, is_plain_name};
 use crate::net::upstream::{Endpoint, UpstreamOptions};
 use crate::people::{People, Person};
+use crate::plane::aws::{self as plane, Endpoints, InterimOptions, Sign};
 use crate::rules::{Decision, HoldTerms};
 use crate::yaml::{Diagnostic, Entry, Node, Problems, nearest};
 
@@ -22,8 +21,8 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
     let listen = page.section("listen", "`listen`", listen);
     let endpoint_hosts = page.list("endpoint_hosts", &[], host_name, str::to_owned);
     let aws = page.section("upstream", "`upstream`", |page| page.section("aws", "`upstream.aws`", aws));
+    let (spool, limits) = page.section("bodies", "`bodies`", bodies);
     let persons = page.named("people", "a person", person);
-    let bodies = page.section("bodies", "`bodies`", bodies);
     let (terms, gate, interims) = page.section("holds", "`holds`", |page| holds(page, &persons));
     let people = match People::new(persons) {
         Ok(people) => Arc::new(people),
@@ -42,13 +41,11 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
     Some(Config {
         data,
         listen,
-        endpoint_hosts,
-        aws,
+        aws: Aws { plane: plane::Options { endpoint_hosts, interims, ..with_limits(aws.plane, limits) }, ..aws },
         people,
         rules,
         gate,
-        interims,
-        bodies,
+        spool,
         journal,
         log,
         drain,
@@ -98,7 +95,8 @@ fn aws(page: &mut Page<'_>) -> Aws {
         let text = node.text(problems)?;
         Some((endpoint(node, problems)?, text.to_owned()))
     });
-    let (endpoint, endpoint_text) = written.unzip();
+    let (all, endpoint_text) = written.unzip();
+    let services = page.pairs("endpoints", endpoint).into_iter().map(|(key, it)| (key.to_owned(), it)).collect();
     let text = |node: &Node, problems: &Problems| node.text(problems).map(str::to_owned);
     let profile = page.optional("profile", text);
     let region = page.optional("region", text);
@@ -106,7 +104,7 @@ fn aws(page: &mut Page<'_>) -> Aws {
         .optional("sts_endpoint", |node, problems| self::endpoint(node, problems).and_then(|_| text(node, problems)));
     let extra_ca = page.optional("extra_ca", text).map(|file| page.resolve(&file));
     Aws {
-        endpoint,
+        plane: plane::Options { endpoints: Endpoints { all, services }, ..plane::Options::default() },
         credential: RealOptions { profile, region, sts_endpoint: sts_endpoint.or(endpoint_text) },
         pool: UpstreamOptions {
             connect_timeout: page.duration("connect_timeout", defaults.connect_timeout),
@@ -139,7 +137,7 @@ fn person(page: &mut Page<'_>, entry: &Entry) -> Option<Person> {
     })
 }
 
-fn holds(page: &mut Page<'_>, persons: &[Person]) -> (HoldTerms, GateOptions, bool) {
+fn holds(page: &mut Page<'_>, persons: &[Person]) -> (HoldTerms, GateOptions, InterimOptions) {
     let defaults = crate::rules::Options::default().hold;
     let known: Vec<&str> = persons.iter().flat_map(|person| &person.groups).map(GroupId::as_str).collect();
     let known_group = |node: &Node, problems: &Problems, text: &str| {
@@ -171,7 +169,7 @@ fn holds(page: &mut Page<'_>, persons: &[Person]) -> (HoldTerms, GateOptions, bo
         max_holds: page.count("limit", defaults.max_holds, 1_000_000),
         max_holds_per_agent: page.count("limit_per_agent", defaults.max_holds_per_agent, 1_000_000),
     };
-    (terms, gate, page.boolean("interims", true))
+    (terms, gate, page.section("interims", "`holds.interims`", interims))
 }
 
 fn rules(page: &mut Page<'_>, terms: HoldTerms, people: &Arc<People>) -> Rules {
@@ -190,12 +188,41 @@ fn rules(page: &mut Page<'_>, terms: HoldTerms, people: &Arc<People>) -> Rules {
     }
 }
 
-fn bodies(page: &mut Page<'_>) -> Bodies {
-    Bodies {
-        inspect: page.size("inspect", 1 << 20),
-        matched: page.size("matched", 64 << 20),
-        memory: page.size("memory", 64 << 20),
-        disk: page.size("disk", 4 << 30),
+/// How much of a body is looked at, and how much is kept; in bytes.
+struct Limits {
+    inspect: u64,
+    matched: u64,
+    reply: u64,
+}
+
+fn bodies(page: &mut Page<'_>) -> (Spool, Limits) {
+    let defaults = plane::Options::default();
+    let limits = Limits {
+        inspect: page.size("inspect", defaults.look_limit_bytes),
+        matched: page.size("matched", defaults.spool_limit_bytes),
+        reply: page.size("reply", defaults.reply_limit_bytes as u64),
+    };
+    (Spool { memory: page.size("memory", 64 << 20), disk: page.size("disk", 4 << 30) }, limits)
+}
+
+fn with_limits(options: plane::Options, limits: Limits) -> plane::Options {
+    plane::Options {
+        look_limit_bytes: limits.inspect,
+        spool_limit_bytes: limits.matched,
+        reply_limit_bytes: usize::try_from(limits.reply).unwrap_or(usize::MAX),
+        ..options
+    }
+}
+
+fn interims(page: &mut Page<'_>) -> InterimOptions {
+    let defaults = InterimOptions::default();
+    let signs = [("continue", Sign::Continue), ("processing", Sign::Processing), ("silence", Sign::Silence)];
+    let sign = |node: &Node, problems: &Problems| node.one_of(problems, "sign of life", &signs);
+    InterimOptions {
+        enabled: page.boolean("enabled", defaults.enabled),
+        first: page.optional("first", Node::duration),
+        every: page.optional("every", Node::duration),
+        agents: page.pairs("agents", sign).into_iter().map(|(agent, sign)| (AgentId::new(agent), sign)).collect(),
     }
 }
 
@@ -241,18 +268,7 @@ fn address_or_none(node: &Node, problems: &Problems) -> Option<Option<SocketAddr
 /// `http://host:port` or `https://host`, nothing behind it.
 fn endpoint(node: &Node, problems: &Problems) -> Option<Endpoint> {
     let text = node.text(problems)?;
-    let parsed = text.parse::<Uri>().ok().and_then(|uri| {
-        let tls = match uri.scheme_str()? {
-            "http" => false,
-            "https" => true,
-            _ => return None,
-        };
-        let authority = uri.authority()?;
-        let is_bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !authority.as_str().contains('@');
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        (is_bare && !host.is_empty()).then_some(Endpoint { host, port, tls })
-    });
+    let parsed = Endpoints::parse(text);
     if parsed.is_none() {
         let finding = Diagnostic::error(problems.source(), node.span, format!("`{text}` is no endpoint"));
         problems.push(finding.help("a URL without path, such as `https://sts.example.com` or `http://127.0.0.1:5000`"));

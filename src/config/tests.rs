@@ -1,4 +1,5 @@
 use super::*;
+use crate::net::upstream::Endpoint;
 
 fn parse(text: &str) -> Result<Config, Vec<Diagnostic>> {
     Config::parse(&Source::new("countersign.yaml", text), Path::new("/etc/countersign"))
@@ -23,6 +24,7 @@ const CHANGED: &[(&str, &str)] = &[
     ("listen.key", "tls/key.pem"),
     ("endpoint_hosts", "[countersign.internal]"),
     ("upstream.aws.endpoint", "http://127.0.0.1:5000"),
+    ("upstream.aws.endpoints", "{s3: 'http://127.0.0.1:9000'}"),
     ("upstream.aws.profile", "gate"),
     ("upstream.aws.region", "eu-west-1"),
     ("upstream.aws.sts_endpoint", "https://sts.eu-west-1.amazonaws.com"),
@@ -35,6 +37,7 @@ const CHANGED: &[(&str, &str)] = &[
     ("people", "{alice: {emails: [Alice@Example.com], groups: [approvers]}}"),
     ("bodies.inspect", "2MiB"),
     ("bodies.matched", "1GiB"),
+    ("bodies.reply", "2MiB"),
     ("bodies.memory", "1MiB"),
     ("bodies.disk", "100B"),
     ("holds.approvers", "[security]"),
@@ -47,7 +50,10 @@ const CHANGED: &[(&str, &str)] = &[
     ("holds.rejoin_window", "1m"),
     ("holds.limit_per_agent", "3"),
     ("holds.limit", "4"),
-    ("holds.interims", "false"),
+    ("holds.interims.enabled", "false"),
+    ("holds.interims.first", "2s"),
+    ("holds.interims.every", "2s"),
+    ("holds.interims.agents", "{deployer: silence}"),
     ("rules.directories", "[a, ../b]"),
     ("rules.ordinary", "hold"),
     ("rules.privileged", "deny"),
@@ -158,7 +164,7 @@ fn paths_are_relative_to_the_file() {
 fn local_aws_answers_for_the_account_too() {
     let config = parse("upstream: {aws: {endpoint: 'http://127.0.0.1:5000'}}").unwrap();
     assert_eq!(config.aws.credential.sts_endpoint.as_deref(), Some("http://127.0.0.1:5000"));
-    assert_eq!(config.aws.endpoint, Some(Endpoint { host: "127.0.0.1".to_owned(), port: 5000, tls: false }));
+    assert_eq!(config.aws.plane.endpoints.all, Some(Endpoint { host: "127.0.0.1".to_owned(), port: 5000, tls: false }));
 }
 
 #[test]
