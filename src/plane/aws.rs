@@ -172,7 +172,9 @@ impl Plane {
         }
         let admission = self.gate.admit(ask, ruling);
         let admission = match patience {
-            Some(patience) if is_hold => patience::kept_waiting(admission, &exchange.line, patience).await,
+            Some(patience) if is_hold => {
+                patience::kept_waiting(admission, patience, |interim| exchange.line.interim(interim)).await
+            }
             _ => admission.await,
         };
         match admission {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::id::AgentId;
-use crate::net::line::{Interim, Line};
+use crate::net::line::Interim;
 
 /// How interim answers are given; the timings are for tests and unusual clients.
 #[derive(Clone, Debug)]
@@ -82,8 +82,13 @@ impl InterimOptions {
     }
 }
 
-/// Awaits `admission` while the client on `line` is told to wait. Cancel safe as `admission` is.
-pub(super) async fn kept_waiting<F: Future>(admission: F, line: &Line, patience: Patience) -> F::Output {
+/// Awaits `admission` while the client is told to wait by `tell`, which says whether it could.
+/// Cancel safe as `admission` is.
+pub(super) async fn kept_waiting<F: Future>(
+    admission: F,
+    patience: Patience,
+    mut tell: impl FnMut(Interim) -> bool,
+) -> F::Output {
     tokio::pin!(admission);
     let mut left = patience.most;
     let mut next = Instant::now() + patience.first;
@@ -92,7 +97,7 @@ pub(super) async fn kept_waiting<F: Future>(admission: F, line: &Line, patience:
             biased;
             admitted = &mut admission => return admitted,
             () = sleep_until(next), if left > 0 => {
-                left = if line.interim(patience.interim) { left - 1 } else { 0 };
+                left = if tell(patience.interim) { left - 1 } else { 0 };
                 next += patience.every;
             }
         }
@@ -165,6 +170,28 @@ mod tests {
         ] {
             assert_eq!(patience(&options, user_agent, 10), expected, "{user_agent}");
         }
+    }
+
+    /// How often a client is told before `admission` ends, when the `broken`th telling fails.
+    async fn told(admission: impl Future, most: u32, broken: u32) -> u32 {
+        let moment = Duration::from_micros(10);
+        let patience = Patience { interim: Interim::Continue, first: moment, every: moment, most };
+        let mut told = 0;
+        let tell = |interim| {
+            assert_eq!(interim, Interim::Continue);
+            told += 1;
+            told != broken
+        };
+        kept_waiting(admission, patience, tell).await;
+        told
+    }
+
+    #[tokio::test]
+    async fn a_client_is_told_until_the_answer_the_budget_or_its_leaving() {
+        let soon = || tokio::time::sleep(Duration::from_millis(30));
+        assert_eq!(told(std::future::ready(()), 9, 0).await, 0);
+        assert_eq!(told(soon(), 3, 0).await, 3);
+        assert_eq!(told(soon(), 9, 2).await, 2);
     }
 
     #[test]
