@@ -146,7 +146,7 @@ impl Plane {
         mut request: Request,
         mut ruling: Ruling,
     ) -> Result<Response<AnswerBody>, Fault> {
-        if self.must_be_seen(&request, &ruling) {
+        if Self::must_be_seen(&request, &ruling) {
             if request.body.size().is_some_and(|size| size > self.options.spool_limit_bytes) {
                 request.named.actions = unseen(&request.named.actions, self.options.spool_limit_bytes);
                 ruling = self.gate.judge(&request.agent, &request.context, &request.named.actions);

@@ -213,18 +213,14 @@ impl Plane {
         Ok((Body::Spooled(spooled), look))
     }
 
-    /// True when the body must be read before this decision: all that people decide, and all whose
-    /// bytes no signature states. A denial needs no body; it is still taken where it is small or the
-    /// client is already sending, so that the client reads the answer rather than a broken pipe.
-    pub(super) fn must_be_seen(&self, request: &Request, ruling: &Ruling) -> bool {
-        let Body::Streaming { arrived, stated } = &request.body else { return false };
+    /// True when the body must be read before this decision: all that people decide, and all that
+    /// runs by a rule and whose bytes no signature states. A denial needs no body.
+    pub(super) fn must_be_seen(request: &Request, ruling: &Ruling) -> bool {
+        let Body::Streaming { stated, .. } = &request.body else { return false };
         match ruling.decision {
             Decision::Allow => stated.is_none(),
+            Decision::Deny => false,
             Decision::Hold => true,
-            Decision::Deny => {
-                let is_small = arrived.size_hint().exact().is_some_and(|size| size <= self.options.look_limit_bytes);
-                is_small && request.head.header("expect").is_none()
-            }
         }
     }
 
