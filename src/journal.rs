@@ -260,6 +260,11 @@ impl Journal {
         self.0.queue.push(record)
     }
 
+    /// Why the log takes nothing any more; `None` while it works.
+    pub(crate) fn failed(&self) -> Option<JournalError> {
+        self.0.queue.ended()
+    }
+
     /// Writes what waits and a last checkpoint, and ends the log for every clone of this handle.
     ///
     /// # Errors

@@ -1,1 +1,229 @@
-//! The composition root.
+//! The composition root: puts the process together, keeps it current, and takes it down in order.
+//!
+//! The order of a start: what must never be lost (journal, store), what decides (rules, people,
+//! gate), what signs (credentials), what listens. Ready is said last. The order of a stop: no new
+//! connections, held clients are let go with their holds kept, running forwards finish within a
+//! bound, the log gets its last checkpoint. A process that is killed instead loses nothing that
+//! was acknowledged; it only starts with more to recover.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::channel::api::Api;
+use crate::channel::card;
+use crate::config::{Config, Listen, Log};
+use crate::credential::agent::Agents;
+use crate::credential::approver::ApproverTokens;
+use crate::credential::real::RealCredentials;
+use crate::gate::Gate;
+use crate::journal::Journal;
+use crate::net::listen::{self, Limits};
+use crate::net::spool::Spool;
+use crate::net::upstream::Pool;
+use crate::plane::aws::{Parts, Plane};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::time::Clock;
+
+mod admin;
+mod announce;
+mod reload;
+
+use admin::Admin;
+use announce::Bound;
+use reload::Reload;
+
+/// Runs the server until it is told to stop. `config_file` is read again on SIGHUP; `out` is told
+/// the address of each listener.
+///
+/// # Errors
+/// When anything of the start fails, or the log's last checkpoint cannot be written.
+pub(crate) async fn run(config: Config, config_file: PathBuf, out: &mut dyn Write) -> anyhow::Result<()> {
+    log_to_stderr(config.log);
+    for warning in &config.warnings {
+        tracing::warn!("{}", warning.headline());
+    }
+    // Signals count from here on, so that a stop during the start is not lost.
+    let mut stop = Stop::catch()?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let clock = Clock::default();
+    let metrics = Arc::new(Metrics::default());
+
+    let (journal, recovered) = Journal::open(&config.journal, clock.clone(), Arc::clone(&metrics))?;
+    let (store, saved) = Store::open(&config.data.join("state.redb"))?;
+    let rules = reload::compile(&config.rules, &metrics)?;
+    let people = config.people.as_ref().clone();
+    let gate = Gate::open(
+        config.gate,
+        journal.clone(),
+        recovered,
+        store,
+        saved,
+        rules,
+        people,
+        clock.clone(),
+        Arc::clone(&metrics),
+    )
+    .await?;
+
+    let agents = Arc::new(Agents::open(&config.data)?);
+    let tokens = Arc::new(ApproverTokens::open(&config.data)?);
+    let real = RealCredentials::load(config.aws.credential.clone()).await.context("no real AWS credential")?;
+    let spool = Spool::new(config.data.join("spool"), config.spool.memory, config.spool.disk);
+    let parts = Parts {
+        agents,
+        real: Arc::new(real),
+        pool: Arc::new(Pool::new(config.aws.pool.clone())?),
+        spool: Arc::new(spool),
+        gate: Arc::clone(&gate),
+        clock: clock.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    let plane = Plane::new(config.aws.plane.clone(), parts);
+
+    let (begin_stop, stopping) = watch::channel(false);
+    let api = Api::new(Arc::clone(&gate), tokens, clock, card::render, stopping.clone());
+    let admin = Admin::new(journal.clone(), Arc::clone(&metrics), stopping.clone());
+    let doors = Doors::open(&config.listen).await?;
+    let bound = doors.bound()?;
+    let limits = Limits { drain_timeout: config.drain, ..Limits::default() };
+    let serving = doors.serve(limits, &metrics, &stopping, plane, Arc::new(api), Arc::new(admin));
+    bound.publish(&config.data, out)?;
+    tracing::info!(log_key = journal.public_key(), "ready");
+
+    let mut reload = Reload::new(config_file, &config, Arc::clone(&gate), metrics);
+    loop {
+        tokio::select! {
+            () = stop.told() => break,
+            _ = hangup.recv() => reload.all(),
+            () = reload.tick() => reload.changed_rules(),
+        }
+    }
+    tracing::info!("stopping: held clients are let go, their holds are kept");
+    gate.drain();
+    begin_stop.send_replace(true);
+    tokio::select! {
+        () = async { drop(serving.join_all().await) } => {}
+        () = stop.told() => tracing::warn!("told to stop twice: running requests are cut off"),
+    }
+    journal.close().await.context("the log's last checkpoint could not be written")?;
+    Bound::withdraw(&config.data);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The listening sockets, and TLS where it is spoken.
+struct Doors {
+    agents: Option<TcpListener>,
+    agents_tls: Option<(TcpListener, Arc<ServerConfig>)>,
+    api: (TcpListener, Option<Arc<ServerConfig>>),
+    admin: TcpListener,
+}
+
+impl Doors {
+    async fn open(listen: &Listen) -> anyhow::Result<Self> {
+        let needs_tls = listen.agents_tls.is_some() || listen.api_tls;
+        let tls = match needs_tls {
+            true => Some(crate::net::tls::server_config(&listen.certificate, &listen.key)?),
+            false => None,
+        };
+        let agents = match listen.agents {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let agents_tls = match (listen.agents_tls, &tls) {
+            (Some(address), Some(tls)) => Some((bind(address).await?, Arc::clone(tls))),
+            _ => None,
+        };
+        let api_tls = tls.filter(|_| listen.api_tls);
+        Ok(Self { agents, agents_tls, api: (bind(listen.api).await?, api_tls), admin: bind(listen.admin).await? })
+    }
+
+    fn bound(&self) -> std::io::Result<Bound> {
+        Ok(Bound {
+            agents: self.agents.as_ref().map(TcpListener::local_addr).transpose()?,
+            agents_tls: self.agents_tls.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?,
+            api: self.api.0.local_addr()?,
+            api_tls: self.api.1.is_some(),
+            admin: self.admin.local_addr()?,
+        })
+    }
+
+    fn serve(
+        self,
+        limits: Limits,
+        metrics: &Arc<Metrics>,
+        stopping: &watch::Receiver<bool>,
+        plane: Arc<Plane>,
+        api: Arc<Api>,
+        admin: Arc<Admin>,
+    ) -> JoinSet<()> {
+        let mut serving = JoinSet::new();
+        let agents = self.agents.map(|listener| (listener, None));
+        let agents_tls = self.agents_tls.map(|(listener, tls)| (listener, Some(tls)));
+        for (listener, tls) in agents.into_iter().chain(agents_tls) {
+            let plane = Arc::clone(&plane);
+            let answer = move |arrived| {
+                let plane = Arc::clone(&plane);
+                async move { plane.respond(arrived).await }
+            };
+            serving.spawn(listen::serve(listener, tls, limits.clone(), Arc::clone(metrics), stopping.clone(), answer));
+        }
+        // `countersign_connections` counts agents alone.
+        let uncounted = Arc::new(Metrics::default());
+        let (listener, tls) = self.api;
+        let answer = move |arrived| {
+            let api = Arc::clone(&api);
+            async move { api.respond(arrived).await }
+        };
+        serving.spawn(listen::serve(listener, tls, limits.clone(), Arc::clone(&uncounted), stopping.clone(), answer));
+        let answer = move |arrived| std::future::ready(admin.respond(&arrived));
+        serving.spawn(listen::serve(self.admin, None, limits, uncounted, stopping.clone(), answer));
+        serving
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// The signals that mean stop.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The process's own log goes to stderr; stdout is for the listeners' addresses. A second
+/// subscriber in one process (only tests run two servers) is refused and the first one stays.
+fn log_to_stderr(log: Log) {
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(log.level).with_target(false);
+    let set = if log.json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
+    drop(set);
+}
+
+/// Where the bound addresses are written.
+pub(crate) fn run_file(data: &Path) -> PathBuf {
+    data.join("run.json")
+}
