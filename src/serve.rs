@@ -77,7 +77,8 @@ pub(crate) async fn run(config: Config, config_file: PathBuf, out: &mut dyn Writ
 
     let agents = Arc::new(Agents::open(&config.data)?);
     let tokens = Arc::new(ApproverTokens::open(&config.data)?);
-    let real = RealCredentials::load(config.aws.credential.clone()).await.context("no real AWS credential")?;
+    let real =
+        RealCredentials::load(config.aws.credential.clone(), clock.clone()).await.context("no real AWS credential")?;
     let spool = Spool::new(config.data.join("spool"), config.spool.memory, config.spool.disk);
     let parts = Parts {
         agents,
