@@ -4,9 +4,13 @@
 
 pub(crate) mod body;
 pub(crate) mod ca;
+mod framing;
+mod guard;
 pub(crate) mod hashed;
 pub(crate) mod line;
 pub(crate) mod listen;
 pub(crate) mod spool;
+mod stall;
+mod stream;
 pub(crate) mod tls;
 pub(crate) mod upstream;

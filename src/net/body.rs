@@ -21,15 +21,12 @@ pub(crate) enum BodyError {
     /// The bytes do not have the hash that was claimed for them.
     #[error("the body does not have the SHA-256 that was claimed for it")]
     HashDiffers,
-    /// The agent closed its connection, or broke the framing, before the end of the body.
+    /// The agent closed its connection, broke the framing or stalled before the end of the body.
     #[error("the agent's body was cut off")]
     AgentCut,
-    /// The agent sent nothing for too long.
-    #[error("the agent's body stalled")]
-    AgentStalled,
     /// The upstream closed, reset or broke the framing of its answer.
     #[error("the upstream's answer was cut off")]
-    UpstreamCut(#[source] Option<hyper::Error>),
+    UpstreamCut(#[source] hyper::Error),
     /// The upstream sent nothing for too long.
     #[error("the upstream's answer stalled")]
     UpstreamStalled,

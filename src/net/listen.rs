@@ -1,19 +1,33 @@
 //! The HTTP/1.1 server: accepts, limits, guards the framing, drains.
 
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
-use tokio::net::TcpListener;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::body::{AnswerBody, BodyError};
-use super::line::Line;
+use super::framing::{HEAD_FIELDS, Refusal};
+use super::guard::Guard;
+use super::line::{Line, Shared, Stage};
+use super::stream::{Stream, tune};
 use crate::telemetry::Metrics;
 
 /// One request as it arrived. Its framing has exactly one reading.
@@ -30,7 +44,9 @@ pub(crate) struct Arrived {
 /// The body of an arrived request. Reading it sends `100 Continue` to a client that waits for one.
 #[derive(Debug)]
 pub(crate) struct ArrivedBody {
-    incoming: hyper::body::Incoming,
+    incoming: Incoming,
+    shared: Arc<Shared>,
+    request: u64,
 }
 
 /// What one listener lets a client take.
@@ -60,28 +76,286 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `shutdown` says true and the running requests have ended or `drain_timeout` is over.
-/// The future that `answer` returns is dropped when its client leaves. `shutdown` does not drop it.
+/// Serves until `shutdown` says true (or its sender is gone) and the running requests have ended or
+/// `drain_timeout` is over. The future that `answer` returns is dropped when its client leaves or
+/// breaks the framing; a shutdown does not drop it. Without `tls` the listener speaks plain HTTP.
+///
+/// A panic in `answer`, or a hostile client, costs its own connection and nothing else.
 pub(crate) async fn serve<A, F>(
-    _listener: TcpListener,
-    _tls: Option<Arc<rustls::ServerConfig>>,
-    _limits: Limits,
-    _metrics: Arc<Metrics>,
-    _shutdown: watch::Receiver<bool>,
-    _answer: A,
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    mut shutdown: watch::Receiver<bool>,
+    answer: A,
 ) where
     A: Fn(Arrived) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<AnswerBody>> + Send + 'static,
 {
-    unreachable!("being built")
+    let limits = Arc::new(limits);
+    let tls = tls.map(TlsAcceptor::from);
+    let stop = shutdown.clone();
+    let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = &mut stopping => break,
+            Some(ended) = connections.join_next() => {
+                report(&metrics, ended);
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, _)) if connections.len() >= limits.connections => turn_away(&tcp, tls.is_some()),
+            Ok((tcp, address)) => {
+                let connection = Connection {
+                    peer: address.ip().to_canonical(),
+                    limits: Arc::clone(&limits),
+                    metrics: Arc::clone(&metrics),
+                    stop: stop.clone(),
+                };
+                metrics.connections.add(1);
+                connections.spawn(connection.run(tcp, tls.clone(), answer.clone()));
+            }
+            // Out of file descriptors, or a connection that was reset while it waited. The pause keeps
+            // the loop from spinning; what is open goes on.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let drained = async {
+        while let Some(ended) = connections.join_next().await {
+            report(&metrics, ended);
+        }
+    };
+    let in_time = tokio::time::timeout(limits.drain_timeout, drained).await;
+    if in_time.is_err() {
+        tracing::warn!(connections = connections.len(), "closing connections that did not end in time");
+        metrics.connections.add(-i64::try_from(connections.len()).unwrap_or(0));
+        connections.shutdown().await;
+    }
+}
+
+fn report(metrics: &Metrics, ended: Result<(), tokio::task::JoinError>) {
+    metrics.connections.add(-1);
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a request panicked; its connection was closed");
+    }
+}
+
+/// Says that there is no room, as far as that needs no waiting.
+fn turn_away(tcp: &TcpStream, is_tls: bool) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
+    if !is_tls {
+        // A fresh socket takes this much at once; and if not, closing says the same.
+        drop(tcp.try_write(ANSWER));
+    }
+}
+
+/// One accepted connection.
+struct Connection {
+    peer: IpAddr,
+    limits: Arc<Limits>,
+    metrics: Arc<Metrics>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn run<A, F>(self, tcp: TcpStream, tls: Option<TlsAcceptor>, answer: A)
+    where
+        A: Fn(Arrived) -> F,
+        F: Future<Output = Response<AnswerBody>> + Send + 'static,
+    {
+        let stream = match self.greet(tcp, tls).await {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(peer = %self.peer, %error, "connection not set up"),
+        };
+        let shared = Arc::new(Shared::default());
+        let guard = Guard::new(stream, Arc::clone(&shared), Arc::clone(&self.limits));
+        let (guard, result) = self.exchange(guard, &shared, answer).await;
+        if let Err(error) = &result {
+            tracing::debug!(peer = %self.peer, %error, "connection ended early");
+        }
+        let is_cut = shared.is_cut() || (result.is_err() && shared.is_at(Stage::Sending));
+        let refusal = guard.refusal();
+        if guard.was_refused() {
+            self.metrics.refused.increment();
+        }
+        let must_linger = guard.must_linger();
+        let stream = guard.into_inner();
+        if is_cut {
+            reset(&stream);
+        } else if let Err(error) = close(stream, refusal, must_linger).await {
+            tracing::debug!(peer = %self.peer, %error, "connection not closed cleanly");
+        }
+    }
+
+    async fn greet(&self, tcp: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Stream<TcpStream>> {
+        tune(&tcp)?;
+        let Some(tls) = tls else { return Ok(Stream::Plain(tcp)) };
+        let stream = tokio::time::timeout(self.limits.head_timeout, tls.accept(tcp)).await??;
+        Ok(Stream::Tls(Box::new(stream.into())))
+    }
+
+    /// Runs requests until the client, the limits or a shutdown end it.
+    async fn exchange<A, F>(
+        &self,
+        guard: Guard<Stream<TcpStream>>,
+        shared: &Arc<Shared>,
+        answer: A,
+    ) -> (Guard<Stream<TcpStream>>, hyper::Result<()>)
+    where
+        A: Fn(Arrived) -> F,
+        F: Future<Output = Response<AnswerBody>> + Send + 'static,
+    {
+        let service = service_fn(|request| respond(self.peer, shared, &answer, request));
+        let mut connection =
+            http1::Builder::new().max_headers(HEAD_FIELDS).serve_connection(TokioIo::new(guard), service);
+        let mut stop = self.stop.clone();
+        let mut stopping = pin!(stop.wait_for(|stop| *stop));
+        let mut is_stopping = false;
+        let result = poll_fn(|cx| {
+            shared.runs_in(cx.waker());
+            if !is_stopping && stopping.as_mut().poll(cx).is_ready() {
+                is_stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            match connection.poll_without_shutdown(cx) {
+                // Only a body that will not come any more leaves hyper waiting for the plane then.
+                Poll::Pending if shared.is_broken() => Poll::Ready(Ok(())),
+                poll => poll,
+            }
+        })
+        .await;
+        (connection.into_parts().io.into_inner(), result)
+    }
+}
+
+/// Gives one request to the plane.
+fn respond<A, F>(peer: IpAddr, shared: &Arc<Shared>, answer: &A, request: Request<Incoming>) -> Responding<F>
+where
+    A: Fn(Arrived) -> F,
+    F: Future<Output = Response<AnswerBody>>,
+{
+    let line = Line::new(shared);
+    let (head, incoming) = request.into_parts();
+    let body = ArrivedBody { incoming, shared: Arc::clone(shared), request: shared.request() };
+    let arrived = Arrived { method: head.method, uri: head.uri, headers: head.headers, body, peer, line };
+    Responding { answer: Box::pin(answer(arrived)), shared: Arc::clone(shared) }
+}
+
+/// The plane at work on one request.
+struct Responding<F> {
+    /// Boxed: hyper keeps room for this future also while the connection is idle.
+    answer: Pin<Box<F>>,
+    shared: Arc<Shared>,
+}
+
+impl<F: Future<Output = Response<AnswerBody>>> Future for Responding<F> {
+    type Output = Result<Response<Tracked>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.shared.is_broken() {
+            // What was refused, or left, while it was being answered gets no answer; the connection drops this.
+            return Poll::Pending;
+        }
+        let (mut head, body) = ready!(self.answer.as_mut().poll(cx)).into_parts();
+        self.shared.reach(Stage::Sending);
+        if self.shared.must_close() {
+            head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(Response::from_parts(head, Tracked { inner: body, shared: Arc::clone(&self.shared) })))
+    }
+}
+
+/// Ends a connection so that the client gets all that was written to it.
+async fn close(mut stream: Stream<TcpStream>, refusal: Option<Refusal>, must_linger: bool) -> io::Result<()> {
+    let ending = async {
+        if let Some(Refusal { status, reason }) = refusal {
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{reason}\n",
+                reason.len() + 1
+            );
+            stream.write_all(answer.as_bytes()).await?;
+        }
+        stream.shutdown().await?;
+        // Closing a socket with unread bytes resets it, and a reset takes the answer from a client
+        // that is still sending. So the rest is read, within bounds.
+        let mut left = if must_linger { LINGER_BYTES } else { 0 };
+        let mut scratch = vec![0; if must_linger { 16 * 1024 } else { 0 }];
+        while left > 0 {
+            match stream.read(&mut scratch).await? {
+                0 => break,
+                n => left = left.saturating_sub(n),
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(LINGER, ending).await?
+}
+
+/// Ends a connection so that the client cannot take what it got for a whole answer.
+fn reset(stream: &Stream<TcpStream>) {
+    let tcp = match stream {
+        Stream::Plain(tcp) => tcp,
+        Stream::Tls(tls) => tls.get_ref().0,
+    };
+    if let Err(error) = SockRef::from(tcp).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "connection could not be reset");
+    }
+}
+
+/// An answer's body, which tells the connection how it ended.
+struct Tracked {
+    inner: AnswerBody,
+    shared: Arc<Shared>,
+}
+
+impl Body for Tracked {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let poll = Pin::new(&mut self.inner).poll_frame(cx);
+        if matches!(poll, Poll::Ready(Some(Err(_)))) {
+            self.shared.cut();
+        }
+        poll
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Tracked {
+    /// hyper has taken the last of it.
+    fn drop(&mut self) {
+        self.shared.reach(Stage::Answered);
+    }
 }
 
 impl Body for ArrivedBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().incoming).poll_frame(cx).map_err(|_| BodyError::AgentCut)
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let poll = Pin::new(&mut self.incoming).poll_frame(cx);
+        if matches!(poll, Poll::Ready(None)) || self.incoming.is_end_stream() {
+            self.shared.body_was_read(self.request);
+        }
+        poll.map_err(|_| BodyError::AgentCut)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -92,3 +366,13 @@ impl Body for ArrivedBody {
         self.incoming.size_hint()
     }
 }
+
+/// Wait before accepting again after the operating system refused.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How much, and for how long, is read from a client after its last answer, so that it can read that answer.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

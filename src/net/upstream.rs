@@ -1,16 +1,40 @@
 //! Connections to upstreams: an own pool of HTTP/1.1 senders.
+//!
+//! INVARIANT (one exchange at a time): a connection is handed out only when hyper says that it is
+//! idle, which it is when both the last request and its answer have passed whole and no stray byte
+//! came after them. One whose exchange was given up is closed.
+//!
+//! INVARIANT (at most once): a request is sent again only when hyper handed it back untouched, and
+//! then on a fresh connection, once. Whether any byte of it left is counted at the socket, below TLS.
 
+mod wire;
+
+use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use dashmap::DashMap;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use smallvec::SmallVec;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 
+use self::wire::{Counted, Written};
 use super::body::{BodyError, Outgoing};
-use super::tls::TlsError;
+use super::stall::Stall;
+use super::stream::{Stream, tune};
+use super::tls::{TlsError, client_config};
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +50,7 @@ pub(crate) struct Endpoint {
 pub(crate) struct UpstreamOptions {
     /// DNS, TCP and TLS together.
     pub(crate) connect_timeout: Duration,
-    /// From the last byte of the request to the head of the answer.
+    /// Silence until the head of the answer: the time since the upstream last took a byte of the request.
     pub(crate) answer_timeout: Duration,
     /// Silence within the body of an answer.
     pub(crate) stall_timeout: Duration,
@@ -51,22 +75,20 @@ impl Default for UpstreamOptions {
     }
 }
 
-/// The pool.
-#[derive(Debug)]
-pub(crate) struct Pool {}
-
 /// Why no answer came.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
     #[error("cannot connect to the upstream")]
-    Connect(#[source] std::io::Error),
+    Connect(#[source] io::Error),
     #[error("the upstream did not accept a connection in time")]
     ConnectTimeout,
     #[error("the upstream closed the connection before the request was sent")]
-    Closed,
+    Closed(#[source] hyper::Error),
     #[error("the upstream did not answer in time")]
     AnswerTimeout,
-    #[error("the exchange with the upstream failed")]
+    #[error("the upstream switched to another protocol")]
+    Switched,
+    #[error("the exchange with the upstream failed before its answer came")]
     Exchange { sent: bool, source: hyper::Error },
 }
 
@@ -74,18 +96,32 @@ impl SendError {
     /// False only when certainly no byte of the request left.
     pub(crate) fn was_sent(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::ConnectTimeout | Self::Closed => false,
-            Self::AnswerTimeout => true,
+            Self::Connect(_) | Self::ConnectTimeout | Self::Closed(_) => false,
+            Self::AnswerTimeout | Self::Switched => true,
             Self::Exchange { sent, .. } => *sent,
         }
     }
 }
 
+/// The pool. Dropping it closes what is idle.
+pub(crate) struct Pool {
+    options: UpstreamOptions,
+    tls: TlsConnector,
+    shelf: Arc<Shelf>,
+}
+
 impl Pool {
     /// # Errors
-    /// When the extra CA file cannot be read.
-    pub(crate) fn new(_options: UpstreamOptions) -> Result<Self, TlsError> {
-        unreachable!("being built")
+    /// When the extra CA file cannot be read, or the machine has no roots.
+    pub(crate) fn new(options: UpstreamOptions) -> Result<Self, TlsError> {
+        let tls = client_config(options.extra_ca.as_deref())?.into();
+        let shelf = Shelf {
+            idle: DashMap::new(),
+            idle_timeout: options.idle_timeout,
+            per_endpoint: options.idle_connections.max(1),
+            swept: Mutex::new(Instant::now()),
+        };
+        Ok(Self { options, tls, shelf: Arc::new(shelf) })
     }
 
     /// Sends one request, once. The request target is the path and query of its URI; `Host` is sent
@@ -96,17 +132,185 @@ impl Pool {
     /// See [`SendError::was_sent`].
     pub(crate) async fn send(
         &self,
-        _endpoint: &Endpoint,
-        _request: Request<Outgoing>,
+        endpoint: &Endpoint,
+        request: Request<Outgoing>,
     ) -> Result<Response<UpstreamBody>, SendError> {
-        unreachable!("being built")
+        let request = match self.shelf.take(endpoint) {
+            None => request,
+            Some(lease) => match self.exchange(lease, request).await {
+                Err(Failed::Untouched(request, _)) => request,
+                Err(Failed::Final(error)) => return Err(error),
+                Ok(response) => return Ok(response),
+            },
+        };
+        let lease = self.connect(endpoint).await?;
+        self.exchange(lease, request).await.map_err(|failed| match failed {
+            Failed::Untouched(_, error) => SendError::Closed(error),
+            Failed::Final(error) => error,
+        })
+    }
+
+    async fn exchange(&self, mut lease: Lease, request: Request<Outgoing>) -> Result<Response<UpstreamBody>, Failed> {
+        let written = lease.connection.written.clone();
+        let before = written.bytes();
+        let mut seen = before;
+        let mut answering = std::pin::pin!(lease.connection.sender.try_send_request(request));
+        let answer = loop {
+            if let Ok(answer) = timeout(self.options.answer_timeout, &mut answering).await {
+                break answer;
+            }
+            // A long upload is not silence.
+            if written.bytes() == std::mem::replace(&mut seen, written.bytes()) {
+                return Err(Failed::Final(SendError::AnswerTimeout));
+            }
+        };
+        let response = answer.map_err(|mut error| {
+            let sent = written.bytes() != before;
+            match error.take_message() {
+                Some(request) if !sent => Failed::Untouched(request, error.into_error()),
+                _ => Failed::Final(SendError::Exchange { sent, source: error.into_error() }),
+            }
+        })?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failed::Final(SendError::Switched));
+        }
+        let (mut head, incoming) = response.into_parts();
+        drop_connection_fields(&mut head.headers);
+        let mut body =
+            UpstreamBody { incoming, lease: Some(lease), stall: Stall::default(), limit: self.options.stall_timeout };
+        body.return_at_end();
+        Ok(Response::from_parts(head, body))
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Lease, SendError> {
+        let dialed = timeout(self.options.connect_timeout, self.dial(endpoint)).await;
+        let (stream, written) = dialed.map_err(|_| SendError::ConnectTimeout)?.map_err(SendError::Connect)?;
+        let (sender, connection) = http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| SendError::Connect(io::Error::other(error)))?;
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upstream connection ended early");
+            }
+        });
+        let connection = Connection { sender, written, task: task.abort_handle() };
+        Ok(Lease { connection, endpoint: Arc::new(endpoint.clone()), shelf: Arc::clone(&self.shelf) })
+    }
+
+    async fn dial(&self, endpoint: &Endpoint) -> io::Result<(Stream<Counted>, Written)> {
+        let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+        tune(&tcp)?;
+        let (tcp, written) = Counted::new(tcp);
+        if !endpoint.tls {
+            return Ok((Stream::Plain(tcp), written));
+        }
+        let name = ServerName::try_from(endpoint.host.clone()).map_err(io::Error::other)?;
+        let stream = self.tls.connect(name, tcp).await?;
+        Ok((Stream::Tls(Box::new(stream.into())), written))
+    }
+}
+
+/// Why an exchange brought no answer.
+enum Failed {
+    /// hyper never looked at the request.
+    Untouched(Request<Outgoing>, hyper::Error),
+    Final(SendError),
+}
+
+/// One connection and the task that drives it, which ends with it.
+struct Connection {
+    sender: http1::SendRequest<Outgoing>,
+    written: Written,
+    task: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A connection in use; closed when dropped.
+struct Lease {
+    connection: Connection,
+    endpoint: Arc<Endpoint>,
+    shelf: Arc<Shelf>,
+}
+
+/// The connections that are not in use.
+struct Shelf {
+    idle: DashMap<Arc<Endpoint>, Vec<(Instant, Connection)>>,
+    idle_timeout: Duration,
+    per_endpoint: usize,
+    swept: Mutex<Instant>,
+}
+
+impl Shelf {
+    /// The connection that was used last, so that spare ones grow old and go.
+    fn take(self: &Arc<Self>, endpoint: &Endpoint) -> Option<Lease> {
+        let mut idle = self.idle.get_mut(endpoint)?;
+        let mut busy = SmallVec::<[_; 4]>::new();
+        let mut found = None;
+        while let Some((since, connection)) = idle.pop() {
+            if since.elapsed() >= self.idle_timeout || connection.sender.is_closed() {
+                continue;
+            }
+            if connection.sender.is_ready() {
+                found = Some(connection);
+                break;
+            }
+            // It still has a request body to send, or its task has not run since its answer was taken.
+            busy.push((since, connection));
+        }
+        idle.extend(busy.into_iter().rev());
+        let endpoint = Arc::clone(idle.key());
+        found.map(|connection| Lease { connection, endpoint, shelf: Arc::clone(self) })
+    }
+
+    fn put(&self, endpoint: Arc<Endpoint>, connection: Connection) {
+        let now = Instant::now();
+        if !connection.sender.is_closed() {
+            let mut idle = self.idle.entry(endpoint).or_default();
+            if idle.len() >= self.per_endpoint {
+                // The oldest; a short list, and only at its limit.
+                idle.remove(0);
+            }
+            idle.push((now, connection));
+        }
+        // Endpoints are named by agents (a bucket is one), so those out of use must not add up.
+        if let Ok(mut swept) = self.swept.try_lock()
+            && now.duration_since(*swept) >= self.idle_timeout
+        {
+            *swept = now;
+            self.idle.retain(|_, idle| {
+                idle.retain(|(since, _)| now.duration_since(*since) < self.idle_timeout);
+                !idle.is_empty()
+            });
+        }
     }
 }
 
 /// The body of an upstream's answer. Its connection is used again only when it was read to the end.
-#[derive(Debug)]
 pub(crate) struct UpstreamBody {
-    incoming: hyper::body::Incoming,
+    incoming: Incoming,
+    lease: Option<Lease>,
+    stall: Stall,
+    limit: Duration,
+}
+
+impl UpstreamBody {
+    fn return_at_end(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(Lease { connection, endpoint, shelf }) = self.lease.take() {
+            shelf.put(endpoint, connection);
+        }
+    }
 }
 
 impl Body for UpstreamBody {
@@ -114,7 +318,19 @@ impl Body for UpstreamBody {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().incoming).poll_frame(cx).map_err(|e| BodyError::UpstreamCut(Some(e)))
+        let this = self.get_mut();
+        let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
+            ready!(this.stall.poll(cx, this.limit));
+            this.lease = None;
+            return Poll::Ready(Some(Err(BodyError::UpstreamStalled)));
+        };
+        this.stall.ended();
+        match &frame {
+            Some(Ok(_)) => this.return_at_end(),
+            Some(Err(_)) => this.lease = None,
+            None => this.give_back(),
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::UpstreamCut)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -125,3 +341,34 @@ impl Body for UpstreamBody {
         self.incoming.size_hint()
     }
 }
+
+/// Removes what describes the connection rather than the answer (RFC 9110 section 7.6.1).
+fn drop_connection_fields(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|option| option.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in CONNECTION_FIELDS {
+        headers.remove(name);
+    }
+}
+
+const CONNECTION_FIELDS: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+#[cfg(test)]
+mod tests;
