@@ -139,12 +139,12 @@ impl Spooled {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(crate) async fn bytes(&self) -> Result<Bytes, BodyError> {
+    pub(crate) async fn bytes(&self) -> Result<Bytes, SpoolError> {
         match &self.stored {
             Stored::Memory { bytes, .. } => Ok(bytes.clone()),
             Stored::File(file) => {
                 let len = usize::try_from(self.len).unwrap_or(usize::MAX);
-                joined(read(file, 0, len).await).map_err(BodyError::Spool)
+                joined(read(file, 0, len).await).map_err(|error| SpoolError::Body(BodyError::Spool(error)))
             }
         }
     }

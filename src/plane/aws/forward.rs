@@ -165,9 +165,7 @@ fn send_failure(error: &SendError) -> Failure {
     let outcome = if error.was_sent() { Outcome::Unknown { reason } } else { Outcome::NotSent { reason } };
     let fault = match body_error(error) {
         Some(BodyError::HashDiffers | BodyError::LengthDiffers) => Fault::from(SigError::BodyDiffers),
-        Some(BodyError::AgentCut | BodyError::AgentStalled) => {
-            Fault::new(Cause::BodyTimeout, "the body of the request did not arrive whole.")
-        }
+        Some(BodyError::AgentCut) => Fault::new(Cause::BodyTimeout, "the body of the request did not arrive whole."),
         _ => match error {
             SendError::AnswerTimeout => Fault::new(Cause::GatewayTimeout, "the upstream did not answer in time."),
             _ if error.was_sent() => Fault::new(Cause::BadGateway, "the upstream broke off without an answer."),
