@@ -73,7 +73,7 @@ advisories: setup
 .PHONY: soak-upload
 soak-upload: setup
 	$(call step,a 5 GiB upload)
-	@$(CARGO) test --release --test it upload::five_gibibytes -- --ignored --nocapture
+	@$(CARGO) test --release --test it streaming::five_gibibytes -- --ignored --nocapture
 
 .PHONY: build
 build:

@@ -2,4 +2,21 @@
 //!
 //! Everything here talks to countersign over sockets and argv only.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test stops where something is not as it should be"
+)]
+
+mod crash;
+mod crowd;
+mod deciding;
+mod faults;
+mod modify;
+mod patience;
+mod retry;
+mod signature;
+mod streaming;
+mod support;
 mod tidy;

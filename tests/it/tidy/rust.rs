@@ -69,11 +69,12 @@ impl Scan {
         let tokens = tokens(&self.prod_code());
         let mut functions = Vec::new();
         for (at, pair) in tokens.windows(2).enumerate() {
-            if pair[0].text == "fn" && pair[1].is_word() {
-                if let Some(end) = body_end(&tokens[at..]) {
-                    let lines = end + 1 - pair[0].line;
-                    functions.push(Function { name: pair[1].text.clone(), line: pair[0].line, lines });
-                }
+            if pair[0].text == "fn"
+                && pair[1].is_word()
+                && let Some(end) = body_end(&tokens[at..])
+            {
+                let lines = end + 1 - pair[0].line;
+                functions.push(Function { name: pair[1].text.clone(), line: pair[0].line, lines });
             }
         }
         functions

@@ -1,0 +1,68 @@
+//! The bare reverse proxy everything is compared with: hyper on both sides, a pool of upstream
+//! connections, streaming bodies, and nothing else.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper::service::service_fn;
+use hyper::{Request, Response, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+
+pub(crate) async fn run(upstream: SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    super::announce(listener.local_addr().unwrap());
+    let pool = Arc::new(Pool { upstream, idle: Mutex::default() });
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let pool = Arc::clone(&pool);
+        let service = service_fn(move |request| forward(Arc::clone(&pool), request));
+        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move { drop(connection.await) });
+    }
+}
+
+async fn forward(pool: Arc<Pool>, mut request: Request<Incoming>) -> Result<Response<Incoming>, hyper::Error> {
+    request.headers_mut().remove(header::CONNECTION);
+    let mut sender = pool.take().await?;
+    let response = sender.send_request(request).await;
+    pool.idle.lock().unwrap().push_back(sender);
+    response
+}
+
+/// Upstream connections. One is ready again when its answer has been read whole.
+struct Pool {
+    upstream: SocketAddr,
+    idle: Mutex<VecDeque<SendRequest<Incoming>>>,
+}
+
+impl Pool {
+    async fn take(&self) -> Result<SendRequest<Incoming>, hyper::Error> {
+        if let Some(sender) = self.ready() {
+            return Ok(sender);
+        }
+        let stream = TcpStream::connect(self.upstream).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+
+    fn ready(&self) -> Option<SendRequest<Incoming>> {
+        let mut idle = self.idle.lock().unwrap();
+        for _ in 0..idle.len().min(8) {
+            let sender = idle.pop_front()?;
+            if sender.is_ready() {
+                return Some(sender);
+            }
+            if !sender.is_closed() {
+                idle.push_back(sender);
+            }
+        }
+        None
+    }
+}

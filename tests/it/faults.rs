@@ -1,0 +1,109 @@
+//! An upstream that fails: what may have run is never sent again, what did not run is said so.
+
+use crate::support::CREATED;
+use crate::support::peer::{Answer, Peer};
+use crate::support::sign::Draft;
+use crate::support::site::{Setup, Site};
+use crate::support::upstream::{Reaction, Upstream};
+
+/// A held call that is approved and then meets this upstream; its hold's id and the answer.
+fn approved(site: &Site) -> (String, Answer) {
+    let keys = site.agent("bot", "olga").keys;
+    let form = "Action=CreateAccessKey&Version=2010-05-08&UserName=u";
+    let call = Draft::query("iam", "iam.amazonaws.com", form).retry_id("one");
+    let mut peer = Peer::connect(site.proxy);
+    peer.send(&call.signed(&keys));
+    let id = site.pending(1).remove(0);
+    site.decide("alice", &id, "allow");
+    let answer = peer.read().unwrap();
+    // Whatever happened: the SDK's retry must not make it happen twice.
+    let mut retry = call;
+    retry.at += std::time::Duration::from_secs(1);
+    assert_ne!(Peer::connect(site.proxy).ask(&retry.signed(&keys)).status, 200);
+    (id, answer)
+}
+
+#[track_caller]
+fn may_have_run(reaction: Reaction) {
+    let upstream = Upstream::start(move |_| reaction.clone());
+    let site = Setup::new(upstream.url()).answer_timeout("1s").start();
+    let (id, answer) = approved(&site);
+    assert!(answer.status >= 400, "{}", answer.text());
+    assert!(answer.text().contains(&id), "{}", answer.text());
+    assert_eq!(upstream.count("CreateAccessKey"), 1);
+    assert_eq!(site.hold(&id)["state"], "outcome-unknown");
+    assert!(site.record_types("hold", &id).contains(&"action.outcome_unknown".to_owned()));
+    site.verify();
+}
+
+#[test]
+fn reset_after_the_request_may_have_run() {
+    may_have_run(Reaction::Reset);
+}
+
+#[test]
+fn half_an_answer_may_have_run() {
+    may_have_run(Reaction::Half(CREATED.to_owned()));
+}
+
+#[test]
+fn garbage_may_have_run() {
+    may_have_run(Reaction::Garbage);
+}
+
+#[test]
+fn silence_may_have_run() {
+    may_have_run(Reaction::Hang);
+}
+
+#[test]
+fn refused_connection_certainly_did_not_run() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let site = Setup::new(format!("http://{closed}")).start();
+    let keys = site.agent("bot", "olga").keys;
+    let form = "Action=CreateAccessKey&Version=2010-05-08&UserName=u";
+    let mut peer = Peer::connect(site.proxy);
+    peer.send(&Draft::query("iam", "iam.amazonaws.com", form).retry_id("one").signed(&keys));
+    let id = site.pending(1).remove(0);
+    site.decide("alice", &id, "allow");
+    let answer = peer.read().unwrap();
+    assert!(answer.status >= 500, "{}", answer.text());
+    assert!(!site.record_types("hold", &id).contains(&"action.outcome_unknown".to_owned()));
+    site.verify();
+}
+
+#[test]
+fn unmatched_call_is_not_retried_either() {
+    for reaction in [Reaction::Reset, Reaction::Garbage, Reaction::Hang] {
+        let upstream = Upstream::start(move |_| reaction.clone());
+        let site = Setup::new(upstream.url()).answer_timeout("1s").start();
+        let keys = site.agent("bot", "olga").keys;
+        let form = "Action=TagUser&Version=2010-05-08&UserName=u&Tags.member.1.Key=a&Tags.member.1.Value=b";
+        let mut peer = Peer::connect(site.proxy);
+        let answer = peer.ask(&Draft::query("iam", "iam.amazonaws.com", form).signed(&keys));
+        assert!(answer.status >= 500, "{}", answer.text());
+        assert_eq!(upstream.count("TagUser"), 1);
+        site.verify();
+    }
+}
+
+#[test]
+fn a_failing_upstream_concerns_nobody_else() {
+    let upstream = Upstream::start(|received| match received.text().contains("GetUser") {
+        true => Reaction::Hang,
+        false => Reaction::Answer(200, CREATED.to_owned()),
+    });
+    let site = Setup::new(upstream.url()).start();
+    let keys = site.agent("bot", "olga").keys;
+    let hanging = Draft::query("iam", "iam.amazonaws.com", "Action=GetUser&Version=2010-05-08").signed(&keys);
+    let peers: Vec<Peer> = (0..20)
+        .map(|_| {
+            let mut peer = Peer::connect(site.proxy);
+            peer.send(&hanging);
+            peer
+        })
+        .collect();
+    let list = Draft::query("iam", "iam.amazonaws.com", "Action=ListUsers&Version=2010-05-08").signed(&keys);
+    assert_eq!(Peer::connect(site.proxy).ask(&list).status, 200);
+    drop(peers);
+}

@@ -1,0 +1,155 @@
+//! Requests as bytes, signed by AWS's own signing crate: a judge that shares no code with ours.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation, SigningInstructions,
+    SigningSettings, UriPathNormalizationMode, sign,
+};
+use aws_sigv4::sign::v4;
+
+/// A virtual key pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Keys {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
+/// A request that can be signed and then bent.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) method: String,
+    pub(crate) host: String,
+    /// Path and query as on the wire.
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) service: String,
+    pub(crate) region: String,
+    pub(crate) at: SystemTime,
+}
+
+impl Draft {
+    pub(crate) fn new(service: &str, host: &str, method: &str, target: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            host: host.to_owned(),
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            service: service.to_owned(),
+            region: "us-east-1".to_owned(),
+            at: now(),
+        }
+    }
+
+    /// A call of a query-protocol service, as SDKs send it.
+    pub(crate) fn query(service: &str, host: &str, form: &str) -> Self {
+        let mut draft = Self::new(service, host, "POST", "/");
+        draft.body = form.as_bytes().to_vec();
+        draft.header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+    }
+
+    /// A call of a JSON 1.0 service.
+    pub(crate) fn json(service: &str, host: &str, target: &str, body: &str) -> Self {
+        let mut draft = Self::new(service, host, "POST", "/");
+        draft.body = body.as_bytes().to_vec();
+        draft.header("content-type", "application/x-amz-json-1.0").header("x-amz-target", target)
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The SDK's id that stays the same over the attempts of one call.
+    pub(crate) fn retry_id(self, id: &str) -> Self {
+        self.header("amz-sdk-invocation-id", id)
+    }
+
+    /// The request's bytes with a valid signature.
+    pub(crate) fn signed(&self, keys: &Keys) -> Vec<u8> {
+        self.bytes(&self.signature(keys, SignableBody::Bytes(&self.body)))
+    }
+
+    /// The head of a request whose body of that length and hash is sent by the caller; without a
+    /// hash it is `UNSIGNED-PAYLOAD`.
+    pub(crate) fn signed_head(&self, keys: &Keys, length: u64, sha256: Option<&str>) -> Vec<u8> {
+        let body = match sha256 {
+            Some(hash) => SignableBody::Precomputed(hash.to_owned()),
+            None => SignableBody::UnsignedPayload,
+        };
+        let head = String::from_utf8(self.bytes(&self.signature(keys, body))).unwrap();
+        head.replacen("content-length: 0\r\n", &format!("content-length: {length}\r\n"), 1).into_bytes()
+    }
+
+    /// The bytes as they are, without a signature.
+    pub(crate) fn unsigned(&self) -> Vec<u8> {
+        self.bytes(&[])
+    }
+
+    /// A presigned URL's path and query.
+    pub(crate) fn presigned(&self, keys: &Keys, expires: Duration) -> String {
+        let mut settings = self.settings();
+        settings.signature_location = SignatureLocation::QueryParams;
+        settings.expires_in = Some(expires);
+        let mut signed = http::Request::builder().uri(self.uri()).body(()).unwrap();
+        self.sign(keys, settings, SignableBody::UnsignedPayload).apply_to_request_http1x(&mut signed);
+        signed.uri().path_and_query().unwrap().to_string()
+    }
+
+    fn signature(&self, keys: &Keys, body: SignableBody<'_>) -> Vec<(String, String)> {
+        let instructions = self.sign(keys, self.settings(), body);
+        instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn sign(&self, keys: &Keys, settings: SigningSettings, body: SignableBody<'_>) -> SigningInstructions {
+        let identity = Credentials::new(&keys.id, &keys.secret, None, None, "tests").into();
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name(&self.service)
+            .time(self.at)
+            .settings(settings)
+            .build()
+            .unwrap()
+            .into();
+        let uri = self.uri();
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let request = SignableRequest::new(&self.method, &uri, headers, body).unwrap();
+        sign(request, &parameters).unwrap().into_parts().0
+    }
+
+    fn uri(&self) -> String {
+        format!("http://{}{}", self.host, self.target)
+    }
+
+    fn settings(&self) -> SigningSettings {
+        let mut settings = SigningSettings::default();
+        if self.service == "s3" {
+            settings.percent_encoding_mode = PercentEncodingMode::Single;
+            settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+            settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        }
+        settings
+    }
+
+    fn bytes(&self, signature: &[(String, String)]) -> Vec<u8> {
+        let mut text = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", self.method, self.target, self.host);
+        for (name, value) in self.headers.iter().chain(signature) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !self.body.is_empty() || self.method != "GET" {
+            text.push_str(&format!("content-length: {}\r\n", self.body.len()));
+        }
+        let mut bytes = (text + "\r\n").into_bytes();
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a signature carries the real time")]
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
+}
