@@ -16,18 +16,19 @@ use crate::id::{ActionId, HoldId};
 use crate::net::body::{AnswerBody, BodyError, Outgoing};
 use crate::net::upstream::UpstreamBody;
 
-/// Adds the fields by which an agent finds its request in the log.
+/// Sets the fields by which an agent finds its request in the log. An upstream cannot speak in our name.
 pub(super) fn mark(headers: &mut HeaderMap, action: &ActionId, hold: Option<&HoldId>, difference: Option<&str>) {
     let fields = [
         ("x-countersign-action", Some(action.as_str())),
         ("x-countersign-hold", hold.map(HoldId::as_str)),
         ("x-countersign-modified", difference),
+        ("x-countersign-ending", None),
+        ("x-countersign-message", None),
     ];
     for (name, text) in fields {
         let name = HeaderName::from_static(name);
         match text.and_then(|text| HeaderValue::from_str(text).ok()) {
             Some(value) => headers.insert(name, value),
-            // An upstream cannot speak in our name.
             None => headers.remove(name),
         };
     }

@@ -148,12 +148,13 @@ impl Plane {
     async fn failed(&self, receipt: Receipt, failure: Failure) -> Fault {
         let is_unknown = matches!(failure.outcome, Outcome::Unknown { .. });
         let recorded = self.gate.complete(receipt, failure.outcome, None).await;
-        if is_unknown {
+        // A body that was cut short, or was another one than signed, is the client's own doing.
+        if is_unknown && !failure.fault.is_refusal() {
             // What may have run must not look retryable: the SDK would ask for the same again at once.
             let text = format!("{} {MAY_HAVE_RUN}", failure.fault.message());
             return Fault::new(Cause::Ended(Ending::OutcomeUnknown), text);
         }
-        recorded.map_or_else(Fault::from, |()| failure.fault)
+        if is_unknown { failure.fault } else { recorded.map_or_else(Fault::from, |()| failure.fault) }
     }
 }
 
