@@ -13,3 +13,4 @@ pub(crate) mod checkpoint;
 pub(crate) mod line;
 pub(crate) mod record;
 pub(crate) mod tree;
+pub(crate) mod verify;

@@ -28,7 +28,7 @@ use carry::Carry;
 use disk::Disk;
 use queue::Queue;
 use recovery::{Found, Torn};
-use writer::{Batch, RESERVE_BYTES, Segment, Writer};
+use writer::{Batch, RESERVE_BYTES, Segment, Space, Writer};
 
 mod carry;
 mod disk;
@@ -321,6 +321,8 @@ fn start(
         }
     };
     own.push(open);
+    // An origin needs no escapes: `is_origin`.
+    let log_literal = format!("\"{}\"", key.public().name());
     let writer = Writer {
         disk,
         dir: dir.to_owned(),
@@ -335,7 +337,8 @@ fn start(
         covered,
         covered_at: Instant::now(),
         kept_hour: 0,
-        full: false,
+        log_literal,
+        space: Space::Free,
         batch: Batch::default(),
     };
     Ok((writer, recovered, own))

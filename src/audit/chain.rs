@@ -86,10 +86,6 @@ impl Chain {
         self.frontier.push(self.prev);
     }
 
-    pub(crate) fn origin(&self) -> &str {
-        &self.origin
-    }
-
     pub(crate) fn prev(&self) -> &Digest {
         &self.prev
     }

@@ -59,9 +59,19 @@ pub(super) struct Writer {
     pub(super) covered_at: Instant,
     /// Hour of the last checkpoint that was kept for good.
     pub(super) kept_hour: i64,
-    /// The disk was found full, and the reserve is gone.
-    pub(super) full: bool,
+    pub(super) log_literal: String,
+    pub(super) space: Space,
     pub(super) batch: Batch,
+}
+
+/// Whether the disk has room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Space {
+    Free,
+    /// It was found full; the reserve is gone.
+    Full,
+    /// And that is recorded.
+    FullRecorded,
 }
 
 /// The segment that grows.
@@ -143,10 +153,8 @@ impl Writer {
         let seq = self.chain.size();
         let start = self.batch.lines.len();
         let ts = self.batch.stamp.spell(at);
-        // An origin needs no escapes: `is_origin`.
-        let log_literal = format!("\"{}\"", self.chain.origin());
-        record
-            .write_line(&Place { log_literal: &log_literal, seq, prev: self.chain.prev(), ts }, &mut self.batch.lines);
+        let place = Place { log_literal: &self.log_literal, seq, prev: self.chain.prev(), ts };
+        record.write_line(&place, &mut self.batch.lines);
         self.chain.push(self.batch.lines.get(start..).unwrap_or_default());
         self.batch.lines.push(b'\n');
         self.batch.records += 1;
@@ -165,11 +173,10 @@ impl Writer {
         {
             self.zero_to(self.segment.zeroed)?;
         }
-        Ok(())
+        self.say_full()
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let was_full = self.full;
         let end = self.segment.length + self.batch.lines.len() as u64;
         if end > self.segment.zeroed {
             self.zero_to(end)?;
@@ -179,14 +186,15 @@ impl Writer {
         self.segment.length = end;
         self.batch.lines.clear();
         self.metrics.records.add(std::mem::take(&mut self.batch.records));
-        if self.full && !was_full {
-            return self.say_full();
-        }
-        Ok(())
+        self.say_full()
     }
 
-    /// Records that the disk is full. What waits for an outcome can still be written; nothing else.
+    /// Records once that the disk is full. What waits for an outcome can still be written; nothing else.
     fn say_full(&mut self) -> io::Result<()> {
+        if self.space != Space::Full {
+            return Ok(());
+        }
+        self.space = Space::FullRecorded;
         self.queue.set_disk_full();
         self.metrics.journal_failed.set(1);
         tracing::error!(
@@ -203,12 +211,9 @@ impl Writer {
     fn zero_to(&mut self, end: u64) -> io::Result<()> {
         let ahead = |step: u64, limit: u64| (end + step).min(limit.max(end));
         let target = ahead(self.limits.zero_ahead(ZERO_AHEAD), self.limits.segment_bytes);
-        let result = match self.full {
-            false => self.zero(target),
-            true => self.zero(ahead(ZERO_STEP_FULL, self.limits.segment_bytes)),
-        };
-        match result {
-            Err(error) if self.give_up_reserve(&error)? => self.zero(ahead(ZERO_STEP_FULL, self.limits.segment_bytes)),
+        let small = ahead(ZERO_STEP_FULL, self.limits.segment_bytes);
+        match self.zero(if self.space == Space::Free { target } else { small }) {
+            Err(error) if self.give_up_reserve(&error)? => self.zero(small),
             other => other,
         }
     }
@@ -223,10 +228,10 @@ impl Writer {
 
     /// True when the error says that the disk is full and there was a reserve to free.
     fn give_up_reserve(&mut self, error: &io::Error) -> io::Result<bool> {
-        if !is_full(error) || self.full {
+        if !is_full(error) || self.space != Space::Free {
             return Ok(false);
         }
-        self.full = true;
+        self.space = Space::Full;
         self.disk.remove(&self.dir.join("reserve"))?;
         self.disk.sync_dir(&self.dir)?;
         Ok(true)
