@@ -158,15 +158,14 @@ fn many_rules(count: usize) -> String {
     writeln!(text, "rules:").unwrap();
     for index in 0..count {
         let action = ACTIONS[index % ACTIONS.len()];
-        writeln!(text, "  - name: rule-{index}\n    match: {{ actions: ['{action}'], resources: ['*team-{index}*'] }}\n    decision: hold\n    hold: {{ approvers: [security] }}").unwrap();
+        writeln!(text, "  - id: rule-{index}\n    match: {{ action: ['{action}'], resource: ['*team-{index}*'] }}\n    decision: hold\n    approvers: [security]").unwrap();
     }
     String::from_utf8(text).unwrap()
 }
 
-const NOTHING: &str = "rules:\n  - name: elsewhere\n    match: { actions: [aws:iam:DeleteUser] }\n    decision: deny\n";
-const ALLOW: &str =
-    "rules:\n  - name: all\n    match: { actions: ['aws:s3:*', 'aws:dynamodb:*'] }\n    decision: allow\n";
-const HOLD: &str = "rules:\n  - name: deletes\n    match: { actions: ['aws:s3:DeleteObject'] }\n    decision: hold\n    hold: { approvers: [security] }\n";
+const NOTHING: &str = "rules:\n  - id: elsewhere\n    match: { action: [aws:iam:DeleteUser] }\n    decision: deny\n";
+const ALLOW: &str = "rules:\n  - id: all\n    match: { action: ['aws:s3:*', 'aws:dynamodb:*'] }\n    decision: allow\n";
+const HOLD: &str = "rules:\n  - id: deletes\n    match: { action: ['aws:s3:DeleteObject'] }\n    decision: hold\n    approvers: [security]\n";
 
 /// One process, no log, upstream connections kept: what it takes to be comparable.
 const NGINX: &str = "\

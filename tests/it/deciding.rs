@@ -137,7 +137,7 @@ fn denied_by_a_person_is_final_and_a_retry_is_not_asked_again() {
 
 #[test]
 fn nobody_decides_in_time_is_not_a_no() {
-    let rules = HOLD_KEYS.replace("approvers: [security]", "approvers: [security], expires: 1s");
+    let rules = HOLD_KEYS.replace("approvers: [security]", "approvers: [security]\n    expires: 1s");
     let (site, agent) = site_with_user("expired", &rules);
     let answer = agent.run(&create_key("expired"));
     assert_eq!((&answer["status"], &answer["attempts"]), (&json!(403), &json!(1)));
@@ -178,7 +178,7 @@ fn what_nobody_may_approve_is_said_at_once() {
 
 #[test]
 fn quorum_counts_distinct_people() {
-    let rules = HOLD_KEYS.replace("approvers: [security]", "approvers: [security], quorum: 2");
+    let rules = HOLD_KEYS.replace("approvers: [security]", "approvers: [security]\n    quorum: 2");
     let (site, agent) = site_with_user("quorum", &rules);
     let mut call = agent.start(&create_key("quorum"));
     let id = site.pending(1).remove(0);

@@ -10,12 +10,12 @@ use crate::support::upstream::Upstream;
 
 const POLICIES: &str = "\
 rules:
-  - name: items
-    match: { actions: [aws:dynamodb:PutItem] }
+  - id: items
+    match: { action: [aws:dynamodb:PutItem] }
     decision: hold
-    hold: { approvers: [security] }
-  - name: not-the-payroll
-    match: { actions: [aws:dynamodb:PutItem], resources: ['*table/payroll*'] }
+    approvers: [security]
+  - id: not-the-payroll
+    match: { action: [aws:dynamodb:PutItem], resource: ['*table/payroll*'] }
     decision: deny
 ";
 
@@ -87,7 +87,7 @@ fn a_modification_into_something_forbidden_is_refused() {
 #[test]
 fn a_stale_card_decides_nothing() {
     let upstream = Upstream::answering("{}");
-    let rules = POLICIES.replacen("approvers: [security]", "approvers: [security], quorum: 2", 1);
+    let rules = POLICIES.replacen("approvers: [security]", "approvers: [security]\n    quorum: 2", 1);
     let site = Setup::new(upstream.url()).rules(&rules).start();
     let keys = site.agent("bot", "olga").keys;
     let mut peer = Peer::connect(site.proxy);

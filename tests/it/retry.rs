@@ -152,7 +152,7 @@ fn retry_of_a_denied_call_gets_the_same_denial_at_once() {
 #[test]
 fn the_same_signature_does_not_run_twice() {
     let upstream = Upstream::answering(CREATED);
-    let rules = "rules:\n  - name: keys\n    match: { actions: [aws:iam:CreateAccessKey] }\n    decision: allow\n";
+    let rules = "rules:\n  - id: keys\n    match: { action: [aws:iam:CreateAccessKey] }\n    decision: allow\n";
     let site = Setup::new(upstream.url()).rules(rules).start();
     let keys = site.agent("bot", "olga").keys;
     let form = "Action=CreateAccessKey&Version=2010-05-08&UserName=u";

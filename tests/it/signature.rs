@@ -138,7 +138,7 @@ fn presigned_url_reads_until_it_expires() {
 #[test]
 fn presigned_url_of_a_held_action_is_held_too() {
     let upstream = Upstream::answering("");
-    let rules = "rules:\n  - name: deletes\n    match: { actions: [aws:s3:DeleteObject] }\n    decision: hold\n    hold: { approvers: [security] }\n";
+    let rules = "rules:\n  - id: deletes\n    match: { action: [aws:s3:DeleteObject] }\n    decision: hold\n    approvers: [security]\n";
     let site = Setup::new(upstream.url()).rules(rules).start();
     let keys = site.agent("bot", "olga").keys;
     let delete = Draft::new("s3", "s3.us-east-1.amazonaws.com", "DELETE", "/bucket/key");

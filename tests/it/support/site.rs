@@ -84,12 +84,13 @@ pub(crate) const APPROVERS: [&str; 5] = ["alice", "bob", "carol", "ida", "olga"]
 /// Creating an access key needs one of the security group; deleting a user is denied.
 pub(crate) const HOLD_KEYS: &str = "\
 rules:
-  - name: keys
-    match: { actions: [aws:iam:CreateAccessKey] }
+  - id: keys
+    match: { action: [aws:iam:CreateAccessKey] }
     decision: hold
-    hold: { approvers: [security], message: Keys that leave need a second pair of eyes. }
-  - name: no-user-deletion
-    match: { actions: [aws:iam:DeleteUser] }
+    approvers: [security]
+    message: Keys that leave need a second pair of eyes.
+  - id: no-user-deletion
+    match: { action: [aws:iam:DeleteUser] }
     decision: deny
     message: Users are never deleted by agents.
 ";

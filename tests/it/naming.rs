@@ -1,0 +1,139 @@
+//! `countersign classify` and live traffic give a request the same name.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use crate::support::peer::Peer;
+use crate::support::sign::Draft;
+use crate::support::site::Setup;
+use crate::support::upstream::Upstream;
+
+fn drafts() -> Vec<(Draft, &'static str)> {
+    let s3 = |method: &str, target: &str| Draft::new("s3", "s3.us-east-1.amazonaws.com", method, target);
+    let query = |service: &str, form: &str| Draft::query(service, &format!("{service}.us-east-1.amazonaws.com"), form);
+    let json = |service: &str, target: &str, body: &str| {
+        Draft::json(service, &format!("{service}.us-east-1.amazonaws.com"), target, body)
+    };
+    vec![
+        (query("iam", "Action=ListUsers&Version=2010-05-08"), "aws:iam:ListUsers"),
+        (query("sts", "Action=GetCallerIdentity&Version=2011-06-15"), "aws:sts:GetCallerIdentity"),
+        (query("ec2", "Action=DescribeInstances&Version=2016-11-15"), "aws:ec2:DescribeInstances"),
+        (query("rds", "Action=DescribeDBInstances&Version=2014-10-31"), "aws:rds:DescribeDBInstances"),
+        (query("cloudformation", "Action=ListStacks&Version=2010-05-15"), "aws:cloudformation:ListStacks"),
+        (s3("GET", "/"), "aws:s3:ListBuckets"),
+        (s3("GET", "/bucket?list-type=2&prefix=a"), "aws:s3:ListObjectsV2"),
+        (s3("GET", "/bucket/key%20with%2Fslash"), "aws:s3:GetObject"),
+        (s3("HEAD", "/bucket/key"), "aws:s3:HeadObject"),
+        (s3("GET", "/bucket?location"), "aws:s3:GetBucketLocation"),
+        (
+            json("dynamodb", "DynamoDB_20120810.GetItem", r#"{"TableName":"t","Key":{"id":{"S":"1"}}}"#),
+            "aws:dynamodb:GetItem",
+        ),
+        (json("kms", "TrentService.ListKeys", "{}"), "aws:kms:ListKeys"),
+        (json("sqs", "AmazonSQS.ListQueues", "{}"), "aws:sqs:ListQueues"),
+        (json("secretsmanager", "secretsmanager.ListSecrets", "{}"), "aws:secretsmanager:ListSecrets"),
+        (
+            json("cloudtrail", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.DescribeTrails", "{}"),
+            "aws:cloudtrail:DescribeTrails",
+        ),
+        (
+            Draft::new("lambda", "lambda.us-east-1.amazonaws.com", "GET", "/2015-03-31/functions/"),
+            "aws:lambda:ListFunctions",
+        ),
+    ]
+}
+
+#[test]
+fn classify_says_what_live_traffic_is_recorded_as() {
+    let upstream = Upstream::answering("{}");
+    let site = Setup::new(upstream.url()).start();
+    let keys = site.agent("bot", "olga").keys;
+    let mut lines = String::new();
+    for (index, (draft, _)) in drafts().iter().enumerate() {
+        let bytes = draft.signed(&keys);
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let headers: Vec<Value> = head
+            .lines()
+            .skip(1)
+            .map(|line| json!([line.split_once(": ").unwrap().0, line.split_once(": ").unwrap().1]))
+            .collect();
+        let line = json!({
+            "id": index.to_string(),
+            "method": draft.method,
+            "url": format!("https://{}{}", draft.host, draft.target),
+            "headers": headers,
+            "body_base64": base64::engine::general_purpose::STANDARD.encode(body),
+        });
+        lines.push_str(&format!("{line}\n"));
+        let mut peer = Peer::connect(site.proxy);
+        peer.send(&bytes);
+        if draft.method != "HEAD" {
+            assert_eq!(peer.read().unwrap().status, 200, "{}", draft.target);
+        } else {
+            assert_eq!(peer.head().unwrap().0, 200);
+        }
+    }
+    let mut child =
+        site.command(&["classify", "--plane", "aws"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let offline: Vec<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["actions"][0]["action"].as_str().unwrap().to_owned())
+        .collect();
+    let expected: Vec<&str> = drafts().iter().map(|(_, name)| *name).collect();
+    assert_eq!(offline, expected);
+    let live = crate::support::wait_for("the records of passed requests", || {
+        let records = site.records();
+        let passed = records.iter().filter(|record| record["type"] == "action.passed");
+        let names: Vec<String> = passed.map(|record| record["action"].as_str().unwrap().to_owned()).collect();
+        (names.len() == expected.len()).then_some(names)
+    });
+    assert_eq!(live, expected);
+    site.verify();
+}
+
+#[test]
+fn what_cannot_be_named_does_not_pass() {
+    let upstream = Upstream::answering("{}");
+    let rules = "rules:\n  - id: nothing\n    match: { action: [aws:iam:DeleteUser] }\n    decision: deny\n";
+    let site = Setup::new(upstream.url()).rules(rules).config("rules: { unknown: deny }\n").start();
+    let keys = site.agent("bot", "olga").keys;
+    let iam = |form: &str| Draft::query("iam", "iam.amazonaws.com", form);
+    for (name, draft) in [
+        ("operation nobody knows", iam("Action=GrantEverything&Version=2010-05-08")),
+        ("two operations", iam("Action=ListUsers&Action=DeleteUser&Version=2010-05-08")),
+        ("operation in query and body", {
+            let mut draft = iam("Action=ListUsers&Version=2010-05-08");
+            draft.target = "/?Action=DeleteUser".to_owned();
+            draft
+        }),
+        ("unknown query key", Draft::new("s3", "s3.us-east-1.amazonaws.com", "DELETE", "/bucket/key?annotation")),
+        ("two subresources", Draft::new("s3", "s3.us-east-1.amazonaws.com", "GET", "/bucket?acl&policy")),
+        ("unknown host", Draft::query("iam", "iam.example.com", "Action=ListUsers&Version=2010-05-08")),
+        (
+            "unknown target",
+            Draft::json("dynamodb", "dynamodb.us-east-1.amazonaws.com", "DynamoDB_20990101.GetItem", "{}"),
+        ),
+        ("no JSON", Draft::json("dynamodb", "dynamodb.us-east-1.amazonaws.com", "DynamoDB_20120810.GetItem", "{]")),
+        (
+            "duplicate member",
+            Draft::json(
+                "dynamodb",
+                "dynamodb.us-east-1.amazonaws.com",
+                "DynamoDB_20120810.GetItem",
+                r#"{"TableName":"a","TableName":"b"}"#,
+            ),
+        ),
+    ] {
+        let answer = Peer::connect(site.proxy).ask(&draft.signed(&keys));
+        assert!((400..=403).contains(&answer.status), "{name}: {} {}", answer.status, answer.text());
+        assert_eq!(upstream.received().len(), 0, "{name} passed");
+    }
+    site.verify();
+}
