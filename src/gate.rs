@@ -182,3 +182,6 @@ pub(crate) enum DecideError {
     #[error("there is no such person")]
     UnknownPerson,
 }
+
+#[cfg(test)]
+mod tests;

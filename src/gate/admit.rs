@@ -162,7 +162,14 @@ impl Gate {
     fn attach(self: &Arc<Self>, ask: &Ask, ruling: &Ruling) -> Result<Attached, Refused> {
         let now = self.clock.now();
         let mut book = self.book();
-        if let Some(id) = self.joinable(&book, ask)? {
+        let joinable = self.joinable(&book, ask);
+        if let Err(Refused::Now(_, id)) = &joinable
+            && let Some(entry) = book.entry_mut(id)
+        {
+            // Captured bytes of this attempt must not fetch the answer once more.
+            entry.presented.push(ask.signature);
+        }
+        if let Some(id) = joinable? {
             let entry = book.entry_mut(&id).ok_or(Refused::Stop(Ending::AnswerLost, None))?;
             if entry.about.patch.is_none() {
                 entry.about.actions.clone_from(&ask.actions);
@@ -215,6 +222,10 @@ impl Gate {
         for entry in book.same_request(&JoinKey::of(ask)).rev() {
             let state = entry.hold.state();
             let ended_ago = entry.hold.ended().map(|ended| now.since(ended));
+            // Another claim about who started it may bar other people: that is another question.
+            if entry.about.context.initiator != ask.context.initiator {
+                continue;
+            }
             let same_call = ask.retry_id.is_some() && entry.about.retry_id == ask.retry_id;
             if entry.is_attached_with(ask.signature) || (state.is_over() && entry.presented.contains(&ask.signature)) {
                 return Err(Refused::Stop(Ending::Replayed, Some(entry.about.id.clone())));
