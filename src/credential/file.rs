@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -27,6 +27,7 @@ impl Lock {
         let file = File::options()
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .write(true)
             .open(&path)
             .and_then(|file| file.lock().map(|()| file))
@@ -153,16 +154,14 @@ impl RootKey {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes())))
     }
 
-    /// The secret access key that belongs to a virtual key id: 240 bits in 40 characters, the
-    /// length AWS's own have, of letters, digits, `-` and `_`.
+    /// The secret access key that belongs to a virtual key id: 200 bits in 40 characters, the
+    /// length AWS's own have, of letters and digits that no shell and no option parser minds.
     pub(super) fn secret_of(&self, key_id: &str) -> Secret {
-        use base64::Engine;
         let mut context = hmac::Context::with_key(&self.0);
         context.update(b"countersign virtual secret 1\0");
         context.update(key_id.as_bytes());
         let tag = context.sign();
-        let kept = tag.as_ref().first_chunk::<30>().copied().unwrap_or_default();
-        Secret::new(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(kept))
+        Secret::new(base32(tag.as_ref().first_chunk::<25>().map_or(&[], |kept| kept)))
     }
 }
 
