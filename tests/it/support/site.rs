@@ -144,7 +144,7 @@ impl Site {
             .args(&words[1..])
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("COUNTERSIGN_CONFIG", self.config_file())
+            .env("COUNTERSIGN_DATA", self.data())
             .env("AWS_ACCESS_KEY_ID", REAL_KEY)
             .env("AWS_SECRET_ACCESS_KEY", REAL_SECRET)
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -160,7 +160,7 @@ impl Site {
             }
             serde_json::from_str::<Value>(&fs::read_to_string(&run_file).ok()?).ok()
         });
-        let address = |name: &str| run[name].as_str().unwrap().parse().unwrap();
+        let address = |name: &str| run[name].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
         (self.proxy, self.api, self.admin) = (address("agents"), address("api"), address("admin"));
         self.write_config();
     }
@@ -214,7 +214,7 @@ impl Site {
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("COUNTERSIGN_CONFIG", self.config_file())
+            .env("COUNTERSIGN_DATA", self.data())
             .args(arguments)
             .stdin(Stdio::null());
         command
@@ -236,7 +236,7 @@ impl Site {
     /// Runs a subcommand as an approver, who holds nothing but a token.
     pub(crate) fn cli_as(&self, person: &str, arguments: &[&str]) -> Output {
         self.command(arguments)
-            .env_remove("COUNTERSIGN_CONFIG")
+            .env_remove("COUNTERSIGN_DATA")
             .env("COUNTERSIGN_API", format!("http://{}", self.api))
             .env("COUNTERSIGN_TOKEN", self.token(person))
             .output()
@@ -330,7 +330,8 @@ impl Site {
     /// Every record of the audit log.
     #[track_caller]
     pub(crate) fn records(&self) -> Vec<Value> {
-        let text = self.done(&["audit", "tail", "--json", "--all"]);
+        let folder = self.data().join("audit");
+        let text = self.done(&["audit", "tail", folder.to_str().unwrap(), "--json", "-n", "1000000"]);
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
