@@ -18,6 +18,7 @@ mod agent;
 mod approver;
 mod audit;
 mod classify;
+mod client;
 mod config;
 mod credentials;
 mod decide;
@@ -127,7 +128,7 @@ pub fn run() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
         Err(error) => {
             complain(&error);
-            Exit::Usage.into()
+            if error.is::<client::Refused>() { Exit::Finding } else { Exit::Usage }.into()
         }
     }
 }

@@ -90,8 +90,11 @@ impl Api {
             Route::Cancel(id) => {
                 let body: CancelBody = read_json(arrived).await?;
                 self.check_digest(&id, body.digest.as_deref())?;
+                check_reason(&body.reason)?;
+                // In a task of its own: a client that hangs up must not cut it in two.
                 let gate = Arc::clone(&self.gate);
-                let hold = to_its_end(async move { gate.cancel(&id, &approver, &body.reason).await }).await?;
+                let cancelling = tokio::spawn(async move { gate.cancel(&id, &approver, &body.reason).await });
+                let hold = cancelling.await.unwrap_or(Err(DecideError::LogUnavailable))?;
                 Ok(self.hold_response(&hold))
             }
         }
@@ -103,6 +106,7 @@ impl Api {
         approver: &Approver,
         body: VerdictBody,
     ) -> Result<Response<AnswerBody>, Refusal> {
+        check_reason(&body.reason)?;
         let digest = body.digest.as_deref().map(read_digest).transpose()?;
         let (word, verdict) = match (body.verdict.as_str(), body.parameters) {
             ("allow", None) => (Word::Allow, Verdict::Allow),
@@ -112,9 +116,7 @@ impl Api {
             ("allow" | "deny", Some(_)) => return Err(Refusal::invalid("`parameters` belong to `modify` alone")),
             _ => return Err(Refusal::invalid("`verdict` must be `allow`, `deny` or `modify`")),
         };
-        let (gate, hold_id, voter) = (Arc::clone(&self.gate), id.clone(), approver.clone());
-        let deciding = async move { gate.decide(&hold_id, digest, &voter, verdict, &body.reason).await };
-        match to_its_end(deciding).await {
+        match self.gate.decide(id, digest, approver, verdict, &body.reason).await {
             Ok(hold) => Ok(self.hold_response(&hold)),
             // A verdict sent twice (a client that lost the answer) is answered as the first one was.
             // A modification is not: whether its parameters are those of before cannot be told here.
@@ -164,13 +166,6 @@ impl Api {
     }
 }
 
-/// Runs what a verdict starts to its end, also when the client that sent it leaves meanwhile.
-async fn to_its_end(
-    deciding: impl Future<Output = Result<HoldView, DecideError>> + Send + 'static,
-) -> Result<HoldView, DecideError> {
-    tokio::spawn(deciding).await.unwrap_or(Err(DecideError::LogUnavailable))
-}
-
 fn is_repeat(hold: &HoldView, approver: &Approver, word: Word, digest: Option<Digest>) -> bool {
     digest.is_none_or(|digest| digest == hold.digest)
         && hold.votes.iter().any(|vote| vote.person == approver.person && vote.word == word && !vote.void)
@@ -218,6 +213,17 @@ fn read_id(text: &str) -> Result<HoldId, Refusal> {
             .strip_prefix("h_")
             .is_some_and(|ulid| !ulid.is_empty() && ulid.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
     if is_id { Ok(HoldId::new(text)) } else { Err(Refusal::not_found()) }
+}
+
+/// A verdict without a reason is worth nothing to an auditor.
+fn check_reason(reason: &str) -> Result<(), Refusal> {
+    if reason.trim().is_empty() {
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "reason_missing", "a reason is required"));
+    }
+    if reason.chars().count() > REASON_LIMIT_CHARS {
+        return Err(Refusal::invalid("`reason` has at most 2000 characters"));
+    }
+    Ok(())
 }
 
 fn read_digest(text: &str) -> Result<Digest, Refusal> {
@@ -325,6 +331,8 @@ fn json_response(status: StatusCode, body: Bytes) -> Response<AnswerBody> {
 const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 /// Largest request body: a modified IAM policy with room to spare.
 const BODY_LIMIT_BYTES: usize = 64 * 1024;
+/// Longest reason of a verdict, so that it fits into a record beside everything else.
+const REASON_LIMIT_CHARS: usize = 2_000;
 
 #[cfg(test)]
 mod tests;

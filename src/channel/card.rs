@@ -368,8 +368,8 @@ fn moment(timestamp: Timestamp) -> String {
     timestamp.rfc3339().get(..19).map(|text| format!("{text}Z")).unwrap_or_default()
 }
 
-/// Escapes what [`visible`] would hide, in JSON's own spelling (`\u202e`).
-fn escaped_json(text: &str) -> String {
+/// Escapes what [`visible`] would hide, in JSON's own spelling (`\u202e`); line feeds stay.
+pub(crate) fn escaped_json(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, character| {
         if character != '\n' && is_hidden(character) {
             for unit in character.encode_utf16(&mut [0; 2]) {
