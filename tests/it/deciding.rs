@@ -184,9 +184,9 @@ fn quorum_counts_distinct_people() {
     let id = site.pending(1).remove(0);
     site.decide("alice", &id, "allow");
     // The same person by another token is the same person.
-    let second = site.done(&["approver", "add", "alice"]);
+    let second = site.new_token("alice");
     let body = json!({"verdict": "allow", "reason": "again"});
-    let answer = site.api(second.trim(), "POST", &format!("/v1/holds/{id}/verdict"), Some(&body));
+    let answer = site.api(&second, "POST", &format!("/v1/holds/{id}/verdict"), Some(&body));
     assert!(answer.status == 409 || answer.status == 200, "{}", answer.text());
     assert_eq!(site.hold(&id)["state"], "pending");
     assert_eq!(keys_of("quorum"), 0);
@@ -200,8 +200,12 @@ fn quorum_counts_distinct_people() {
 #[test]
 fn nobody_decides_their_own_request_by_any_door() {
     let (site, agent) = site_with_user("own", HOLD_KEYS);
-    let agent = agent.with("AWS_SDK_UA_APP_ID", "cs-initiator=ida@example.com");
-    let call = agent.start(&create_key("own"));
+    let call = agent.start(
+        "iam = client('iam')
+iam.meta.events.register('before-sign.iam',
+    lambda request, **_: request.headers.add_header('x-countersign-initiator', 'Ida@example.com'))
+result = iam.create_access_key(UserName='own')['AccessKey']['Status']",
+    );
     let id = site.pending(1).remove(0);
     for person in ["olga", "ida"] {
         let answer = site.verdict(person, &id, "allow", "me");

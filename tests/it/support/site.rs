@@ -117,8 +117,8 @@ impl Site {
         }
         fs::write(data.join("rules/rules.yaml"), &self.setup.rules).unwrap();
         for person in APPROVERS {
-            let token = self.done(&["approver", "add", person]);
-            self.tokens.push((person.to_owned(), token.trim().to_owned()));
+            let token = self.new_token(person);
+            self.tokens.push((person.to_owned(), token));
         }
     }
 
@@ -241,6 +241,13 @@ impl Site {
             .env("COUNTERSIGN_TOKEN", self.token(person))
             .output()
             .unwrap()
+    }
+
+    /// One more token for a person.
+    #[track_caller]
+    pub(crate) fn new_token(&self, person: &str) -> String {
+        let issued: Value = serde_json::from_str(&self.done(&["approver", "add", person, "--json"])).unwrap();
+        issued["token"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn token(&self, person: &str) -> &str {

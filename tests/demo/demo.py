@@ -1,0 +1,248 @@
+"""The scripted demo: an unmodified SDK, a held call, a person, one run, and the proof.
+
+Everything is real but AWS itself, for which moto's server stands in. Each line marked `$` is run
+as shown. The demo checks what it shows and ends with a non-zero exit code when any of it is not so.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import boto3
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "target" / "debug" / "countersign"
+PATIENCE = 60
+RULES = """\
+rules:
+  - id: keys-that-leave
+    description: An access key works from anywhere, without this gate.
+    match: { action: [aws:iam:CreateAccessKey] }
+    decision: hold
+    approvers: [security]
+    expires: 15m
+    message: An access key works from anywhere. Say what it is for.
+    controls: [SOC2 CC6.1, ISO27001 A.8.2]
+  - id: rights
+    match: { action: ['aws:iam:Attach*', 'aws:iam:Put*Policy'] }
+    decision: hold
+    approvers: [security]
+  - id: no-user-deletion
+    match: { action: [aws:iam:DeleteUser] }
+    decision: deny
+    message: Users are never deleted by agents.
+"""
+PEOPLE = """\
+people:
+  alice: { emails: [alice@example.com], groups: [security] }
+  olga: { emails: [olga@example.com], groups: [security] }
+"""
+
+bold = (lambda text: f"\033[1m{text}\033[0m") if sys.stdout.isatty() else (lambda text: text)
+processes = []
+
+
+def title(text):
+    print(f"\n{bold('== ' + text)}\n", flush=True)
+
+
+def lines(who, text):
+    for line in text.rstrip().splitlines():
+        print(f"{who:>9} | {line}", flush=True)
+
+
+def check(truth, what):
+    if not truth:
+        sys.exit(f"demo failed: {what}")
+
+
+def wait_for(what, look):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        seen = look()
+        if seen:
+            return seen
+        time.sleep(0.05)
+    sys.exit(f"demo failed: waited {PATIENCE} s for {what}")
+
+
+class Demo:
+    def __init__(self, folder):
+        self.folder = folder
+        self.data = folder / "data"
+        self.environment = {
+            "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}",
+            "COUNTERSIGN_DATA": str(self.data),
+        }
+
+    def run(self, who, arguments, expect=0, env=None, show=True, shown=None):
+        """Runs countersign; shows the command and what it said."""
+        if show:
+            words = [f"'{word}'" if " " in word else word for word in arguments]
+            lines(who, "$ countersign " + " ".join(words).replace(str(self.folder), "."))
+        done = subprocess.run(
+            [PROGRAM, *arguments], env=self.environment | (env or {}), capture_output=True, text=True, cwd=self.folder
+        )
+        said = (done.stdout + done.stderr).replace(str(self.folder), ".")
+        if show or done.returncode != expect:
+            lines("", shown(said) if shown else said)
+        check(done.returncode == expect, f"exit code {done.returncode} instead of {expect}")
+        return done.stdout
+
+    def start_aws(self):
+        server = subprocess.Popen(
+            [sys.executable, ROOT / "tests/it/support/cloud.py"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )
+        processes.append(server)
+        self.aws = server.stdout.readline().strip()
+        keys = {"aws_access_key_id": "root", "aws_secret_access_key": "root", "region_name": "us-east-1"}
+        self.iam = boto3.client("iam", endpoint_url=self.aws, **keys)
+        self.iam.create_user(UserName="deploy-bot")
+
+    def configure(self):
+        self.run("operator", ["init", "--data", str(self.data)])
+        (self.data / "countersign.yaml").write_text(
+            "listen: { agents: '127.0.0.1:0', api: '127.0.0.1:0', admin: '127.0.0.1:0' }\n"
+            f"upstream: {{ aws: {{ endpoint: '{self.aws}', region: us-east-1 }} }}\n{PEOPLE}"
+        )
+        rules = self.data / "rules"
+        shutil.rmtree(rules, ignore_errors=True)
+        rules.mkdir()
+        (rules / "demo.yaml").write_text(RULES)
+        self.run("operator", ["rules", "check"])
+
+    def start_server(self):
+        real = {"AWS_ACCESS_KEY_ID": "AKIAREALREALREALREAL", "AWS_SECRET_ACCESS_KEY": "the-real-secret"}
+        log = open(self.folder / "server.log", "w")
+        server = subprocess.Popen(
+            [PROGRAM, "serve"], env=self.environment | real, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+        processes.append(server)
+
+        def running():
+            if server.poll() is not None:
+                sys.exit("demo failed: the server ended: " + (self.folder / "server.log").read_text())
+            file = self.data / "run.json"
+            return file.exists() and json.loads(file.read_text())
+
+        lines("operator", "$ countersign serve &")
+        self.server, self.at = server, wait_for("the server", running)
+        lines("", "\n".join(f"{name} listening on {self.at[name]}" for name in ("agents", "api", "admin")))
+
+    def agent(self, task):
+        """Starts the agent; its words appear as it says them."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "AWS_ENDPOINT_URL": self.at["agents"],
+            "AWS_ACCESS_KEY_ID": self.key["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": self.key["secret_access_key"],
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_SDK_UA_APP_ID": "ticket-4711",
+        }
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "tests/demo/agent.py", task],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        processes.append(process)
+        process.said = []
+
+        def relay():
+            for line in process.stdout:
+                process.said.append(line)
+                lines("agent", line)
+
+        process.relay = threading.Thread(target=relay)
+        process.relay.start()
+        return process
+
+    def pending(self):
+        found = wait_for("the hold", lambda: self.run("", ["holds", "list", "--ids"], env=self.alice, show=False).split())
+        check(len(found) == 1, f"holds: {found}")
+        return found[0]
+
+    def keys_in_aws(self):
+        return len(self.iam.list_access_keys(UserName="deploy-bot")["AccessKeyMetadata"])
+
+
+def ended(process):
+    code = process.wait(PATIENCE)
+    process.relay.join()
+    return code
+
+
+def main(folder):
+    demo = Demo(folder)
+    title("An operator sets up countersign before AWS (moto stands in for it)")
+    demo.start_aws()
+    demo.configure()
+    token = json.loads(demo.run("", ["approver", "add", "alice", "--json"], show=False))["token"]
+    demo.alice = {"COUNTERSIGN_TOKEN": token}
+    demo.key = json.loads(demo.run("", ["agent", "add", "deployer", "--owner", "olga", "--json"], show=False))
+    lines("operator", "$ countersign agent add deployer --owner olga")
+    lines("", f"AWS_ACCESS_KEY_ID={demo.key['access_key_id']} (only countersign accepts it)")
+    demo.start_server()
+
+    title("The agent reads: nothing holds that")
+    check(ended(demo.agent("read")) == 0, "an ordinary call did not pass")
+
+    title("The agent creates an access key: suspended on its own connection")
+    call = demo.agent("key")
+    hold = demo.pending()
+    check(call.poll() is None and demo.keys_in_aws() == 0, "the call was not held")
+    lines("agent", "(waits; the SDK knows nothing of it)")
+    print()
+    demo.run("alice", ["holds", "show", hold], env=demo.alice)
+    print()
+    demo.run("alice", ["approve", hold, "--reason", "key for the blue/green rollout, ticket-4711"], env=demo.alice)
+    check(ended(call) == 0, "the approved call failed")
+    check(demo.keys_in_aws() == 1, "AWS must have seen the call exactly once")
+    lines("aws", f"deploy-bot has {demo.keys_in_aws()} access key")
+
+    title("The agent asks for too much: a person says no")
+    call = demo.agent("admin")
+    hold = demo.pending()
+    demo.run("alice", ["deny", hold, "--reason", "not for a deployer; ask for s3:PutObject"], env=demo.alice)
+    check(ended(call) == 3, "the denied call did not fail")
+    check("not for a deployer" in "".join(call.said), "the agent was not told why")
+    attached = demo.iam.list_attached_user_policies(UserName="deploy-bot")["AttachedPolicies"]
+    check(attached == [], "the denied call ran")
+    lines("aws", "deploy-bot has no policy attached")
+
+    title("An auditor verifies the log, offline")
+    log = demo.data / "audit"
+    demo.run("auditor", ["audit", "tail", str(log), "-n", "7"])
+    print()
+    demo.run("auditor", ["audit", "verify", str(log), "--key", str(log / "log.pub")])
+
+    title("Somebody rewrites history")
+    forged = folder / "forged"
+    shutil.copytree(log, forged)
+    segment = sorted(path for path in forged.iterdir() if b"alice" in path.read_bytes())[0]
+    lines("intruder", f"$ sed -i s/alice/mallo/ {segment.relative_to(folder)}")
+    segment.write_bytes(segment.read_bytes().replace(b"alice", b"mallo", 1))
+    demo.run("auditor", ["audit", "verify", str(forged), "--key", str(log / "log.pub")], expect=1)
+
+    demo.server.terminate()
+    check(demo.server.wait(PATIENCE) == 0, "the server did not end cleanly")
+    title("Done: held, decided by a person, run once, proven")
+
+
+if __name__ == "__main__":
+    if not PROGRAM.exists():
+        sys.exit(f"{PROGRAM} is missing: run `make demo`")
+    with tempfile.TemporaryDirectory(prefix="countersign-demo-") as temporary:
+        try:
+            main(pathlib.Path(temporary))
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    process.kill()
