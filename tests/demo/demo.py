@@ -107,7 +107,7 @@ class Demo:
         self.iam.create_user(UserName="deploy-bot")
 
     def configure(self):
-        self.run("operator", ["init", "--data", str(self.data)])
+        self.run("operator", ["init", "--data", str(self.data), "--approver", "alice"])
         (self.data / "countersign.yaml").write_text(
             "listen: { agents: '127.0.0.1:0', api: '127.0.0.1:0', admin: '127.0.0.1:0' }\n"
             f"upstream: {{ aws: {{ endpoint: '{self.aws}', region: us-east-1 }} }}\n{PEOPLE}"

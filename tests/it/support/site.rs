@@ -27,6 +27,8 @@ pub(crate) struct Site {
     /// `/metrics` and health.
     pub(crate) admin: SocketAddr,
     tokens: Vec<(String, String)>,
+    /// The log's public key as an auditor got it at the beginning.
+    log_key: String,
 }
 
 /// What is special about an installation.
@@ -100,8 +102,16 @@ impl Site {
     fn start(setup: Setup) -> Self {
         let folder = TempDir::new().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut site =
-            Self { folder, setup, server: None, proxy: nowhere, api: nowhere, admin: nowhere, tokens: Vec::new() };
+        let mut site = Self {
+            folder,
+            setup,
+            server: None,
+            proxy: nowhere,
+            api: nowhere,
+            admin: nowhere,
+            tokens: Vec::new(),
+            log_key: String::new(),
+        };
         site.init();
         site.serve();
         site
@@ -109,7 +119,9 @@ impl Site {
 
     fn init(&mut self) {
         let data = self.data();
-        self.done(&["init", "--data", data.to_str().unwrap()]);
+        let said = self.done(&["init", "--data", data.to_str().unwrap(), "--approver", "alice"]);
+        let key = said.lines().find_map(|line| line.strip_prefix("audit log key:")).unwrap();
+        self.log_key = key.trim().to_owned();
         self.write_config();
         fs::create_dir_all(data.join("rules")).unwrap();
         for entry in fs::read_dir(data.join("rules")).unwrap() {
@@ -353,14 +365,9 @@ impl Site {
     /// The log verifies offline, with the public key alone.
     #[track_caller]
     pub(crate) fn verify(&self) {
-        let data = self.data();
-        let key = data.join("audit.pub");
         let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
             .env_clear()
-            .args(["audit", "verify"])
-            .arg(data.join("audit"))
-            .arg("--key")
-            .arg(key)
+            .args(["audit", "verify", self.data().join("audit").to_str().unwrap(), "--key", &self.log_key])
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", shown(&output));
