@@ -23,11 +23,11 @@ mod pack;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Id of the first person who may approve.
+    /// Id of the first person who may approve, who gets a token; without it nobody can yet.
     #[arg(long, value_name = "ID")]
-    approver: String,
+    approver: Option<String>,
     /// That person's e-mail address; may be given more than once.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", requires = "approver")]
     email: Vec<String>,
     /// Name of the audit log for ever, best under a domain of yours: `example.com/countersign/1`.
     #[arg(long, value_name = "NAME")]
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     any_port: bool,
     /// Write the approver token to this new file instead of printing it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "approver")]
     token_file: Option<PathBuf>,
     /// Days until the approver token expires.
     #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=366))]
@@ -67,15 +67,9 @@ pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) ->
     let public_key = journal::create(&config.journal, &origin)?;
     let files = ca::create(&data, &arguments.hosts, clock.now())?;
     write_rules(&data.join("rules"))?;
-    let person = PersonId::new(&arguments.approver);
-    let lifetime = Duration::from_secs(arguments.token_days * 24 * 3600);
-    let issued = approver::issue(&data, &person, lifetime, clock.now())?;
-    let token = match &arguments.token_file {
-        Some(file) => {
-            write_secret(file, issued.token.expose())?;
-            format!("approver token:  in {}", file.display())
-        }
-        None => format!("approver token:  {}   (shown this once)", issued.token.expose()),
+    let approver = match &arguments.approver {
+        Some(approver) => Some(arguments.issue_token(&data, &PersonId::new(approver), &clock)?),
+        None => None,
     };
     // Last, so that a directory with a configuration is a whole one.
     write_new(&config_file, &text, 0o644)?;
@@ -84,8 +78,9 @@ pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) ->
     writeln!(out, "configuration:   {}", config_file.display())?;
     writeln!(out, "audit log key:   {public_key}")?;
     writeln!(out, "CA for agents:   {}", files.ca.display())?;
-    writeln!(out, "approver:        {person}, until {}", issued.expires.rfc3339())?;
-    writeln!(out, "{token}")?;
+    if let Some(approver) = approver {
+        writeln!(out, "{approver}")?;
+    }
     let named = match &common.config {
         Some(config) => format!("--config {}", config.display()),
         None => format!("--data {}", data.display()),
@@ -99,14 +94,29 @@ pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) ->
 }
 
 impl Arguments {
+    /// Makes the person's token and says where it is.
+    fn issue_token(&self, data: &Path, person: &PersonId, clock: &Clock) -> anyhow::Result<String> {
+        let lifetime = Duration::from_secs(self.token_days * 24 * 3600);
+        let issued = approver::issue(data, person, lifetime, clock.now())?;
+        let token = match &self.token_file {
+            Some(file) => {
+                write_new(file, &format!("{}\n", issued.token.expose()), 0o600)?;
+                format!("in {}", file.display())
+            }
+            None => format!("{}   (shown this once)", issued.token.expose()),
+        };
+        let expires = issued.expires.rfc3339();
+        Ok(format!("approver:        {person}, until {expires}\napprover token:  {token}"))
+    }
+
     /// The text of the configuration. What it is made of was checked, so that nothing but a value
     /// can stand where a value is meant.
     fn configuration(&self, data: &Path, config_file: &Path) -> anyhow::Result<String> {
-        ensure!(
-            is_plain_name(&self.approver),
-            "`{}` is no id for a person: 1 to 64 letters, digits or `._@+-`, a letter or digit first",
-            self.approver.escape_debug()
-        );
+        if let Some(approver) = &self.approver {
+            let name = approver.escape_debug();
+            let form = "1 to 64 letters, digits or `._@+-`, a letter or digit first";
+            ensure!(is_plain_name(approver), "`{name}` is no id for a person: {form}");
+        }
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         // Beside the data directory's own file paths are short; elsewhere they must be whole.
         let base = if config_file.parent() == Some(data) { PathBuf::new() } else { std::path::absolute(data)? };
@@ -128,12 +138,11 @@ impl Arguments {
         if let Some(upstream) = &self.upstream {
             text.push_str(&format!("upstream:\n  aws:\n    endpoint: {}\n", quoted(upstream)));
         }
-        let emails: Vec<_> = self.email.iter().map(|email| quoted(email)).collect();
-        text.push_str(&format!(
-            "people:\n  {}:\n    emails: [{}]\n    groups: [approvers]\n",
-            quoted(&self.approver),
-            emails.join(", ")
-        ));
+        if let Some(approver) = &self.approver {
+            let emails: Vec<_> = self.email.iter().map(|email| quoted(email)).collect();
+            let (person, emails) = (quoted(approver), emails.join(", "));
+            text.push_str(&format!("people:\n  {person}:\n    emails: [{emails}]\n    groups: [approvers]\n"));
+        }
         text.push_str(&format!("rules:\n  directories: [{}]\n", path("rules")));
         text.push_str(&format!("audit:\n  directory: {}\n  key: {}\n", path("audit"), path("log.key")));
         Ok(text)
@@ -166,10 +175,6 @@ fn write_rules(directory: &Path) -> anyhow::Result<()> {
         write_new(&directory.join(name), text, 0o644)?;
     }
     Ok(())
-}
-
-fn write_secret(file: &Path, text: &str) -> anyhow::Result<()> {
-    write_new(file, &format!("{text}\n"), 0o600)
 }
 
 fn write_new(file: &Path, text: &str, mode: u32) -> anyhow::Result<()> {

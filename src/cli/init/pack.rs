@@ -1,7 +1,20 @@
 //! The default rule pack, as it stands in `rules/` of the repository.
 
 /// Name and text of each file, in the order of names.
-pub(super) const FILES: &[(&str, &str)] = &[];
+pub(super) const FILES: &[(&str, &str)] = &[
+    ("credentials.cases.yaml", include_str!("../../../rules/credentials.cases.yaml")),
+    ("credentials.yaml", include_str!("../../../rules/credentials.yaml")),
+    ("destruction.cases.yaml", include_str!("../../../rules/destruction.cases.yaml")),
+    ("destruction.yaml", include_str!("../../../rules/destruction.yaml")),
+    ("execution.cases.yaml", include_str!("../../../rules/execution.cases.yaml")),
+    ("execution.yaml", include_str!("../../../rules/execution.yaml")),
+    ("export.cases.yaml", include_str!("../../../rules/export.cases.yaml")),
+    ("export.yaml", include_str!("../../../rules/export.yaml")),
+    ("privilege.cases.yaml", include_str!("../../../rules/privilege.cases.yaml")),
+    ("privilege.yaml", include_str!("../../../rules/privilege.yaml")),
+    ("sharing.cases.yaml", include_str!("../../../rules/sharing.cases.yaml")),
+    ("sharing.yaml", include_str!("../../../rules/sharing.yaml")),
+];
 
 #[cfg(test)]
 mod tests {
