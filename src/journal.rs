@@ -28,7 +28,7 @@ use carry::Carry;
 use disk::Disk;
 use queue::Queue;
 use recovery::{Found, Torn};
-use writer::{Batch, RESERVE_BYTES, Segment, Space, Writer};
+use writer::{Batch, Segment, Space, Writer};
 
 mod carry;
 mod disk;
@@ -38,9 +38,6 @@ mod recovery;
 mod writer;
 
 pub(crate) use key::KeyError;
-
-/// Most bytes that are written in one piece, give or take one record.
-const BATCH_LIMIT: usize = 1 << 20;
 
 /// Where a log lives.
 #[derive(Clone, Debug)]
@@ -55,12 +52,15 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     segment_bytes: u64,
+    /// Most bytes that are written in one piece, give or take one record.
     batch_bytes: u64,
+    /// Kept free for the outcomes of what already runs when the disk is full.
+    reserve_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, batch_bytes: BATCH_LIMIT as u64 }
+        Self { segment_bytes: 64 << 20, batch_bytes: 1 << 20, reserve_bytes: 16 << 20 }
     }
 }
 
@@ -214,7 +214,7 @@ impl Journal {
         let dir = options.dir.as_path();
         let key = key::read(&options.key_file).map_err(OpenError::Key)?;
         let lock = lock(dir)?;
-        let found = recovery::find(dir, key.public(), clock.now())?;
+        let found = recovery::find(dir, key.public(), limits.batch_room(), clock.now())?;
         let public_key = key.public().to_string();
         let queue = Arc::new(Queue::new(clock.clone()));
         let (mut writer, recovered, own) = start(disk, limits, dir, key, clock, metrics, &queue, found)
@@ -302,7 +302,7 @@ fn start(
         .text("key", key.public().to_string())
         .text("program", concat!("countersign ", env!("CARGO_PKG_VERSION")));
     let mut own = Vec::new();
-    make_reserve(&disk, dir)?;
+    make_reserve(&disk, dir, limits.reserve_bytes)?;
     let (segment, chain, carry, covered, recovered) = match found {
         None => {
             let file = disk.create(&dir.join(segment_name(0)))?;
@@ -338,6 +338,7 @@ fn start(
         covered_at: Instant::now(),
         kept_hour: 0,
         log_literal,
+        last_at: Timestamp::from_micros(0),
         space: Space::Free,
         batch: Batch::default(),
     };
@@ -361,26 +362,36 @@ fn cut(disk: &Disk, dir: &Path, torn: Option<Torn>) -> io::Result<Option<Record>
     }))
 }
 
-fn make_reserve(disk: &Disk, dir: &Path) -> io::Result<()> {
+fn make_reserve(disk: &Disk, dir: &Path, bytes: u64) -> io::Result<()> {
     let path = dir.join("reserve");
-    if path.metadata().is_ok_and(|metadata| metadata.len() == RESERVE_BYTES) {
+    if path.metadata().is_ok_and(|metadata| metadata.len() == bytes) {
         return Ok(());
     }
     disk.remove(&path)?;
-    let zeros = vec![0; usize::try_from(RESERVE_BYTES).unwrap_or(0)];
+    let zeros = vec![0; usize::try_from(bytes).unwrap_or(0)];
     let mut file = disk.create(&path)?;
     file.write_at(0, &zeros)?;
     file.sync_all()?;
     disk.sync_dir(dir)
 }
 
-/// Takes the log for this process; the lock goes with the file, also when the process is killed.
-fn lock(dir: &Path) -> Result<File, OpenError> {
+/// The right to write the log; goes with the process, however that ends.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would do, but for a child process that is just being spawned and has the file too.
+        drop(self.0.unlock());
+    }
+}
+
+/// Takes the log for this process.
+fn lock(dir: &Path) -> Result<Lock, OpenError> {
     let path = dir.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|source| io_error("open", &path, source))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
         Err(std::fs::TryLockError::Error(source)) => Err(io_error("lock", &path, source)),
     }

@@ -42,6 +42,8 @@ pub(super) struct Header {
     pub(super) parts: u64,
     #[serde(default)]
     signatures_until: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,6 +137,12 @@ impl Forward {
 }
 
 impl Header {
+    /// `None` unless the line is a `log.segment` or `log.carried` in its proper form.
+    pub(super) fn read(line: &[u8]) -> Option<Self> {
+        let kinds = [Kind::LogSegment.as_str(), Kind::LogCarried.as_str()];
+        serde_json::from_slice(line).ok().filter(|header: &Self| kinds.contains(&header.kind.as_str()))
+    }
+
     /// The tree before the segment, whose first record is `size`.
     pub(super) fn frontier(&self, size: u64) -> Option<Frontier> {
         let peaks = self.frontier.iter().map(|peak| Digest::parse(peak)).collect::<Option<Vec<_>>>()?;

@@ -73,7 +73,7 @@ impl Disk {
     /// Makes names that were created, renamed or removed in a directory durable.
     pub(super) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         #[cfg(test)]
-        if self.check(&Op::SyncDir(dir))? == faults::Effect::Skip {
+        if self.check(&Op::SyncDir)? == faults::Effect::Skip {
             return Ok(());
         }
         File::open(dir)?.sync_all()
@@ -115,7 +115,7 @@ impl DiskFile {
 
     pub(super) fn set_len(&mut self, length: u64) -> io::Result<()> {
         #[cfg(test)]
-        self.disk.check(&Op::SetLen(&self.path, length))?;
+        self.disk.check(&Op::SetLen(&self.path))?;
         self.file.set_len(length)
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! | found | done |
 //! |---|---|
-//! | bytes after the last record, none of them under the checkpoint | cut, and told of in `log.recovered` |
-//! | a last segment whose first records (what is carried over) are not all there | cut whole: nobody was answered for it |
+//! | a torn end, none of it under the checkpoint | cut, and told of in `log.recovered` |
+//! | a last segment whose first records (what is carried over) are torn | cut whole: nobody was answered for it |
+//! | a line that is whole and not the next record | refused |
 //! | a break under the checkpoint, or fewer records than it | refused |
 //! | another root than the checkpoint's, another key, no checkpoint | refused |
-//! | more damage than one write can leave | refused |
+//! | more torn than one write can tear | refused |
+//!
+//! A crash leaves parts of its last write as the zeros that were there before, or ends the file: so
+//! a line is torn when it has a zero in it or no end. No crash puts other bytes in a line.
 //!
 //! INVARIANT (refusal): nothing is changed on disk before the whole judgement is made.
 
@@ -14,12 +18,12 @@ use std::fs::File;
 use std::path::Path;
 
 use super::carry::{Carry, Forward, Header};
-use super::{BATCH_LIMIT, Recovered, io_error};
 use super::{Damage, OpenError};
+use super::{Recovered, io_error};
 use crate::audit::chain::Chain;
 use crate::audit::checkpoint::{Checkpoint, VerifyingKey};
 use crate::audit::line::{Lines, Tail, parse_segment_name, segment_name};
-use crate::audit::record::{Kind, MAX_LINE};
+use crate::audit::record::MAX_LINE;
 use crate::audit::tree::leaf_hash;
 use crate::digest::Digest;
 use crate::time::Timestamp;
@@ -45,7 +49,7 @@ pub(super) struct Torn {
     pub(super) whole: bool,
 }
 
-/// One segment, read to its end or to its first break.
+/// One segment, read to its end or to where it is torn.
 struct Scan {
     first: u64,
     chain: Chain,
@@ -55,12 +59,17 @@ struct Scan {
     parts_missing: u64,
     signatures: Vec<(Digest, Timestamp)>,
     tail: Tail,
-    /// What is wrong with the first line that is not a record.
-    reason: Option<String>,
 }
 
-/// Reads the log in `dir`; `None` when it has no records yet.
-pub(super) fn find(dir: &Path, key: &VerifyingKey, now: Timestamp) -> Result<Option<Found>, OpenError> {
+const TORN: &str = "the record is torn";
+
+/// Reads the log in `dir`; `None` when it has no records yet. `batch_room` is the most that one write can leave torn.
+pub(super) fn find(
+    dir: &Path,
+    key: &VerifyingKey,
+    batch_room: u64,
+    now: Timestamp,
+) -> Result<Option<Found>, OpenError> {
     let checkpoint = read_checkpoint(dir, key)?;
     let segments = list_segments(dir)?;
     let Some(last) = segments.last().copied() else {
@@ -71,28 +80,26 @@ pub(super) fn find(dir: &Path, key: &VerifyingKey, now: Timestamp) -> Result<Opt
     };
     let before = |first: u64| segments.iter().rev().find(|it| **it < first).copied();
     let mut scan = scan(dir, key.name(), last, before(last), &checkpoint)?;
-    let mut torn = (scan.tail.bytes > 0).then(|| torn(&scan, false));
-    if scan.header.is_none() || scan.parts_missing > 0 {
+    let mut torn =
+        (scan.tail.bytes > 0).then(|| Torn { segment: segment_name(last), tail: scan.tail.clone(), whole: false });
+    if scan.is_unbegun() && checkpoint.size <= last {
         // A crash while the segment was begun: the one before is whole and says everything.
-        if checkpoint.size > last {
-            return Err(broken(dir, &scan, "the records that begin the segment are missing".to_owned()));
-        }
         if let Some(previous) = before(last) {
             torn = Some(whole_file(dir, last)?);
             scan = self::scan(dir, key.name(), previous, before(previous), &checkpoint)?;
             if scan.tail.bytes > 0 {
-                return Err(broken(dir, &scan, scan.reason.clone().unwrap_or_default()));
+                return Err(broken(dir, &scan, TORN.to_owned()));
             }
         }
     }
-    check_end(dir, &scan, &checkpoint)?;
+    check_end(dir, &scan, &checkpoint, batch_room)?;
     let mut signatures = scan.signatures;
     let mut first = scan.first;
     let mut until = scan.header.as_ref().and_then(Header::signatures_until);
     while let Some(previous) = before(first).filter(|_| until.is_some_and(|until| until > now)) {
         let older = self::scan(dir, key.name(), previous, before(previous), &checkpoint)?;
         if older.chain.size() != first || older.tail.bytes > 0 {
-            return Err(broken(dir, &older, older.reason.clone().unwrap_or_else(|| "records are missing".to_owned())));
+            return Err(broken(dir, &older, format!("it ends here, but the next segment begins at {first}")));
         }
         (first, until) = (previous, older.header.as_ref().and_then(Header::signatures_until));
         signatures.extend(older.signatures);
@@ -139,78 +146,79 @@ fn scan(
     let mut lines = open_lines(&path)?;
     let failed = |source| io_error("read", &path, source);
     let (mut header, mut chain) = (None, Chain::start(origin));
-    let mut carry = Carry::default();
     if first > 0 {
-        let prev = match previous {
-            Some(previous) => last_leaf(dir, previous)?,
-            None => return Err(damaged(&path, None, "the segment before it is missing".to_owned())),
+        let Some(previous) = previous else {
+            return Err(damaged(&path, None, "the segment before it is missing".to_owned()));
         };
-        // The tree before this segment stands in its first record, which the chain then proves.
-        let line = lines.peek().map_err(failed)?.unwrap_or_default();
-        header = serde_json::from_slice::<Header>(line).ok();
-        let frontier = header.as_ref().and_then(|header| header.frontier(first)).filter(|it| it.size() > 0);
-        header = header.filter(|_| frontier.is_some());
-        chain = Chain::resume(origin, prev, frontier.unwrap_or_default());
+        // The tree before this segment stands in its first record, which chain and checkpoint then prove.
+        if let Some(line) = lines.peek().map_err(failed)?.filter(|line| !is_torn(line)) {
+            let read = Header::read(line).and_then(|header| Some((header.frontier(first)?, header)));
+            let Some((frontier, read)) = read else {
+                return Err(damaged(
+                    &path,
+                    Some(first),
+                    "it is not the `log.segment` that begins a segment".to_owned(),
+                ));
+            };
+            chain = Chain::resume(origin, last_leaf(dir, previous)?, frontier);
+            header = Some(read);
+        }
     }
-    let mut scan = Scan {
-        first,
-        parts_missing: header.as_ref().map_or(0, |header| header.parts),
-        chain,
-        carry: std::mem::take(&mut carry),
-        header,
-        signatures: Vec::new(),
-        tail: Tail { offset: 0, bytes: 0, sha256: leaf_hash(b""), zeros: 0 },
-        reason: None,
-    };
-    if scan.first == 0 {
-        scan.header = serde_json::from_str("{\"forwards\":[]}").ok();
-    }
-    if scan.header.is_some() {
-        scan.read_lines(&mut lines, &path, checkpoint)?;
+    let tail = Tail { offset: 0, bytes: 0, sha256: leaf_hash(b""), zeros: 0 };
+    let parts_missing = header.as_ref().map_or(0, |header| header.parts);
+    let mut scan = Scan { first, chain, carry: Carry::default(), header, parts_missing, signatures: Vec::new(), tail };
+    if first == 0 || scan.header.is_some() {
+        scan.read_lines(&mut lines, dir, checkpoint)?;
     }
     scan.tail = lines.tail().map_err(failed)?;
-    if scan.tail.bytes > 0 && scan.reason.is_none() {
-        scan.reason = Some("it has no end".to_owned());
-    }
     Ok(scan)
 }
 
 impl Scan {
-    fn read_lines(&mut self, lines: &mut Lines<File>, path: &Path, checkpoint: &Checkpoint) -> Result<(), OpenError> {
-        check_root(path, &self.chain, checkpoint)?;
-        while let Some(line) = lines.peek().map_err(|source| io_error("read", path, source))? {
-            let kind = match self.chain.accept(line) {
-                Ok(entry) => entry.kind.into_owned(),
-                Err(error) => {
-                    self.reason = Some(error.to_string());
-                    break;
-                }
-            };
-            self.note(&kind, line);
-            let length = line.len();
+    /// True when the records that begin a segment are not all there.
+    fn is_unbegun(&self) -> bool {
+        self.first > 0 && (self.header.is_none() || self.parts_missing > 0)
+    }
+
+    fn read_lines(&mut self, lines: &mut Lines<File>, dir: &Path, checkpoint: &Checkpoint) -> Result<(), OpenError> {
+        let path = dir.join(segment_name(self.first));
+        check_root(&path, &self.chain, checkpoint)?;
+        while let Some(line) = lines.peek().map_err(|source| io_error("read", &path, source))? {
+            if is_torn(line) {
+                break;
+            }
+            let (seq, length) = (self.chain.size(), line.len());
+            let kind = self.chain.accept(line).map(|entry| entry.kind.into_owned()).map_err(|error| error.to_string());
+            if let Err(reason) = kind.and_then(|kind| self.note(&kind, line)) {
+                return Err(damaged(&path, Some(seq), format!("at byte {}: {reason}", lines.offset())));
+            }
             lines.advance(length);
-            check_root(path, &self.chain, checkpoint)?;
+            check_root(&path, &self.chain, checkpoint)?;
         }
         Ok(())
     }
 
-    fn note(&mut self, kind: &str, line: &[u8]) {
+    fn note(&mut self, kind: &str, line: &[u8]) -> Result<(), String> {
         match kind {
-            "action.forward" | "action.outcome" | "action.outcome_unknown" => {
-                let forward = serde_json::from_slice::<Forward>(line).unwrap_or_default();
-                self.signatures.extend(self.carry.note(kind, &forward));
-            }
             "log.segment" | "log.carried" => {
-                if let Ok(header) = serde_json::from_slice::<Header>(line) {
-                    self.carry.note_header(header);
-                }
-                if kind == Kind::LogCarried.as_str() {
-                    self.parts_missing = self.parts_missing.saturating_sub(1);
-                }
+                let header = Header::read(line).ok_or("it does not say what is carried over")?;
+                self.carry.note_header(header);
+                self.parts_missing -= u64::from(kind == "log.carried").min(self.parts_missing);
+            }
+            _ if self.parts_missing > 0 => return Err("`log.carried` records are missing before it".to_owned()),
+            "action.forward" | "action.outcome" | "action.outcome_unknown" => {
+                let forward = serde_json::from_slice::<Forward>(line).map_err(|error| error.to_string())?;
+                self.signatures.extend(self.carry.note(kind, &forward));
             }
             _ => {}
         }
+        Ok(())
     }
+}
+
+/// True for a line that a crash may have left: part of it was not written.
+fn is_torn(line: &[u8]) -> bool {
+    line.contains(&0)
 }
 
 /// The tree must pass through the checkpoint.
@@ -222,7 +230,7 @@ fn check_root(path: &Path, chain: &Chain, checkpoint: &Checkpoint) -> Result<(),
     Ok(())
 }
 
-fn check_end(dir: &Path, scan: &Scan, checkpoint: &Checkpoint) -> Result<(), OpenError> {
+fn check_end(dir: &Path, scan: &Scan, checkpoint: &Checkpoint, batch_room: u64) -> Result<(), OpenError> {
     let size = scan.chain.size();
     if checkpoint.size < scan.first {
         // A checkpoint is durable before the segment after it is begun.
@@ -231,15 +239,15 @@ fn check_end(dir: &Path, scan: &Scan, checkpoint: &Checkpoint) -> Result<(), Ope
         return Err(damaged(&dir.join("checkpoint"), None, reason));
     }
     if size < checkpoint.size {
-        let reason = match &scan.reason {
-            Some(reason) => reason.clone(),
-            None => format!("the log ends here, the checkpoint covers {} records", checkpoint.size),
-        };
-        return Err(broken(dir, scan, reason));
+        let torn = if scan.tail.bytes > 0 { TORN } else { "there is no record" };
+        return Err(broken(dir, scan, format!("{torn}, but the checkpoint covers {} records", checkpoint.size)));
     }
-    if scan.tail.bytes > BATCH_LIMIT as u64 + 2 * MAX_LINE as u64 {
-        let reason = scan.reason.clone().unwrap_or_default();
-        return Err(broken(dir, scan, format!("{reason}; {} bytes follow, more than a crash leaves", scan.tail.bytes)));
+    if scan.tail.bytes > batch_room {
+        return Err(broken(
+            dir,
+            scan,
+            format!("{TORN}, and so are {} bytes: more than a crash tears", scan.tail.bytes),
+        ));
     }
     Ok(())
 }
@@ -269,10 +277,6 @@ fn whole_file(dir: &Path, first: u64) -> Result<Torn, OpenError> {
     let path = dir.join(segment_name(first));
     let tail = open_lines(&path)?.tail().map_err(|source| io_error("read", &path, source))?;
     Ok(Torn { segment: segment_name(first), tail, whole: true })
-}
-
-fn torn(scan: &Scan, whole: bool) -> Torn {
-    Torn { segment: segment_name(scan.first), tail: scan.tail.clone(), whole }
 }
 
 fn open_lines(path: &Path) -> Result<Lines<File>, OpenError> {

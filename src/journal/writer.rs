@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use super::carry::Carry;
 use super::disk::{Disk, DiskFile, is_full};
 use super::queue::{Item, Queue, Turn, Waiter};
-use super::{BATCH_LIMIT, Durable, JournalError, Limits};
+use super::{Durable, JournalError, Limits};
 use crate::audit::chain::Chain;
 use crate::audit::checkpoint::SigningKey;
 use crate::audit::line::segment_name;
@@ -39,9 +39,6 @@ const ZERO_AHEAD: u64 = 4 << 20;
 
 /// The last steps on a full disk are small.
 const ZERO_STEP_FULL: u64 = 64 << 10;
-
-/// Kept free for the outcomes of what already runs when the disk is full.
-pub(super) const RESERVE_BYTES: u64 = 16 << 20;
 
 pub(super) struct Writer {
     pub(super) disk: Disk,
@@ -60,6 +57,8 @@ pub(super) struct Writer {
     /// Hour of the last checkpoint that was kept for good.
     pub(super) kept_hour: i64,
     pub(super) log_literal: String,
+    /// Moment of the last record.
+    pub(super) last_at: Timestamp,
     pub(super) space: Space,
     pub(super) batch: Batch,
 }
@@ -118,9 +117,9 @@ impl Writer {
 
     fn turn(&mut self, items: &mut Vec<Item>, turn: Turn) -> io::Result<()> {
         let mut waiting = items.drain(..).peekable();
-        while waiting.peek().is_some() {
-            self.make_segment_room()?;
-            while let Some(Item { record, at, waiter }) = waiting.next_if(|_| self.batch.lines.len() < BATCH_LIMIT) {
+        while let Some(first) = waiting.peek() {
+            self.make_segment_room(first.at)?;
+            while let Some(Item { record, at, waiter }) = waiting.next_if(|_| self.batch.has_room(self.limits)) {
                 let seq = self.write(record, at);
                 self.batch.waiters.extend(waiter.map(|waiter| (seq, waiter)));
             }
@@ -138,8 +137,8 @@ impl Writer {
 
     /// Writes records of the journal's own, and a checkpoint over them.
     pub(super) fn write_own(&mut self, records: Vec<Record>) -> io::Result<()> {
-        self.make_segment_room()?;
         let now = self.clock.now();
+        self.make_segment_room(now)?;
         for record in records {
             self.write(record, now);
         }
@@ -150,6 +149,7 @@ impl Writer {
     /// Puts a record's line into the batch.
     fn write(&mut self, record: Record, at: Timestamp) -> u64 {
         self.carry.note_record(&record);
+        self.last_at = at;
         let seq = self.chain.size();
         let start = self.batch.lines.len();
         let ts = self.batch.stamp.spell(at);
@@ -202,8 +202,9 @@ impl Writer {
             "the disk of the audit log is full: matched actions stop, outcomes of running ones are still recorded; \
              free space, then restart"
         );
-        let record = Record::new(Kind::LogFull).integer("reserve_bytes", i64::try_from(RESERVE_BYTES).unwrap_or(0));
-        self.write(record, self.clock.now());
+        let record =
+            Record::new(Kind::LogFull).integer("reserve_bytes", i64::try_from(self.limits.reserve_bytes).unwrap_or(0));
+        self.write(record, self.last_at);
         self.flush()
     }
 
@@ -237,8 +238,9 @@ impl Writer {
         Ok(true)
     }
 
-    /// Begins the next segment when a batch might not fit into this one.
-    fn make_segment_room(&mut self) -> io::Result<()> {
+    /// Begins the next segment when a batch might not fit into this one; `at` is the moment of the
+    /// record that comes next.
+    fn make_segment_room(&mut self, at: Timestamp) -> io::Result<()> {
         if self.segment.length + self.limits.batch_room() <= self.limits.segment_bytes || self.segment.length == 0 {
             return Ok(());
         }
@@ -246,9 +248,8 @@ impl Writer {
         self.trim()?;
         let file = self.disk.create(&self.dir.join(segment_name(self.chain.size())))?;
         self.segment = Segment { file, length: 0, zeroed: 0 };
-        let now = self.clock.now();
         for record in self.carry.header(self.chain.frontier()) {
-            self.write(record, now);
+            self.write(record, at);
         }
         self.disk.sync_dir(&self.dir)?;
         self.flush()
@@ -302,6 +303,12 @@ impl Writer {
             // A caller that has gone does not hear of it.
             drop(waiter.send(Err(error.clone())));
         }
+    }
+}
+
+impl Batch {
+    fn has_room(&self, limits: Limits) -> bool {
+        (self.lines.len() as u64) < limits.batch_bytes
     }
 }
 
