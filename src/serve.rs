@@ -79,7 +79,9 @@ pub(crate) async fn run(config: Config, config_file: PathBuf, out: &mut dyn Writ
     let tokens = Arc::new(ApproverTokens::open(&config.data)?);
     let real =
         RealCredentials::load(config.aws.credential.clone(), clock.clone()).await.context("no real AWS credential")?;
-    let spool = Spool::new(config.data.join("spool"), config.spool.memory, config.spool.disk);
+    let spool_dir = config.data.join("spool");
+    std::fs::create_dir_all(&spool_dir).with_context(|| format!("cannot make `{}`", spool_dir.display()))?;
+    let spool = Spool::new(spool_dir, config.spool.memory, config.spool.disk);
     let parts = Parts {
         agents,
         real: Arc::new(real),

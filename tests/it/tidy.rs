@@ -119,7 +119,7 @@ fn check_purity(sources: &[Source], ranks: &Ranks) -> Vec<String> {
         "std::fs",
         "std::process",
         "std::env",
-        "std::thread",
+        "thread::sleep",
         "TcpStream",
         "UdpSocket",
         "Clock",
