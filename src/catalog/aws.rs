@@ -143,6 +143,11 @@ impl ServiceEntry {
         let endpoints = self.endpoints.get(partition)?;
         Some(endpoints.special.get(region).unwrap_or(&endpoints.usual))
     }
+
+    /// True where one host serves the whole partition: its resources have no region.
+    pub(crate) fn is_global(&self, partition: &str) -> bool {
+        self.endpoints.get(partition).is_some_and(|it| !it.usual.0.contains("{r}"))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,13 +162,6 @@ struct Endpoints {
 /// Host template, path that precedes every operation's, and the region to sign for when it is not the caller's.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Endpoint(pub(crate) &'static str, pub(crate) &'static str, pub(crate) &'static str);
-
-impl Endpoint {
-    /// One host for the whole partition: its resources have no region.
-    pub(crate) fn is_global(&self) -> bool {
-        !self.0.contains("{r}") && !self.2.is_empty()
-    }
-}
 
 /// A partition: an AWS that shares nothing with the others.
 #[derive(Debug, Deserialize)]

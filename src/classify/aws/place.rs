@@ -1,0 +1,309 @@
+//! Where a request arrived: the services that may be meant, partition, region, and what the host
+//! name says besides (bucket, account).
+//!
+//! On AWS's own hosts the host decides and the credential scope must agree. Where agents reach us by
+//! an endpoint of ours, the scope decides. INVARIANT (one place): host and scope never name
+//! different services, regions or partitions in a place that is returned.
+
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use super::s3::{Bucket, s3_host};
+use super::{Front, Trouble};
+use crate::catalog::aws::{self as catalog, Partition, ServiceNumber};
+use crate::wire::head::Head;
+use crate::wire::sigv4::{Scope, claimed_scope};
+
+/// What host and credential scope say.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) is_endpoint: bool,
+    pub(super) services: SmallVec<[ServiceNumber; 8]>,
+    pub(super) partition: &'static Partition,
+    /// Region of the scope, or of the host where nothing is signed.
+    pub(super) region: Option<String>,
+    /// Signing name of the scope.
+    pub(super) signing_name: Option<String>,
+    /// Labels in front of the endpoint's or the service's host name: account or resource.
+    pub(super) label: Option<String>,
+    pub(super) bucket: Option<Bucket>,
+    pub(super) is_signed: bool,
+}
+
+/// Finds the place of a request.
+///
+/// # Errors
+/// When host and scope contradict each other, or one of them is not known.
+pub(super) fn locate(head: &Head, front: &Front) -> Result<Place, Trouble> {
+    let scope = scope(head)?;
+    match endpoint(&head.host.name, front) {
+        Some(label) => at_endpoint(head, scope, label),
+        None => at_aws(&head.host.name, scope),
+    }
+}
+
+/// For an endpoint of ours: what stands in front of its name.
+fn endpoint<'h>(host: &'h str, front: &Front) -> Option<Option<&'h str>> {
+    let is_address = host.parse::<IpAddr>().is_ok() || host.starts_with('[');
+    if is_address {
+        return Some(None);
+    }
+    std::iter::once("localhost").chain(front.endpoint_hosts.iter().map(String::as_str)).find_map(|name| {
+        let label = host.strip_suffix(name)?;
+        if label.is_empty() { Some(None) } else { label.strip_suffix('.').map(Some) }
+    })
+}
+
+fn at_endpoint(head: &Head, scope: Claim, label: Option<&str>) -> Result<Place, Trouble> {
+    let mut services: SmallVec<[ServiceNumber; 8]> = SmallVec::new();
+    let mut region = None;
+    let signing_name = scope.signing_name();
+    match &scope {
+        Claim::Scope(scope) => {
+            services.extend(signed_as(&scope.service));
+            if services.is_empty() {
+                return Err(Trouble::unknown(format_args!(
+                    "no service known to the table signs as `{}`",
+                    clip(&scope.service)
+                )));
+            }
+            region.clone_from(&scope.region);
+        }
+        Claim::SigV2 if is_storage_v2(head) => services.extend(signed_as("s3")),
+        Claim::SigV2 | Claim::None => {
+            let target = head.header("x-amz-target").and_then(|target| target.rsplit_once('.'));
+            match target {
+                Some((prefix, _)) => services.extend_from_slice(catalog::services_with_target(prefix)),
+                None if is_form(head) => services.extend_from_slice(catalog::services_with_forms()),
+                None => services.extend_from_slice(catalog::services_without_signature()),
+            }
+        }
+    }
+    let partition = match &region {
+        Some(region) => partition(region)?,
+        None => default_partition()?,
+    };
+    let is_storage = services.iter().any(|it| is_s3(*it));
+    let bucket = match label {
+        Some(label) if is_storage => Some(Bucket::of_label(label)?),
+        _ => None,
+    };
+    Ok(Place {
+        is_endpoint: true,
+        services,
+        partition,
+        region,
+        signing_name,
+        label: label.map(str::to_owned),
+        bucket,
+        is_signed: scope.is_signed(),
+    })
+}
+
+fn at_aws(host: &str, scope: Claim) -> Result<Place, Trouble> {
+    let Found { services, region, partition, label, bucket } = find_host(host)
+        .ok_or_else(|| Trouble::unknown("the host is no endpoint of ours and not an AWS host the table knows"))?;
+    let mut services = services;
+    let mut region = region.map(str::to_owned);
+    if let Claim::Scope(scope) = &scope {
+        let scoped = signed_as(&scope.service);
+        services.retain(|number| scoped.contains(number));
+        if services.is_empty() {
+            return Err(Trouble::refused("the host and the credential scope name different services"));
+        }
+        match (&region, &scope.region) {
+            (Some(host), Some(scope)) if host != scope => {
+                return Err(Trouble::refused("the host and the credential scope name different regions"));
+            }
+            (_, Some(scope)) if self::partition(scope)?.suffix != partition.suffix => {
+                return Err(Trouble::refused("the host and the credential scope name different partitions"));
+            }
+            (None, scope) => region.clone_from(scope),
+            _ => {}
+        }
+    }
+    let partition = match &region {
+        Some(region) => self::partition(region)?,
+        None => partition,
+    };
+    Ok(Place {
+        is_endpoint: false,
+        services,
+        partition,
+        region,
+        signing_name: scope.signing_name(),
+        label,
+        bucket,
+        is_signed: scope.is_signed(),
+    })
+}
+
+/// What an AWS host name says.
+struct Found<'h> {
+    services: SmallVec<[ServiceNumber; 8]>,
+    region: Option<&'h str>,
+    partition: &'static Partition,
+    label: Option<String>,
+    bucket: Option<Bucket>,
+}
+
+fn find_host(host: &str) -> Option<Found<'_>> {
+    let partition = catalog::partitions()
+        .iter()
+        .find(|it| ends_with_label(host, it.suffix) || ends_with_label(host, it.dual))
+        .or_else(|| {
+            catalog::partitions()
+                .first()
+                .filter(|_| ends_with_label(host, "aws") || ends_with_label(host, "signin.aws.amazon.com"))
+        })?;
+    if let Some(found) = s3_host(host, partition) {
+        return Some(Found {
+            services: signed_as("s3").into_iter().filter(|it| is_s3(*it)).collect(),
+            region: found.region,
+            partition,
+            label: None,
+            bucket: found.bucket,
+        });
+    }
+    let labels: SmallVec<[&str; 8]> = host.split('.').collect();
+    // The region label, if any, is the one whose generalisation the table knows.
+    for skipped in 0..=labels.len().min(2) {
+        let rest = labels.get(skipped..)?;
+        let prefix = if skipped == 0 { String::new() } else { "*.".repeat(skipped) };
+        let label = (skipped > 0).then(|| labels.iter().take(skipped).copied().collect::<Vec<_>>().join("."));
+        let plain = format!("{prefix}{}", rest.join("."));
+        if let Some(services) = catalog::services_at(&plain) {
+            return Some(Found { services: services.into(), region: None, partition, label, bucket: None });
+        }
+        for (index, region) in rest.iter().enumerate() {
+            if catalog::partition_of(region).is_none() {
+                continue;
+            }
+            let mut general: SmallVec<[&str; 8]> = rest.into();
+            if let Some(slot) = general.get_mut(index) {
+                *slot = "{r}";
+            }
+            if let Some(services) = catalog::services_at(&format!("{prefix}{}", general.join("."))) {
+                return Some(Found { services: services.into(), region: Some(region), partition, label, bucket: None });
+            }
+        }
+    }
+    None
+}
+
+/// The credential a request claims to be signed with.
+enum Claim {
+    None,
+    Scope(ClaimedScope),
+    SigV2,
+}
+
+struct ClaimedScope {
+    service: String,
+    region: Option<String>,
+}
+
+impl Claim {
+    fn signing_name(&self) -> Option<String> {
+        match self {
+            Self::Scope(scope) => Some(scope.service.clone()),
+            Self::None | Self::SigV2 => None,
+        }
+    }
+
+    fn is_signed(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+}
+
+fn scope(head: &Head) -> Result<Claim, Trouble> {
+    if let Some(Scope { region, service, .. }) = claimed_scope(head) {
+        return Ok(Claim::Scope(ClaimedScope { service, region: Some(region) }));
+    }
+    let authorization = head.header("authorization");
+    let in_query = head.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-credential")).count();
+    let in_old_query = head.query.iter().filter(|(name, _)| name == "AWSAccessKeyId").count();
+    match (authorization, in_query, in_old_query) {
+        (None, 0, 0) => Ok(Claim::None),
+        (None, 0, 1) => Ok(Claim::SigV2),
+        (None, 1, 0) => {
+            let is_asymmetric = head.query_value("X-Amz-Algorithm") == Some(ASYMMETRIC);
+            asymmetric_or_token(head, head.query_value("X-Amz-Credential").unwrap_or_default(), is_asymmetric)
+        }
+        (Some(text), 0, 0) => {
+            let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+            match scheme {
+                "AWS" => Ok(Claim::SigV2),
+                // A bearer token says nothing about service and region.
+                "Bearer" => Ok(Claim::None),
+                ASYMMETRIC => {
+                    let mut fields = rest.split(',').filter_map(|field| field.trim().strip_prefix("Credential="));
+                    match (fields.next(), fields.next()) {
+                        (Some(credential), None) => asymmetric_or_token(head, credential, true),
+                        _ => Err(Trouble::refused("the credential is malformed")),
+                    }
+                }
+                _ => Err(Trouble::refused("the credential is malformed or of an unknown kind")),
+            }
+        }
+        _ => Err(Trouble::refused("the request carries more than one credential")),
+    }
+}
+
+const ASYMMETRIC: &str = "AWS4-ECDSA-P256-SHA256";
+
+/// `key/date/region/service/aws4_request`, without the region for SigV4A.
+fn asymmetric_or_token(head: &Head, credential: &str, is_asymmetric: bool) -> Result<Claim, Trouble> {
+    let parts: SmallVec<[&str; 8]> = credential.rsplitn(if is_asymmetric { 4 } else { 5 }, '/').collect();
+    match (parts.as_slice(), is_asymmetric) {
+        (["aws4_request", service, region, _, _], false) => {
+            Ok(Claim::Scope(ClaimedScope { service: (*service).to_owned(), region: Some((*region).to_owned()) }))
+        }
+        (["aws4_request", service, _, _], true) => {
+            let set = head.header("x-amz-region-set").or_else(|| head.query_value("X-Amz-Region-Set"));
+            let region = set.filter(|set| !set.contains([',', '*'])).map(str::to_owned);
+            Ok(Claim::Scope(ClaimedScope { service: (*service).to_owned(), region }))
+        }
+        _ => Err(Trouble::refused("the credential is malformed")),
+    }
+}
+
+/// The services that accept a scope of that name; S3's special scopes lead back to S3.
+fn signed_as(signing_name: &str) -> SmallVec<[ServiceNumber; 8]> {
+    let mut services: SmallVec<[ServiceNumber; 8]> = catalog::services_signed_as(signing_name).into();
+    if matches!(signing_name, "s3express" | "s3-object-lambda" | "s3-outposts") {
+        services.extend_from_slice(catalog::services_signed_as("s3"));
+    }
+    services
+}
+
+pub(super) fn is_s3(number: ServiceNumber) -> bool {
+    catalog::entry(number).is_some_and(|it| it.id == "s3")
+}
+
+fn partition(region: &str) -> Result<&'static Partition, Trouble> {
+    catalog::partition_of(region)
+        .ok_or_else(|| Trouble::unknown(format_args!("`{}` is not a region of any partition", clip(region))))
+}
+
+fn default_partition() -> Result<&'static Partition, Trouble> {
+    catalog::partitions().first().ok_or_else(|| Trouble::unknown("the fact table is empty"))
+}
+
+fn is_storage_v2(head: &Head) -> bool {
+    !is_form(head)
+}
+
+fn is_form(head: &Head) -> bool {
+    head.header("content-type").is_some_and(|it| it.starts_with("application/x-www-form-urlencoded"))
+        || head.query_value("Action").is_some()
+}
+
+fn ends_with_label(host: &str, suffix: &str) -> bool {
+    host.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'))
+}
+
+pub(super) fn clip(text: &str) -> String {
+    text.chars().take(64).collect()
+}

@@ -1,0 +1,304 @@
+//! Verb, path and query to operation, for rest-json and rest-xml.
+//!
+//! The raw path is split first and every segment decoded once, so that an encoded slash is data. A
+//! query field that the operation does not model makes it unknown: a sub-resource younger than the
+//! table must not be read as the plain operation under the same path.
+
+use std::cmp::Reverse;
+
+use percent_encoding::percent_decode_str;
+use smallvec::SmallVec;
+
+use super::Trouble;
+use super::identify::{Candidate, Identified, Labels, Protocol, is_credential, prefix_of};
+use super::place::{Place, clip, is_s3};
+use super::s3::is_bucket_name;
+use crate::catalog::aws::operation::{Operation, Segment};
+use crate::catalog::aws::shape::{Location, Member, Shape};
+use crate::catalog::aws::{self as catalog, Service};
+use crate::wire::aws::form::Fields;
+use crate::wire::head::Head;
+
+/// More segments than any template can match sensibly; bounds the search of greedy labels.
+const SEGMENT_LIMIT: usize = 128;
+
+type Segments = SmallVec<[String; 8]>;
+
+/// An operation whose verb and path fit, before its query and header fields were looked at.
+type Reached = (&'static Service, &'static Operation);
+
+/// Finds the operation by verb, path and query.
+///
+/// # Errors
+/// `Unknown` when none fits, `Refused` when the path or query has two readings.
+pub(super) fn by_path<'b>(head: &Head, place: &Place) -> Result<Identified<'b>, Trouble> {
+    let has_storage = place.services.iter().any(|it| is_s3(*it));
+    let storage = if has_storage { Some(storage_segments(head, place)?) } else { None };
+    let plain = match plain_segments(&head.path) {
+        Ok(plain) => Some(plain),
+        // Dots are data in an object's key.
+        Err(_) if has_storage => None,
+        Err(trouble) => return Err(trouble),
+    };
+    let mut fits: SmallVec<[(Candidate, Fit); 4]> = SmallVec::new();
+    let mut reached: SmallVec<[Reached; 8]> = SmallVec::new();
+    for number in &place.services {
+        let path = if is_s3(*number) { storage.as_ref() } else { plain.as_ref() };
+        let is_rest = catalog::entry(*number).is_some_and(|it| it.speaks("rest-json") || it.speaks("rest-xml"));
+        let (Some(path), true, Some(service)) = (path, is_rest, catalog::service(*number)) else { continue };
+        for operation in service.operations_under(path.first().map_or("", String::as_str)) {
+            let is_open = place.is_signed || !place.is_endpoint || operation.needs_no_signature();
+            if operation.row.method != head.method.as_str() || !is_open {
+                continue;
+            }
+            let Some((labels, kinds)) = matched(&operation.path, path) else { continue };
+            reached.push((service, operation));
+            if demands_met(head, operation) && unmodelled_field(head, service, operation).is_none() {
+                let fit = Fit::new(operation, kinds, &head.path);
+                fits.push((Candidate { service, operation, labels }, fit));
+            }
+        }
+    }
+    let candidates = best(fits)?;
+    let Some(first) = candidates.first() else { return Err(unmatched(head, place, &reached)) };
+    check_repeats(head, first)?;
+    let is_xml = first.service.entry.speaks("rest-xml");
+    let protocol = if is_xml { Protocol::RestXml } else { Protocol::RestJson };
+    Ok(Identified { protocol, candidates, fields: Fields::new() })
+}
+
+/// Decoded segments of a path of any service but S3: empty ones dropped, dots refused.
+fn plain_segments(path: &str) -> Result<Segments, Trouble> {
+    let mut segments = Segments::new();
+    for raw in path.split('/').filter(|segment| !segment.is_empty()) {
+        let segment = decoded(raw)?;
+        if segment == "." || segment == ".." {
+            return Err(Trouble::refused("the path holds a dot segment"));
+        }
+        segments.push(segment);
+    }
+    if segments.len() > SEGMENT_LIMIT {
+        return Err(Trouble::unknown("the path has more segments than are looked at"));
+    }
+    Ok(segments)
+}
+
+/// Bucket and key as two segments; the key keeps every slash and dot.
+fn storage_segments(head: &Head, place: &Place) -> Result<Segments, Trouble> {
+    let path = head.path.strip_prefix('/').unwrap_or(&head.path);
+    let (bucket, key) = match &place.bucket {
+        Some(bucket) => (bucket.parameter().to_owned(), path),
+        None => {
+            let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+            let bucket = decoded(bucket)?;
+            if bucket == "." || bucket == ".." {
+                return Err(Trouble::refused("the path holds a dot segment in place of a bucket"));
+            }
+            if !bucket.is_empty() && !is_bucket_name(&bucket) {
+                return Err(Trouble::unknown("the path names a bucket that S3 does not allow"));
+            }
+            if bucket.is_empty() && !key.is_empty() {
+                return Err(Trouble::unknown("the path names a key without a bucket"));
+            }
+            (bucket, key)
+        }
+    };
+    let mut segments = Segments::new();
+    if !bucket.is_empty() {
+        segments.push(bucket);
+        if !key.is_empty() {
+            segments.push(decoded(key)?);
+        }
+    }
+    Ok(segments)
+}
+
+fn decoded(raw: &str) -> Result<String, Trouble> {
+    if !raw.contains('%') {
+        return Ok(raw.to_owned());
+    }
+    let text = percent_decode_str(raw).decode_utf8();
+    text.map(|it| it.into_owned()).map_err(|_| Trouble::unknown("the path is not valid UTF-8"))
+}
+
+/// How literal each segment's match is: 0 literal, 1 label, 2 greedy.
+type Kinds = SmallVec<[u8; 8]>;
+
+/// How well an operation fits; the least wins.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fit {
+    kinds: Kinds,
+    constants: Reverse<usize>,
+    required: Reverse<usize>,
+    is_slash_wrong: bool,
+}
+
+impl Fit {
+    fn new(operation: &Operation, kinds: Kinds, path: &str) -> Self {
+        Self {
+            kinds,
+            constants: Reverse(operation.constants.len()),
+            required: Reverse(operation.required_query.len() + operation.required_headers.len()),
+            is_slash_wrong: operation.ends_with_slash != (path.len() > 1 && path.ends_with('/')),
+        }
+    }
+}
+
+/// Matches a template; labels with their values, and the kind of each segment.
+fn matched(template: &[Segment], path: &[String]) -> Option<(Labels, Kinds)> {
+    let (Some((segment, template)), Some((first, rest))) = (template.split_first(), path.split_first()) else {
+        return (template.is_empty() && path.is_empty()).then(Default::default);
+    };
+    let one = |kind: u8, label: Option<&'static str>| {
+        let (mut labels, mut kinds) = matched(template, rest)?;
+        labels.extend(label.map(|it| (it, first.clone())));
+        kinds.insert(0, kind);
+        Some((labels, kinds))
+    };
+    match segment {
+        Segment::Literal(text) if text == first => one(0, None),
+        Segment::Date if is_date(first) => one(0, None),
+        Segment::Date | Segment::Literal(_) => None,
+        Segment::Label(name) => one(1, Some(name)),
+        Segment::Greedy(name) => (1..=path.len()).rev().find_map(|taken| {
+            let (head, rest) = path.split_at_checked(taken)?;
+            let (mut labels, mut kinds) = matched(template, rest)?;
+            labels.push((name, head.join("/")));
+            kinds.insert(0, 2);
+            Some((labels, kinds))
+        }),
+    }
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 10
+        && text.bytes().enumerate().all(|(at, b)| if matches!(at, 4 | 7) { b == b'-' } else { b.is_ascii_digit() })
+}
+
+/// True when the query constants of the template and all required fields are there.
+fn demands_met(head: &Head, operation: &Operation) -> bool {
+    let has = |name: &str| head.query.iter().any(|(field, _)| field == name);
+    operation
+        .constants
+        .iter()
+        .all(|(name, value)| head.query.iter().any(|(field, sent)| field == name && sent == value))
+        && operation.required_query.iter().all(|name| has(name))
+        && operation
+            .required_headers
+            .iter()
+            .all(|name| head.headers.contains_key(*name) || hoisted(head, name).is_some())
+}
+
+/// A header field that a presigned URL carries in its query.
+pub(super) fn hoisted<'h>(head: &'h Head, name: &str) -> Option<&'h str> {
+    let is_hoistable = name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
+    if !is_hoistable {
+        return None;
+    }
+    head.query.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
+/// The first query field that the operation does not model.
+fn unmodelled_field<'h>(head: &'h Head, service: &Service, operation: &Operation) -> Option<&'h str> {
+    if head.query.is_empty() {
+        return None;
+    }
+    let members = operation.row.input.map_or(&[][..], |shape| service.shape(shape).members());
+    let takes_any = members.iter().any(|it| is_query_map(service, it));
+    let is_storage = service.entry.id == "s3";
+    head.query.iter().map(|(name, _)| name.as_str()).find(|name| {
+        let is_modelled = takes_any
+            || is_credential(name)
+            || operation.constants.iter().any(|(constant, _)| constant == name)
+            || members.iter().any(|it| match it.location {
+                Location::Query => it.wire_name() == *name,
+                Location::Header => is_storage && is_hoist(name, it.wire_name()),
+                Location::HeaderPrefix => {
+                    is_storage && name.get(..it.wire_name().len()).is_some_and(|start| is_hoist(start, it.wire_name()))
+                }
+                Location::Body | Location::Label => false,
+            })
+            || *name == "x-id" && head.query_value("x-id") == Some(operation.row.name)
+            || is_storage && matches!(*name, "AWSAccessKeyId" | "Signature" | "Expires")
+            || is_storage && name.eq_ignore_ascii_case("x-amz-user-agent");
+        !is_modelled
+    })
+}
+
+fn is_hoist(name: &str, header: &str) -> bool {
+    name.eq_ignore_ascii_case(header) && header.get(..6).is_some_and(|it| it.eq_ignore_ascii_case("x-amz-"))
+}
+
+/// A member that takes every query field nobody else models.
+pub(super) fn is_query_map(service: &Service, member: &Member) -> bool {
+    member.location == Location::Query && matches!(service.shape(member.shape), Shape::Map { .. })
+}
+
+/// The fits no other fit beats. They must be one action.
+fn best(mut fits: SmallVec<[(Candidate, Fit); 4]>) -> Result<SmallVec<[Candidate; 2]>, Trouble> {
+    fits.sort_by(|(_, a), (_, b)| a.cmp(b));
+    let mut rest = fits.into_iter();
+    let Some((first, fit)) = rest.next() else { return Ok(SmallVec::new()) };
+    let mut candidates: SmallVec<[Candidate; 2]> = SmallVec::new();
+    candidates.push(first);
+    for (candidate, _) in rest.take_while(|(_, other)| *other == fit) {
+        let is_same = candidates.iter().all(|it| it.operation.action_name == candidate.operation.action_name);
+        if !is_same {
+            return Err(Trouble::refused("the verb and path select more than one operation"));
+        }
+        candidates.push(candidate);
+    }
+    candidates.sort_by_key(|it| Reverse(it.service.operations.len()));
+    Ok(candidates)
+}
+
+/// A query field may stand twice only where the model has a list or map of it.
+fn check_repeats(head: &Head, candidate: &Candidate) -> Result<(), Trouble> {
+    let members = candidate.operation.row.input.map_or(&[][..], |shape| candidate.service.shape(shape).members());
+    for (index, (name, _)) in head.query.iter().enumerate() {
+        let is_repeated = head.query.iter().skip(index + 1).any(|(other, _)| other.eq_ignore_ascii_case(name));
+        let takes_many = members.iter().any(|it| {
+            let shape = candidate.service.shape(it.shape);
+            it.location == Location::Query
+                && (it.wire_name() == name && matches!(shape, Shape::List { .. })
+                    || is_query_map(candidate.service, it))
+        });
+        if is_repeated && !takes_many {
+            return Err(Trouble::refused(format_args!("the query has the same field twice: `{}`", clip(name))));
+        }
+    }
+    Ok(())
+}
+
+/// Says why nothing fits, as closely as it is known.
+fn unmatched(head: &Head, place: &Place, reached: &[Reached]) -> Trouble {
+    let prefix = prefix_of(place);
+    let field = reached.iter().find_map(|(service, operation)| {
+        if demands_met(head, operation) { unmodelled_field(head, service, operation) } else { None }
+    });
+    let mut selectors: SmallVec<[&str; 4]> = SmallVec::new();
+    for (name, value) in &head.query {
+        let selects =
+            reached.iter().any(|(_, it)| it.constants.iter().any(|(n, v)| n == name && (v == value || v.is_empty())));
+        if selects && !selectors.contains(&name.as_str()) {
+            selectors.push(name);
+        }
+    }
+    match (selectors.as_slice(), field) {
+        ([first, second, ..], _) if place.services.iter().any(|it| is_s3(*it)) => Trouble::refused(format_args!(
+            "the query selects two sub-resources: `{}` and `{}`",
+            clip(first),
+            clip(second)
+        )),
+        (_, Some(field)) => Trouble::unknown(format_args!(
+            "no operation of this service and path takes the query field `{}`",
+            clip(field)
+        ))
+        .named(prefix, ""),
+        _ => Trouble::unknown(format_args!(
+            "no operation of this service is known for {} on this path with these fields",
+            head.method
+        ))
+        .named(prefix, ""),
+    }
+}
