@@ -8,7 +8,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -40,6 +40,7 @@ mod reload;
 
 use admin::Admin;
 use announce::Bound;
+pub(crate) use announce::running;
 use reload::Reload;
 
 /// Runs the server until it is told to stop. `config_file` is read again on SIGHUP; `out` is told
@@ -224,9 +225,4 @@ fn log_to_stderr(log: Log) {
     let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(log.level).with_target(false);
     let set = if log.json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
     drop(set);
-}
-
-/// Where the bound addresses are written.
-pub(crate) fn run_file(data: &Path) -> PathBuf {
-    data.join("run.json")
 }

@@ -27,7 +27,7 @@ pub(crate) enum Arguments {
 pub(crate) struct Show {
     /// A record's number, or the id of an action (`a_…`) or hold (`h_…`).
     what: String,
-    /// Directory of the log (else the one in the data directory).
+    /// Directory of the log (else that of the configuration).
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Print the records as they stand in the log.
@@ -37,7 +37,7 @@ pub(crate) struct Show {
 
 #[derive(Args, Debug)]
 pub(crate) struct Tail {
-    /// Directory of the log (else the one in the data directory).
+    /// Directory of the log (else that of the configuration).
     dir: Option<PathBuf>,
     /// Wait for more records.
     #[arg(short, long)]
@@ -52,7 +52,7 @@ pub(crate) struct Tail {
 
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
-    /// Directory of the log (else the one in the data directory).
+    /// Directory of the log (else that of the configuration).
     dir: Option<PathBuf>,
     /// The log's public key as it was handed out at `init`, or a file that holds it. Without it the
     /// directory's own `log.pub` is used, which whoever rewrote the log could have replaced.
@@ -74,15 +74,12 @@ pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) ->
     }
 }
 
-/// The log's directory: the one named, or its `log` when a data directory was named.
+/// The log's directory: the one named (or its `audit` when a data directory was named), else the configuration's.
 fn log_dir(named: Option<&Path>, common: &Common) -> anyhow::Result<PathBuf> {
-    let dir = match named {
-        Some(dir) => dir.to_owned(),
-        None => common.data_dir()?,
-    };
-    let inner = dir.join("log");
-    let is_log = dir.join("checkpoint").exists() || list_segments(&dir).is_ok_and(|segments| !segments.is_empty());
-    Ok(if !is_log && inner.is_dir() { inner } else { dir })
+    let Some(dir) = named else { return Ok(common.load()?.journal.dir) };
+    let inner = dir.join("audit");
+    let is_log = dir.join("checkpoint").exists() || list_segments(dir).is_ok_and(|segments| !segments.is_empty());
+    Ok(if !is_log && inner.is_dir() { inner } else { dir.to_owned() })
 }
 
 /// All segments by their first record, in order.

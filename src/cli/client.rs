@@ -1,6 +1,6 @@
 //! The command line's side of the REST API.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -132,7 +132,7 @@ impl Connection {
         }
         let hint = "give --api URL, or --data DIR of the running server";
         let data = common.data_dir().context(hint)?;
-        if let Some(url) = running_api(&data) {
+        if let Some(url) = crate::serve::running(&data).and_then(|running| running.api) {
             return Ok(url);
         }
         let listen = common.load().context(hint)?.listen;
@@ -147,9 +147,4 @@ impl Connection {
         };
         Ok(Secret::new(text.trim()))
     }
-}
-
-fn running_api(data: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(crate::serve::run_file(data)).ok()?;
-    serde_json::from_str::<Value>(&text).ok()?.get("api")?.as_str().map(str::to_owned)
 }

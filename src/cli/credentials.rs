@@ -3,7 +3,7 @@
 //! Both make keys from the root key in the data directory: whoever can read that file can run them.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,15 +59,16 @@ pub(crate) fn env(arguments: Env, common: &Common, out: &mut dyn Write) -> anyho
     let config = common.load().ok();
     let endpoint = match (&arguments.endpoint, &config) {
         (Some(endpoint), _) => endpoint.clone(),
-        (None, Some(config)) => listening_at(config).context("the agent plane listens nowhere: give --endpoint URL")?,
+        (None, Some(config)) => listening_at(&data, config)
+            .context("no server runs here that agents could reach: start it, or give --endpoint URL")?,
         (None, None) => anyhow::bail!("there is no configuration to take the address from: give --endpoint URL"),
     };
     // Also makes sure that there is such an agent before a profile for it is printed.
     let key = issue_session(&data, &arguments.agent, arguments.duration, Clock::default().now())?;
     let region = config.as_ref().and_then(|config| config.aws.credential.region.as_deref());
     // Trust in our own certificate is only needed where TLS is spoken to us.
-    let ca =
-        config.as_ref().filter(|_| endpoint.starts_with("https:")).map(|config| config.listen.certificate.as_path());
+    let ca = Some(data.join("ca.pem")).filter(|ca| endpoint.starts_with("https:") && ca.exists());
+    let ca = ca.as_deref();
     if arguments.profile {
         print_profile(&arguments.agent, &data, &endpoint, region, ca, out)?;
         return Ok(Exit::Done);
@@ -110,19 +111,18 @@ fn print_profile(
     Ok(())
 }
 
-/// The URL of the agent plane, as an agent on this machine reaches it. By address, not by
-/// `localhost`: SDKs would put bucket names before a host name.
-fn listening_at(config: &Config) -> Option<String> {
+/// The URL of the agent plane, as an agent on this machine reaches it: of the running server, else
+/// as configured. By address, not by `localhost`: SDKs would put bucket names before a host name.
+fn listening_at(data: &Path, config: &Config) -> Option<String> {
+    let running = crate::serve::running(data).unwrap_or_default();
     let url = |scheme: &str, address: SocketAddr| {
-        let ip = match address.ip() {
-            ip if !ip.is_unspecified() => ip,
-            IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
-            IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-        };
-        format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
+        (address.port() != 0 && !address.ip().is_unspecified()).then(|| format!("{scheme}://{address}"))
     };
-    let plain = config.listen.agents.map(|address| url("http", address));
-    plain.or_else(|| config.listen.agents_tls.map(|address| url("https", address)))
+    running
+        .agents
+        .or(running.agents_tls)
+        .or_else(|| config.listen.agents.and_then(|address| url("http", address)))
+        .or_else(|| config.listen.agents_tls.and_then(|address| url("https", address)))
 }
 
 fn absolute(path: &Path) -> String {

@@ -1,10 +1,10 @@
 //! Tells people, tests and the command line where the server listens.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The addresses of a running server.
 #[derive(Clone, Copy, Debug)]
@@ -16,38 +16,66 @@ pub(super) struct Bound {
     pub(super) admin: SocketAddr,
 }
 
+/// Where a running server is reached from this machine, as `run.json` says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Running {
+    pub(crate) agents: Option<String>,
+    pub(crate) agents_tls: Option<String>,
+    pub(crate) api: Option<String>,
+}
+
+/// What `run.json` of the data directory says; `None` where no server runs or ever ran.
+pub(crate) fn running(data: &Path) -> Option<Running> {
+    let text = std::fs::read_to_string(data.join(RUN_FILE)).ok()?;
+    let run: Value = serde_json::from_str(&text).ok()?;
+    let url = |name: &str| run.get(name).and_then(Value::as_str).map(str::to_owned);
+    Some(Running { agents: url("agents"), agents_tls: url("agents_tls"), api: url("api") })
+}
+
 impl Bound {
     /// Prints one line per listener, and writes `run.json` whole or not at all.
     pub(super) fn publish(&self, data: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
-        let urls = [
-            ("agents", self.agents.map(|address| url(address, false))),
-            ("agents_tls", self.agents_tls.map(|address| url(address, true))),
-            ("api", Some(url(self.api, self.api_tls))),
-            ("admin", Some(url(self.admin, false))),
+        let listeners = [
+            ("agents", self.agents, false),
+            ("agents_tls", self.agents_tls, true),
+            ("api", Some(self.api), self.api_tls),
+            ("admin", Some(self.admin), false),
         ];
         let mut run = json!({ "pid": std::process::id() });
-        for (name, url) in urls {
-            let Some(url) = url else { continue };
-            writeln!(out, "{} listening on {url}", name.replace('_', " "))?;
+        for (name, address, tls) in listeners {
+            let Some(address) = address else { continue };
+            writeln!(out, "{} listening on {}", name.replace('_', " "), url(address, tls))?;
             if let Some(members) = run.as_object_mut() {
-                members.insert(name.to_owned(), url.into());
+                members.insert(name.to_owned(), url(reachable(address), tls).into());
             }
         }
         out.flush()?;
         let mut file = tempfile::NamedTempFile::new_in(data)?;
         writeln!(file, "{run}")?;
-        file.persist(super::run_file(data))?;
+        file.persist(data.join(RUN_FILE))?;
         Ok(())
     }
 
-    /// Takes `run.json` away after a clean stop; a stale one is told by its `pid`.
+    /// Takes `run.json` away after a clean stop; after another one it stays and is stale.
     pub(super) fn withdraw(data: &Path) {
-        if let Err(error) = std::fs::remove_file(super::run_file(data)) {
+        if let Err(error) = std::fs::remove_file(data.join(RUN_FILE)) {
             tracing::debug!(%error, "run.json could not be removed");
         }
     }
 }
 
+/// An address that means every interface is reached by the loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 fn url(address: SocketAddr, tls: bool) -> String {
     format!("{}://{address}", if tls { "https" } else { "http" })
 }
+
+const RUN_FILE: &str = "run.json";
