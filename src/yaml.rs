@@ -102,6 +102,15 @@ impl Node {
         matches!(&self.kind, Kind::Scalar { text, style: Style::Plain } if matches!(text.as_str(), "" | "~" | "null"))
     }
 
+    /// An empty list or mapping, or nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.kind {
+            Kind::List(items) => items.is_empty(),
+            Kind::Map(entries) => entries.is_empty(),
+            Kind::Scalar { .. } => self.is_null(),
+        }
+    }
+
     /// What the value is, for messages: `a list`, `a mapping`, `nothing`, `` `text` ``.
     pub(crate) fn noun(&self) -> String {
         match &self.kind {

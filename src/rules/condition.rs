@@ -193,7 +193,7 @@ impl Condition {
         match self.program.execute(&context) {
             Ok(CelValue::Bool(truth)) => Ok(truth),
             Ok(_) => Err(Fault::NotBoolean),
-            Err(error) => Err(Fault::of(&error)),
+            Err(error) => Err(Fault::of(&error, &self.text)),
         }
     }
 }
@@ -206,9 +206,11 @@ impl fmt::Debug for Condition {
 
 impl Fault {
     /// Keeps names, drops values.
-    fn of(error: &ExecutionError) -> Self {
+    fn of(error: &ExecutionError, condition: &str) -> Self {
         match error {
-            ExecutionError::NoSuchKey(name) => Self::NoSuchKey(name.chars().take(64).collect()),
+            // A key that the condition does not write out was computed from the request.
+            ExecutionError::NoSuchKey(name) if condition.contains(name.as_str()) => Self::NoSuchKey(name.to_string()),
+            ExecutionError::NoSuchKey(_) => Self::NoSuchKey("computed by the condition".to_owned()),
             ExecutionError::UndeclaredReference(name) => Self::Absent(name.to_string()),
             ExecutionError::NoSuchOverload(_)
             | ExecutionError::UnexpectedType { .. }

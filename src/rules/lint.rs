@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::criteria::{Criteria, Field, literal_prefix};
+use super::criteria::{Criteria, Field, TraitTest, literal_prefix};
 use super::{Decision, Rule, syntax};
+use crate::action::{Trait, Traits};
 use crate::catalog;
+use crate::catalog::aws::operation::Operation;
 use crate::pattern::Glob;
 use crate::yaml::{Diagnostic, Kind, Node, Problems, Span, near_misses};
 
@@ -27,7 +29,7 @@ pub(super) fn actions(node: &Node, problems: &Problems) {
 
 pub(super) fn unknown_action(node: &Node, text: &str, problems: &Problems) {
     let mut diagnostic = Diagnostic::error(problems.source(), node.span, format!("no known action is named `{text}`"));
-    let near = near_actions(known_actions(), text);
+    let near = near_actions(text);
     if let Some(nearest) = near.first() {
         diagnostic = diagnostic.label(format!("did you mean `{nearest}`?"));
     }
@@ -72,6 +74,7 @@ pub(super) fn warnings(rules: &[Rule]) -> Vec<Diagnostic> {
         .filter(|rule| rule.decision != Decision::Allow && rule.unless.is_none() && rule.condition.is_none())
         .collect();
     for rule in rules {
+        found.extend(never_matching(rule));
         let key = format!(
             "{} {} {:?} {:?}",
             rule.decision.as_str(),
@@ -103,6 +106,48 @@ pub(super) fn warnings(rules: &[Rule]) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// Reports criteria that no known action meets together.
+fn never_matching(rule: &Rule) -> Option<Diagnostic> {
+    let Criteria { action, access, traits, resource, .. } = &rule.criteria;
+    let warning = |message: String| Some(Diagnostic::warning(&rule.source, rule.span, message));
+    if let Some(glob) = resource.iter().find(|glob| !may_name_a_resource(glob)) {
+        return Some(
+            warning(format!("no resource is named `{glob}`"))?
+                .help("resources have whole ARNs: `arn:aws:s3:::bucket/*`"),
+        );
+    }
+    if action.is_empty() || (access.is_empty() && *traits == TraitTest::default()) {
+        return None;
+    }
+    let operations =
+        || action.iter().flat_map(|glob| matching(glob.as_str())).filter_map(catalog::aws::operation_named);
+    if !access.is_empty() && !operations().any(|it| access.contains(&it.access())) {
+        let has: BTreeSet<&str> = operations().map(|it| it.access().as_str()).collect();
+        let has: Vec<&str> = has.into_iter().collect();
+        return Some(
+            warning(format!("`{}` can never match", rule.id))?.label(format!("its actions are: {}", has.join(", "))),
+        );
+    }
+    let possible = |it: &Operation| it.traits().union(it.traits_with_role()).union(DEPENDENT.into_iter().collect());
+    let met = |it: &Operation| {
+        let possible = possible(it);
+        traits.all.is_subset(possible)
+            && (traits.any == Traits::EMPTY || traits.any.iter().any(|it| possible.contains(it)))
+    };
+    if operations().any(met) {
+        return None;
+    }
+    warning(format!("`{}` can never match", rule.id)).map(|it| it.label("none of its actions can have these traits"))
+}
+
+/// Traits that an action may have by what its request says, whatever its name.
+const DEPENDENT: [Trait; 5] = [Trait::CrossAccount, Trait::Export, Trait::Privilege, Trait::Sharing, Trait::Unknown];
+
+fn may_name_a_resource(glob: &Glob) -> bool {
+    let beginning = literal_prefix(glob.as_str());
+    beginning.starts_with("arn:") || ("arn:".starts_with(beginning) && glob.literal().is_none())
 }
 
 /// Whether everything that `narrow` matches is matched by `wide` too; `false` when not sure.
@@ -152,28 +197,42 @@ fn matching(glob: &str) -> impl Iterator<Item = &'static str> {
 }
 
 /// What was probably meant by an action glob that matches nothing: a name, a beginning of names, or a service.
-fn near_actions(names: &[&'static str], text: &str) -> Vec<String> {
+fn near_actions(text: &str) -> Vec<String> {
+    let names = known_actions();
     let beginning = literal_prefix(text);
     let rest = text.get(beginning.len()..).unwrap_or_default();
-    let cut = |name: &'static str| {
-        name.char_indices().nth(beginning.chars().count()).map_or(name, |(at, _)| name.get(..at).unwrap_or(name))
-    };
-    let beginnings: BTreeSet<&str> =
-        if rest.is_empty() { names.iter().copied().collect() } else { names.iter().map(|name| cut(name)).collect() };
     let service = |name: &str| name.rsplit_once(':').map(|(service, _)| service.to_owned());
+    // A name without its plane or service: the longest names that end so.
+    let ending = format!(":{text}");
+    let near: Vec<String> =
+        names.iter().filter(|name| name.ends_with(&ending)).take(NEAR).map(|name| (*name).to_owned()).collect();
+    if !near.is_empty() {
+        return near;
+    }
+    let beginnings: BTreeSet<&str> = match rest {
+        "" => names.iter().copied().collect(),
+        _ => names.iter().flat_map(|name| cuts(name, beginning.chars().count())).collect(),
+    };
     let wanted = service(beginning);
-    let mut near = near_misses(beginning, beginnings.iter().copied().filter(|name| service(name) == wanted), 3);
+    let limit = if rest.is_empty() { NEAR } else { 1 };
+    let mut near = near_misses(beginning, beginnings.iter().copied().filter(|name| service(name) == wanted), limit);
     if near.is_empty() {
-        near = near_misses(beginning, beginnings.iter().copied(), 3);
+        near = near_misses(beginning, beginnings.iter().copied(), limit);
     }
     if !near.is_empty() {
         return near.into_iter().map(|near| format!("{near}{rest}")).collect();
     }
     let operation = text.rsplit_once(':').map_or("*", |(_, operation)| operation);
     let services: BTreeSet<String> = names.iter().filter_map(|name| service(name)).collect();
-    let named = wanted.unwrap_or_else(|| text.to_owned());
-    near_misses(&named, services.iter().map(String::as_str), 3)
-        .into_iter()
-        .map(|near| format!("{near}:{operation}"))
-        .collect()
+    let wanted = wanted.unwrap_or_else(|| text.to_owned());
+    let near = near_misses(&wanted, services.iter().map(String::as_str), NEAR);
+    near.into_iter().map(|near| format!("{near}:{operation}")).collect()
+}
+
+/// How many near misses are named.
+const NEAR: usize = 3;
+
+/// The beginnings of a name that have about that length.
+fn cuts(name: &'static str, length: usize) -> impl Iterator<Item = &'static str> {
+    (length.saturating_sub(1)..=length + 2).filter_map(|length| name.get(..length))
 }

@@ -151,27 +151,27 @@ fn read_hold(fields: &mut Fields<'_>, decision: Option<Decision>, options: &Opti
         quorum: quorum.unwrap_or(options.hold.quorum),
         expires: expires.unwrap_or(options.hold.expires),
     };
-    if let (Some(Decision::Hold), Some(people), Some(place)) = (decision, &options.people, place) {
+    let all_known = approvers_are_known(options, &terms.approvers);
+    if let (Some(Decision::Hold), Some(people), Some(place), true) = (decision, &options.people, place, all_known) {
         let members =
             people.persons().filter(|person| terms.approvers.iter().any(|group| person.groups.contains(group)));
         let members = members.count();
         if members < terms.quorum as usize {
             let groups: Vec<_> = terms.approvers.iter().map(GroupId::as_str).collect();
+            let message = format!("{} approvals are asked of {members} people in: {}", terms.quorum, groups.join(", "));
             problems.push(
-                Diagnostic::error(
-                    problems.source(),
-                    place.span,
-                    format!(
-                        "{} people must allow it, but there are only {members} in: {}",
-                        terms.quorum,
-                        groups.join(", ")
-                    ),
-                )
-                .help("such a hold could never be approved"),
+                Diagnostic::error(problems.source(), place.span, message).help("such a hold could never be approved"),
             );
         }
     }
     terms
+}
+
+/// False where a group was already reported, so that one mistake is said once.
+fn approvers_are_known(options: &Options, approvers: &[GroupId]) -> bool {
+    !approvers.is_empty()
+        && (*approvers == options.hold.approvers
+            || options.people.as_ref().is_none_or(|people| approvers.iter().all(|group| people.has_group(group))))
 }
 
 fn read_group(node: &Node, problems: &Problems, options: &Options) -> Option<GroupId> {
@@ -214,7 +214,7 @@ fn read_criteria(node: &Node, what: &'static str, problems: &Problems) -> Option
         parameters: fields.typed("parameters", read_parameters).unwrap_or_default(),
     };
     fields.finish();
-    if criteria.is_empty() {
+    if node.is_empty() {
         problems.error(node.span, format!("{what} must hold at least one field"));
     }
     if let Some(node) = action {
@@ -236,7 +236,7 @@ fn read_traits(node: &Node, problems: &Problems) -> Option<TraitTest> {
     let mut part = |key| fields.node(key).and_then(|node| read(node, problems)).unwrap_or_default();
     let test = TraitTest { any: part("any"), all: part("all"), none: part("none") };
     fields.finish();
-    if test == TraitTest::default() {
+    if node.is_empty() {
         problems.error(node.span, "`traits` must hold at least one of: any, all, none");
     }
     if let Some(both) = test.all.iter().find(|it| test.none.contains(*it)) {

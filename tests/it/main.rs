@@ -17,6 +17,7 @@ mod modify;
 mod naming;
 mod patience;
 mod retry;
+mod rules;
 mod secrets;
 mod signature;
 mod streaming;
