@@ -160,8 +160,9 @@ impl RootKey {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(b"countersign virtual secret 1\0");
         context.update(key_id.as_bytes());
-        let tag = context.sign();
-        Secret::new(base32(tag.as_ref().first_chunk::<25>().map_or(&[], |kept| kept)))
+        let mut secret = base32(context.sign().as_ref());
+        secret.truncate(40);
+        Secret::new(secret)
     }
 }
 

@@ -1,1 +1,175 @@
+use super::*;
+use crate::id::PersonId;
 
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn start() -> Timestamp {
+    Timestamp::parse_amz_date("20261120T112555Z").unwrap()
+}
+
+fn agent(id: &str) -> Agent {
+    Agent { id: AgentId::new(id), owner: Owner::Person(PersonId::new("alice")) }
+}
+
+fn found(agents: &Agents, key_id: &str, now: Timestamp) -> Result<String, LookupError> {
+    agents.lookup(key_id, now).map(|found| found.agent.id.to_string())
+}
+
+#[test]
+fn a_key_lives_from_its_making_to_its_revocation() {
+    let data = tempfile::tempdir().unwrap();
+    let (data, now) = (data.path(), start());
+    let agents = Agents::open(data).unwrap();
+    let bot = add(data, agent("bot"), None, now).unwrap();
+    let other = add(data, agent("other"), Some(HOUR), now).unwrap();
+    assert_eq!((bot.key_id.len(), &bot.key_id[..4]), (20, KEY_PREFIX));
+    assert_eq!(found(&agents, &bot.key_id, now), Ok("bot".into()), "seen at once");
+    let key = agents.lookup(&bot.key_id, now).unwrap().key;
+    assert_eq!((&key.id, &key.secret), (&bot.key_id, &bot.secret));
+    assert_eq!(found(&agents, &other.key_id, now), Ok("other".into()));
+    assert_eq!(found(&agents, &other.key_id, now.plus(HOUR)), Err(LookupError::Expired));
+    assert_eq!(found(&agents, "AKCSAAAAAAAAAAAAAAAA", now), Err(LookupError::Unknown));
+    assert_eq!(found(&agents, "AKIAAAAAAAAAAAAAAAAA", now), Err(LookupError::Unknown));
+
+    assert_eq!(revoke(data, &bot.key_id, now).unwrap(), Revoked::Key(AgentId::new("bot")));
+    let later = now.plus(Duration::from_secs(1));
+    assert_eq!(found(&agents, &bot.key_id, later), Err(LookupError::Revoked));
+    assert!(matches!(add(data, agent("bot"), None, now), Err(CredentialError::AgentExists(_))));
+
+    revoke(data, "other", now).unwrap();
+    assert_eq!(found(&agents, &other.key_id, later.plus(HOUR)), Err(LookupError::AgentRevoked));
+    assert!(matches!(rotate(data, "other", HOUR, None, now), Err(CredentialError::AgentRevoked(_))));
+    assert!(matches!(issue_session(data, "other", HOUR, now), Err(CredentialError::AgentRevoked(_))));
+    let back = add(data, agent("other"), None, now).unwrap();
+    assert_eq!(found(&agents, &back.key_id, later.plus(HOUR)), Ok("other".into()));
+    assert_eq!(found(&agents, &other.key_id, later.plus(HOUR)), Err(LookupError::Revoked), "old keys stay dead");
+}
+
+#[test]
+fn rotation_leaves_an_overlap() {
+    let data = tempfile::tempdir().unwrap();
+    let (data, now) = (data.path(), start());
+    let agents = Agents::open(data).unwrap();
+    let old = add(data, agent("bot"), None, now).unwrap();
+    let new = rotate(data, "bot", HOUR, None, now).unwrap();
+    assert_eq!(found(&agents, &new.key_id, now), Ok("bot".into()));
+    assert_eq!(found(&agents, &old.key_id, now.plus(HOUR - Duration::from_secs(1))), Ok("bot".into()));
+    assert_eq!(found(&agents, &old.key_id, now.plus(HOUR)), Err(LookupError::Expired));
+    // A second rotation does not lengthen what the first one cut short.
+    rotate(data, "bot", 10 * HOUR, None, now).unwrap();
+    assert_eq!(found(&agents, &old.key_id, now.plus(HOUR)), Err(LookupError::Expired));
+    assert!(matches!(rotate(data, "nobody", HOUR, None, now), Err(CredentialError::UnknownAgent(_))));
+}
+
+#[test]
+fn a_short_lived_key_needs_no_file_and_dies_with_its_agent() {
+    let data = tempfile::tempdir().unwrap();
+    let (data, now) = (data.path(), start());
+    let agents = Agents::open(data).unwrap();
+    add(data, agent("bot"), None, now).unwrap();
+    let before = std::fs::read(agents_path(data)).unwrap();
+    let key = issue_session(data, "bot", HOUR, now).unwrap();
+    assert_eq!(std::fs::read(agents_path(data)).unwrap(), before);
+    assert_eq!(key.expires, Some(now.plus(HOUR)));
+    assert!(key.key_id.len() <= 128 && key.key_id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()));
+    assert_eq!(found(&agents, &key.key_id, now), Ok("bot".into()));
+    assert_eq!(agents.lookup(&key.key_id, now).unwrap().key.secret, key.secret);
+    assert_eq!(found(&agents, &key.key_id, now.plus(HOUR)), Err(LookupError::Expired));
+    assert_ne!(issue_session(data, "bot", HOUR, now).unwrap().key_id, key.key_id);
+
+    assert_eq!(revoke(data, &key.key_id, now).unwrap(), Revoked::ShortLived(AgentId::new("bot")));
+    let later = now.plus(Duration::from_secs(1));
+    assert_eq!(found(&agents, &key.key_id, later), Err(LookupError::Revoked));
+    let fresh = issue_session(data, "bot", HOUR, now).unwrap();
+    assert_eq!(found(&agents, &fresh.key_id, later), Ok("bot".into()));
+    revoke(data, "bot", now).unwrap();
+    let later = later.plus(Duration::from_secs(1));
+    assert_eq!(found(&agents, &fresh.key_id, later), Err(LookupError::AgentRevoked));
+    assert!(matches!(issue_session(data, "bot", 37 * HOUR, now), Err(CredentialError::TooLong(36))));
+}
+
+#[test]
+fn a_bent_short_lived_key_id_has_another_secret_or_no_agent() {
+    let data = tempfile::tempdir().unwrap();
+    let (data, now) = (data.path(), start());
+    let agents = Agents::open(data).unwrap();
+    add(data, agent("bot"), None, now).unwrap();
+    let key = issue_session(data, "bot", HOUR, now).unwrap();
+    for index in KEY_PREFIX.len()..key.key_id.len() {
+        for digit in ["A", "7", "a", "1"] {
+            let mut bent = key.key_id.clone();
+            bent.replace_range(index..=index, digit);
+            if bent != key.key_id
+                && let Ok(found) = agents.lookup(&bent, now)
+            {
+                assert_ne!(found.key.secret, key.secret, "{bent}");
+            }
+        }
+    }
+    for bent in [&key.key_id[..35], &format!("{}AAAAAAAA", key.key_id), "AKCT", ""] {
+        assert_eq!(found(&agents, bent, now), Err(LookupError::Unknown));
+    }
+}
+
+#[test]
+fn writers_at_once_lose_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path();
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            scope.spawn(move || add(path, agent(&format!("bot-{number}")), None, start()).unwrap());
+        }
+    });
+    assert_eq!(list(path).unwrap().len(), 16);
+    assert_eq!(Agents::open(path).unwrap().count(start()), 16);
+}
+
+#[test]
+fn a_registry_that_is_not_of_this_form_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    add(data.path(), agent("bot"), None, start()).unwrap();
+    let path = agents_path(data.path());
+    let good = std::fs::read_to_string(&path).unwrap();
+    for (from, to) in [
+        ("\"version\": 1", "\"version\": 2"),
+        ("\"epoch\"", "\"epochs\""),
+        ("\"owner\": \"alice\"", "\"owner\": \"a b\""),
+        ("\"id\": \"bot\"", "\"id\": \"b ot\""),
+        ("\"created\": \"2026", "\"created\": \"26"),
+        ("\"agents\"", "\"comment\": 1, \"agents\""),
+        ("}", ""),
+    ] {
+        assert!(good.contains(from), "{from}");
+        std::fs::write(&path, good.replacen(from, to, 1)).unwrap();
+        assert!(matches!(Agents::open(data.path()), Err(CredentialError::Damaged { .. })), "{to}");
+    }
+}
+
+#[test]
+fn no_secret_is_stored_or_shown() {
+    let data = tempfile::tempdir().unwrap();
+    let key = add(data.path(), agent("bot"), None, start()).unwrap();
+    let session = issue_session(data.path(), "bot", HOUR, start()).unwrap();
+    let agents = Agents::open(data.path()).unwrap();
+    let found = agents.lookup(&key.key_id, start()).unwrap();
+    let shown = format!("{key:?} {session:?} {agents:?} {found:?}");
+    let stored: String = std::fs::read_dir(data.path())
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    for secret in [&key.secret, &session.secret] {
+        assert!(!shown.contains(secret.expose()) && !stored.contains(secret.expose()));
+    }
+}
+
+#[test]
+fn the_cache_of_keys_stays_bounded() {
+    let data = tempfile::tempdir().unwrap();
+    let root = RootKey::open(data.path()).unwrap();
+    let cache = KeyCache::default();
+    for number in 0..KEPT_KEYS + 10 {
+        let _key = cache.key(&format!("AKCT{number}"), &root);
+    }
+    assert!(cache.keys.len() <= KEPT_KEYS);
+    assert!(Arc::ptr_eq(&cache.key("AKCTX", &root), &cache.key("AKCTX", &root)));
+}

@@ -169,3 +169,34 @@ impl Draft {
 fn stated(body: &[u8]) -> Digest {
     sha256(body)
 }
+
+#[test]
+fn every_refusal_has_a_code_for_every_family() {
+    let malformed = |place| SigError::Malformed { place, why: "x" };
+    let table = [
+        (SigError::BodyDiffers, "SignatureDoesNotMatch 403", "XAmzContentSHA256Mismatch 400"),
+        (SigError::BodyNeeded, "InternalFailure 500", "InternalError 500"),
+        (SigError::DotSegment, "IncompleteSignature 400", "InvalidRequest 400"),
+        (SigError::Expired, "RequestExpired 400", "AccessDenied 403"),
+        (malformed(Source::Header), "IncompleteSignature 400", "AuthorizationHeaderMalformed 400"),
+        (malformed(Source::Query), "IncompleteSignature 400", "AuthorizationQueryParametersError 400"),
+        (SigError::Missing, "MissingAuthenticationToken 403", "AccessDenied 403"),
+        (SigError::PayloadMissing, "IncompleteSignature 400", "InvalidRequest 400"),
+        (SigError::PayloadUnknown, "IncompleteSignature 400", "InvalidArgument 400"),
+        (SigError::Several, "IncompleteSignature 400", "InvalidArgument 400"),
+        (SigError::SignatureDiffers, "SignatureDoesNotMatch 403", "SignatureDoesNotMatch 403"),
+        (SigError::Skewed, "RequestExpired 400", "RequestTimeTooSkewed 403"),
+        (SigError::Token, "InvalidClientTokenId 403", "InvalidToken 400"),
+        (SigError::UnknownKey, "InvalidClientTokenId 403", "InvalidAccessKeyId 403"),
+        (SigError::Unsigned("x".into()), "SignatureDoesNotMatch 403", "AccessDenied 403"),
+        (SigError::Unsupported("x"), "IncompleteSignature 400", "InvalidRequest 400"),
+    ];
+    for (error, query, s3) in table {
+        let spell = |family| format!("{} {}", error.code(family), error.status(family));
+        assert_eq!((spell(Family::Query).as_str(), spell(Family::S3).as_str()), (query, s3), "{error:?}");
+        // botocore and the JS SDK take `Exception` off or leave it, but want one on JSON services.
+        assert!(spell(Family::Json).contains("Exception") || error == SigError::BodyNeeded, "{error:?}");
+        let ec2 = spell(Family::Ec2);
+        assert!(ec2 == query || ec2 == "AuthFailure 401", "{error:?}");
+    }
+}
