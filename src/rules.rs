@@ -32,7 +32,7 @@ use condition::{Condition, Facts};
 use criteria::{Criteria, Reach};
 use index::Index;
 
-pub(crate) use cases::{CASE_ACCOUNT, Case, Input, RawRequest, read_cases};
+pub(crate) use cases::{CASE_ACCOUNT, Case, Input, read_cases};
 pub(crate) use explain::{ActionTrace, Explanation, RuleTrace};
 
 /// How rules name the region of an action that has none.

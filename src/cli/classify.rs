@@ -130,6 +130,16 @@ fn with_id(id: Option<&Value>, rest: Value) -> Value {
     Value::Object(object)
 }
 
+/// Names the request of a test case or an explanation: the JSON form in, its actions out.
+///
+/// # Errors
+/// Why the request would be refused, or cannot be read.
+pub(super) fn name(request: &Map<String, Value>, front: &Front) -> Result<Vec<Action>, String> {
+    let (head, body) = parse(request)?;
+    let classified = classify(&head, body.as_deref().map_or(Body::TooLarge, Body::Whole), front);
+    classified.refused.map_or(Ok(classified.actions), Err)
+}
+
 /// Head and body of a request; no body where the line says that there is one and does not give it.
 fn parse(request: &Map<String, Value>) -> Result<(Head, Option<Vec<u8>>), String> {
     let text = |name: &str| request.get(name).and_then(Value::as_str).ok_or(format!("`{name}` is not a text"));

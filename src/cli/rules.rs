@@ -9,16 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use super::{Common, Exit};
+use super::{Common, Exit, classify};
 use crate::action::{Action, Agent, Context, Owner};
-use crate::classify::aws::{Body, Front, classify};
+use crate::classify::aws::Front;
 use crate::id::{AgentId, GroupId, PersonId};
-use crate::rules::{
-    ActionTrace, CASE_ACCOUNT, Case, Explanation, Input, Options, RawRequest, RuleSet, RuleTrace, Subject,
-};
+use crate::rules::{ActionTrace, CASE_ACCOUNT, Case, Explanation, Input, Options, RuleSet, RuleTrace, Subject};
 use crate::rules::{compile, is_cases, read_cases};
 use crate::time::Clock;
-use crate::wire::head::Head;
 use crate::yaml::{Diagnostic, Source, render};
 
 #[derive(Debug, Subcommand)]
@@ -161,7 +158,7 @@ fn judge(case: &Case, rules: &RuleSet) -> Result<Vec<String>, Diagnostic> {
     let actions = match &case.input {
         Input::Action(action) => std::slice::from_ref(action.as_ref()),
         Input::Request(request) => {
-            named = name(request, CASE_ACCOUNT)
+            named = classify::name(request, &front(CASE_ACCOUNT))
                 .map_err(|reason| case.failure(format!("the request is refused: {reason}")))?;
             &named
         }
@@ -189,11 +186,12 @@ fn explain(arguments: &Explain, common: &Common, out: &mut dyn Write) -> anyhow:
         let file = &arguments.request;
         text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     }
-    let request = parse_request(&text)?;
+    let request =
+        serde_json::from_str(&text).context("the request is not the JSON that `countersign classify` reads")?;
     let agent = Agent { id: AgentId::new(&arguments.agent), owner: owner(&arguments.owner) };
     let context = Context::default();
     let subject = Subject { agent: &agent, context: &context, now: Clock::default().now() };
-    match name(&request, &arguments.account) {
+    match classify::name(&request, &front(&arguments.account)) {
         Ok(actions) => {
             write_explanation(&rules.explain(&subject, &actions), &actions, out)?;
             Ok(Exit::Done)
@@ -203,52 +201,6 @@ fn explain(arguments: &Explain, common: &Common, out: &mut dyn Write) -> anyhow:
             Ok(Exit::Finding)
         }
     }
-}
-
-/// Names a request exactly as live traffic is named.
-fn name(request: &RawRequest, account: &str) -> Result<Vec<Action>, String> {
-    let uri: http::Uri = request.url.parse().map_err(|error| format!("the URL cannot be read: {error}"))?;
-    let method =
-        request.method.parse::<http::Method>().map_err(|error| format!("the method cannot be read: {error}"))?;
-    let mut headers = http::HeaderMap::new();
-    for (name, value) in &request.headers {
-        let name = name.parse::<http::HeaderName>().map_err(|error| format!("header field `{name}`: {error}"))?;
-        let value = value.parse::<http::HeaderValue>().map_err(|error| format!("header field `{name}`: {error}"))?;
-        headers.append(name, value);
-    }
-    if let (false, Some(host)) = (headers.contains_key(http::header::HOST), uri.authority()) {
-        headers.insert(http::header::HOST, host.as_str().parse().map_err(|_| "the URL's host cannot be read")?);
-    }
-    let head = Head::parse(method, &uri, headers).map_err(|error| error.to_string())?;
-    let front = Front { account: Some(account.to_owned()), ..Front::default() };
-    let classified = classify(&head, Body::Whole(&request.body), &front);
-    classified.refused.map_or(Ok(classified.actions), Err)
-}
-
-/// Reads the JSON form of `countersign classify`.
-fn parse_request(text: &str) -> anyhow::Result<RawRequest> {
-    #[derive(serde::Deserialize)]
-    struct Form {
-        method: String,
-        url: String,
-        #[serde(default)]
-        headers: serde_json::Value,
-        #[serde(default)]
-        body_base64: String,
-    }
-    let form: Form =
-        serde_json::from_str(text).context("the request is not the JSON that `countersign classify` reads")?;
-    let pairs: Vec<(String, String)> = match form.headers {
-        serde_json::Value::Object(_) => {
-            let fields: std::collections::BTreeMap<String, String> = serde_json::from_value(form.headers)?;
-            fields.into_iter().collect()
-        }
-        serde_json::Value::Null => Vec::new(),
-        list => serde_json::from_value(list).context("`headers` must be a mapping or a list of pairs")?,
-    };
-    let body = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, form.body_base64)
-        .context("`body_base64` is not Base64")?;
-    Ok(RawRequest { method: form.method, url: form.url, headers: pairs, body })
 }
 
 fn write_explanation(explanation: &Explanation, actions: &[Action], out: &mut dyn Write) -> anyhow::Result<()> {
@@ -305,6 +257,10 @@ fn write_rule(rule: &RuleTrace, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn front(account: &str) -> Front {
+    Front { account: Some(account.to_owned()), ..Front::default() }
 }
 
 fn report(found: &[Diagnostic], out: &mut dyn Write) -> anyhow::Result<()> {

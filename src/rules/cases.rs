@@ -1,9 +1,9 @@
 //! Test cases that stand beside the rules: `privilege.cases.yaml` for `privilege.yaml`.
 //!
 //! A case is a request, as bytes or as an action, and the decision it must get. Naming the bytes is
-//! not done here: the caller classifies a [`RawRequest`] with the code that names live traffic.
+//! not done here: the caller classifies a request with the code that names live traffic.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Decision, Ruling, Subject, syntax};
 use crate::action::{Access, Action, Agent, Context, Owner, Trait};
@@ -37,16 +37,8 @@ pub(crate) struct Case {
 #[derive(Debug)]
 pub(crate) enum Input {
     Action(Box<Action>),
-    Request(RawRequest),
-}
-
-/// An HTTP request as an agent would send it, in the form that `countersign classify` reads.
-#[derive(Debug)]
-pub(crate) struct RawRequest {
-    pub(crate) method: String,
-    pub(crate) url: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    /// An HTTP request in the JSON form that `countersign classify` reads.
+    Request(Map<String, Value>),
 }
 
 impl Case {
@@ -180,21 +172,24 @@ fn read_moment(node: &Node, problems: &Problems) -> Option<Timestamp> {
     moment
 }
 
-fn read_request(node: &Node, problems: &Problems) -> Option<RawRequest> {
+/// Reads `method`, `url`, `headers` and `body` (as text) into the JSON form.
+fn read_request(node: &Node, problems: &Problems) -> Option<Map<String, Value>> {
     let mut fields = Fields::read(node, "`request`", problems)?;
-    let method = fields.text("method").unwrap_or("GET").to_owned();
-    let url = fields.required("url").and_then(|node| node.text(problems)).map(str::to_owned);
+    let method = fields.text("method").unwrap_or("GET");
+    let url = fields.required("url").and_then(|node| node.text(problems));
     let headers = fields.typed("headers", |node, problems| {
         let Kind::Map(entries) = &node.kind else {
             problems.error(node.span, format!("`headers` must be a mapping, not {}", node.noun()));
             return None;
         };
-        let field = |entry: &Entry| Some((entry.key.clone(), entry.value.text(problems)?.to_owned()));
-        Some(entries.iter().filter_map(field).collect())
+        let field = |entry: &Entry| Some((entry.key.clone(), Value::from(entry.value.text(problems)?)));
+        Some(entries.iter().filter_map(field).collect::<Map<_, _>>())
     });
-    let body = fields.text("body").unwrap_or_default().as_bytes().to_vec();
+    let body = fields.text("body").unwrap_or_default();
     fields.finish();
-    Some(RawRequest { method, url: url?, headers: headers.unwrap_or_default(), body })
+    let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, body);
+    let form = json!({"method": method, "url": url?, "headers": headers.unwrap_or_default(), "body_base64": body});
+    form.as_object().cloned()
 }
 
 /// An action by its name: what the case does not say is what the facts say about that name.

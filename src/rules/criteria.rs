@@ -253,19 +253,42 @@ fn resources_match(globs: &[Glob], resources: &[String], reach: Reach) -> bool {
 }
 
 /// Whether a resource may be one that the glob means. A name that holds a `*` of its own (a
-/// template whose rest the request does not say) may be any that starts alike; `*` alone says that
-/// the action is about no one thing, and only a glob that matches `*` means it.
+/// template, where the request does not say all of it) may be any that it matches; `*` alone says
+/// that the action is about no one thing, and only a glob that matches `*` means it.
 fn may_be(glob: &Glob, resource: &str) -> bool {
-    if glob.matches(resource) {
+    glob.matches(resource) || (resource.contains('*') && resource != "*" && may_meet(glob.as_str(), resource))
+}
+
+/// Whether some text is matched by a glob and by a template in which only `*` is special. Names too
+/// long for that to be found out may always meet.
+fn may_meet(glob: &str, template: &str) -> bool {
+    const LARGEST_TABLE: usize = 64 << 10;
+    // `?` takes a whole character, of which a byte-wise table knows nothing.
+    let is_bytewise = template.is_ascii() || !glob.contains('?');
+    let (glob, template) = (glob.as_bytes(), template.as_bytes());
+    if !is_bytewise || glob.len().saturating_mul(template.len()) > LARGEST_TABLE {
         return true;
     }
-    match resource.split_once('*') {
-        Some((known, _)) if !known.is_empty() => {
-            let wanted = literal_prefix(glob.as_str());
-            wanted.starts_with(known) || (known.starts_with(wanted) && wanted.len() < glob.as_str().len())
-        }
-        _ => false,
+    // `meets[t]`: the part of the glob seen so far can match what the first `t` of the template can be.
+    let mut meets: Vec<bool> = Vec::with_capacity(template.len() + 1);
+    meets.push(true);
+    for &byte in template {
+        meets.push(byte == b'*' && meets.last() == Some(&true));
     }
+    for &wanted in glob {
+        let mut next = Vec::with_capacity(meets.len());
+        next.push(wanted == b'*' && meets.first() == Some(&true));
+        for ((&byte, &before), &above) in template.iter().zip(&meets).zip(meets.iter().skip(1)) {
+            let left = next.last() == Some(&true);
+            next.push(match (wanted, byte) {
+                (b'*', _) | (_, b'*') => above || left,
+                (b'?', _) => before,
+                _ => before && wanted == byte,
+            });
+        }
+        meets = next;
+    }
+    meets.last() == Some(&true)
 }
 
 /// Whether a resource is certainly one that the glob means: `?` must not stand for a `*` in its name.

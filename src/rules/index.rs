@@ -106,7 +106,7 @@ impl Index {
                 resources.look_up(resource, &mut found);
                 // A name with a `*` of its own may turn out to be anything that starts alike.
                 if let Some((known, _)) = resource.split_once('*')
-                    && !known.is_empty()
+                    && resource != "*"
                 {
                     resources.look_under(known, &mut found);
                 }

@@ -55,7 +55,8 @@ fn text() -> impl Strategy<Value = String> {
 
 /// Mostly plain names, some with a `*` of their own.
 fn resource() -> impl Strategy<Value = String> {
-    (text(), prop::bool::weighted(0.2)).prop_map(|(text, template)| if template { format!("{text}*") } else { text })
+    let template = (text(), text()).prop_map(|(before, after)| format!("{before}*{after}"));
+    prop_oneof![3 => text(), 1 => template, 1 => Just("*".to_owned())]
 }
 
 fn decisions() -> impl Strategy<Value = Decision> {
@@ -63,7 +64,28 @@ fn decisions() -> impl Strategy<Value = Decision> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    /// A template stands for every text that its `*` may turn out to be.
+    #[test]
+    fn a_template_may_be_all_it_can_become(
+        before in "[ab:é]{0,3}", inner in "[ab:é]{0,3}", between in "[ab:]{0,2}", last in "[ab:é]{0,3}",
+        glob in "[ab:*?é]{1,6}",
+    ) {
+        let template = format!("{before}*{between}*{last}");
+        let become_so = format!("{before}{inner}{between}{inner}{last}");
+        let criteria = Criteria { resource: vec![Glob::new(&glob)], ..Criteria::default() };
+        let (agent, context) = (agent(), Context::default());
+        let subject = Subject { agent: &agent, context: &context, now: Timestamp::from_micros(0) };
+        let of = |name: String, reach| criteria.matches(&subject, &Action { resources: vec![name], ..action("x") }, reach);
+        if of(become_so.clone(), Reach::Wide) {
+            prop_assert!(of(template.clone(), Reach::Wide), "{} for {}", template, become_so);
+        } else {
+            prop_assert!(!of(template.clone(), Reach::Narrow), "{} for {}", template, become_so);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn the_index_finds_every_rule_that_matches(
