@@ -57,11 +57,6 @@ impl Agents {
         }
         Ok(Found { agent: agent?, key: self.keys.key(key_id, &self.root) })
     }
-
-    /// How many agents there are that are not revoked.
-    pub(crate) fn count(&self, now: Timestamp) -> usize {
-        self.registry.current(now).1.agents.iter().filter(|agent| !agent.is_revoked).count()
-    }
 }
 
 /// Why a virtual key is not accepted.

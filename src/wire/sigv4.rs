@@ -17,10 +17,9 @@ mod sign;
 mod verify;
 
 pub(crate) use error::{Family, SigError};
-pub(crate) use key::{Key, SigningKey};
+pub(crate) use key::Key;
 pub(crate) use parse::{PayloadClaim, Presented, Scope, Source, claimed_scope};
 pub(crate) use sign::{Outgoing, Payload, SignError, Target};
-pub(crate) use verify::Verified;
 
 #[cfg(test)]
 mod tests;

@@ -41,7 +41,7 @@ fn only_the_whole_token_counts() {
     for bad in [
         "",
         "cst_",
-        &token[..59],
+        token.strip_suffix(|_: char| true).unwrap(),
         &format!("{token}a"),
         &format!(" {token}"),
         &token.to_uppercase(),

@@ -3,8 +3,6 @@
 //! One spelling serves three readers: verification rebuilds what the agent signed, signing builds
 //! what the upstream will rebuild, and [`Target`](super::Target) sends exactly that.
 
-use std::fmt::Write;
-
 use http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
@@ -72,7 +70,7 @@ pub(super) fn string_to_sign(amz_date: &str, date: &str, region: &str, service: 
     for part in [ALGORITHM, "\n", amz_date, "\n", date, "/", region, "/", service, "/aws4_request\n"] {
         text.push_str(part);
     }
-    push_display(request, &mut text);
+    text.push_str(&request.hex());
     text
 }
 
@@ -162,9 +160,4 @@ fn push_value(value: &str, text: &mut String) {
         }
         text.push_str(word);
     }
-}
-
-fn push_display(digest: Digest, text: &mut String) {
-    // Writing to a String cannot fail.
-    drop(write!(text, "{digest}"));
 }

@@ -52,7 +52,6 @@ pub(crate) struct Presented {
     pub(crate) scope: Scope,
     pub(crate) source: Source,
     pub(crate) payload: PayloadClaim,
-    pub(crate) signed_at: Timestamp,
     /// The last moment at which this signature is accepted.
     pub(crate) not_after: Timestamp,
     pub(super) amz_date: String,
@@ -102,7 +101,7 @@ impl Presented {
         check_signed(head, source, raw.signed_headers, &scope.service)?;
         let payload = payload_claim(head, source, &scope.service)?;
         let signed_headers = raw.signed_headers.to_owned();
-        Ok(Self { key_id, scope, source, payload, signed_at, not_after, amz_date, signed_headers, signature })
+        Ok(Self { key_id, scope, source, payload, not_after, amz_date, signed_headers, signature })
     }
 
     /// SHA-256 of the signature, for `gate::Ask::signature`; it is spent until [`Presented::not_after`].

@@ -30,6 +30,8 @@ fn now() -> Timestamp {
     Timestamp::parse_amz_date(NOW).unwrap()
 }
 
+type Fields = Vec<(String, String)>;
+
 /// A request as bytes that a test can bend before it is judged.
 #[derive(Clone, Debug)]
 struct Draft {
@@ -89,10 +91,11 @@ impl Draft {
         Head::parse(method, &uri, headers).map_err(Refusal::Head)
     }
 
-    fn judge(&self) -> Result<Verified, Refusal> {
+    fn judge(&self) -> Result<PayloadClaim, Refusal> {
         let head = self.head()?;
         let presented = Presented::parse(&head, self.now).map_err(Refusal::Sig)?;
-        presented.verify(&head, Some(sha256(&self.body)), &key()).map_err(Refusal::Sig)
+        presented.verify(&head, Some(sha256(&self.body)), &key()).map_err(Refusal::Sig)?;
+        Ok(presented.payload)
     }
 
     /// Signs with the `aws-sigv4` crate, in the header.
@@ -121,12 +124,7 @@ impl Draft {
         }
     }
 
-    fn foreign(
-        &self,
-        service: &str,
-        location: SignatureLocation,
-        excluded: &[&'static str],
-    ) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    fn foreign(&self, service: &str, location: SignatureLocation, excluded: &[&'static str]) -> (Fields, Fields) {
         let is_s3 = matches!(service, "s3" | "s3-object-lambda" | "s3-outposts" | "s3express");
         let mut settings = SigningSettings::default();
         settings.signature_location = location;

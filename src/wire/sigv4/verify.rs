@@ -12,7 +12,6 @@ use crate::wire::head::Head;
 /// Proof that the head is the one that the holder of the key signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verified {
-    claim: PayloadClaim,
     /// The body's SHA-256 that the signature covers; `None` when it covers none.
     covered: Option<Digest>,
 }
@@ -64,19 +63,15 @@ impl Presented {
             return Err(SigError::SignatureDiffers);
         }
         key.keep(scope, &signing_key);
-        let verified = Verified { claim: self.payload, covered };
+        let verified = Verified { covered };
         body.map_or(Ok(()), |body| verified.check_body(body))?;
         Ok(verified)
     }
 }
 
 impl Verified {
-    pub(crate) fn claim(&self) -> PayloadClaim {
-        self.claim
-    }
-
     /// Holds the body that arrived against the one that was signed. An unsigned or chunked payload
-    /// has no hash to compare and passes: whether it may is the plane's decision by [`Verified::claim`].
+    /// has no hash to compare and passes: whether it may is the plane's decision by [`Presented::payload`].
     ///
     /// # Errors
     /// When the body is another one.

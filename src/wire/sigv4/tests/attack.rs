@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::*;
 
+type Pass = (&'static str, fn(&mut Draft));
 /// A name, the bend, and how the refusal's debug text starts.
 type Case = (&'static str, fn(&mut Draft), &'static str);
 
@@ -130,7 +131,14 @@ fn a_credential_has_one_form() {
             ("no fields", |d| d.set("authorization", "AWS4-HMAC-SHA256"), "Malformed"),
             ("a field in another case", |d| authorization(d, "SignedHeaders", "signedheaders"), "Malformed"),
             ("no Signature", |d| authorization(d, ", Signature=", "; Signature="), "Malformed"),
-            ("a truncated signature", |d| drop(d.header_mut("authorization").pop()), "Malformed"),
+            (
+                "a truncated signature",
+                |d| {
+                    let value = d.header_mut("authorization");
+                    value.truncate(value.len() - 1);
+                },
+                "Malformed",
+            ),
             (
                 "an empty signature",
                 |d| {
@@ -147,8 +155,8 @@ fn a_credential_has_one_form() {
                 |d| {
                     let value = d.header_mut("authorization");
                     let start = value.find("Signature=").unwrap() + "Signature=".len();
-                    let upper = value[start..].to_uppercase();
-                    value.replace_range(start.., &upper);
+                    let upper = value.split_off(start).to_uppercase();
+                    value.push_str(&upper);
                 },
                 "Malformed",
             ),
@@ -419,11 +427,11 @@ fn chunk_forms_are_read_for_s3_only_and_need_their_signature() {
     for (text, claim) in claims {
         let headers = [("host", "s3.amazonaws.com"), ("x-amz-content-sha256", text)];
         let draft = Draft::new("PUT", "/b/k", &headers, b"").signed_as("s3", text);
-        assert_eq!(draft.judge().map(|verified| verified.claim()), Ok(claim), "{text}");
+        assert_eq!(draft.judge(), Ok(claim), "{text}");
         let elsewhere = Draft::new("PUT", "/b/k", &headers, b"").signed_as("iam", text);
         let expected =
             if claim == PayloadClaim::Unsigned { Ok(claim) } else { Err(Refusal::Sig(SigError::PayloadUnknown)) };
-        assert_eq!(elsewhere.judge().map(|verified| verified.claim()), expected, "{text}");
+        assert_eq!(elsewhere.judge(), expected, "{text}");
     }
 }
 
@@ -517,7 +525,7 @@ fn no_byte_can_be_changed() {
 
 #[test]
 fn what_is_no_attack_passes() {
-    let passes: [(&str, fn(&mut Draft)); 9] = [
+    let passes: [Pass; 9] = [
         ("an unsigned user agent may change on the way", |d| d.set("user-agent", "other")),
         ("a hop-by-hop field", |d| d.set("connection", "keep-alive")),
         ("no space after commas", |d| {
@@ -568,7 +576,7 @@ fn another_secret_does_not_verify() {
     let head = iam().head().unwrap();
     let presented = Presented::parse(&head, now()).unwrap();
     let body = Some(sha256(&iam().body));
-    for secret in ["", "x", &SECRET[1..], &SECRET.to_lowercase()] {
+    for secret in ["", "x", SECRET.trim_start_matches('w'), &SECRET.to_lowercase()] {
         let key = Key::new(KEY_ID, Secret::new(secret), None, None);
         assert_eq!(presented.verify(&head, body, &key), Err(SigError::SignatureDiffers));
     }

@@ -39,16 +39,16 @@ fn draft(method: &str, target: &str, body: &str) -> Draft {
 fn requests_of_the_foreign_signer_verify() {
     for (service, method, target, body) in REQUESTS {
         let signed = draft(method, target, body).signed(service);
-        let verified = signed.judge().unwrap_or_else(|refusal| panic!("{service} {target}: {refusal:?}"));
+        let claim = signed.judge().unwrap_or_else(|refusal| panic!("{service} {target}: {refusal:?}"));
         if service.starts_with("s3") {
-            assert_eq!(verified.claim(), PayloadClaim::Stated(stated(body.as_bytes())));
+            assert_eq!(claim, PayloadClaim::Stated(stated(body.as_bytes())));
         } else {
-            assert_eq!(verified.claim(), PayloadClaim::Body);
+            assert_eq!(claim, PayloadClaim::Body);
         }
         let presigned = draft(method, target, body).presigned(service);
-        let verified = presigned.judge().unwrap_or_else(|refusal| panic!("{service} {target}: {refusal:?}"));
+        let claim = presigned.judge().unwrap_or_else(|refusal| panic!("{service} {target}: {refusal:?}"));
         let expected = if service.starts_with("s3") { PayloadClaim::Unsigned } else { PayloadClaim::Body };
-        assert_eq!(verified.claim(), expected, "{service} {target}");
+        assert_eq!(claim, expected, "{service} {target}");
     }
 }
 
