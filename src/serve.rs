@@ -100,7 +100,7 @@ pub(crate) async fn run(config: Config, config_file: PathBuf, out: &mut dyn Writ
     let doors = Doors::open(&config.listen).await?;
     let bound = doors.bound()?;
     let limits = Limits { drain_timeout: config.drain, ..Limits::default() };
-    let serving = doors.serve(limits, &metrics, &stopping, plane, Arc::new(api), Arc::new(admin));
+    let serving = doors.serve(limits, &metrics, &stopping, Arc::clone(&plane), Arc::new(api), Arc::new(admin));
     bound.publish(&config.data, out)?;
     tracing::info!(log_key = journal.public_key(), "ready");
 
@@ -116,7 +116,11 @@ pub(crate) async fn run(config: Config, config_file: PathBuf, out: &mut dyn Writ
     gate.drain();
     begin_stop.send_replace(true);
     tokio::select! {
-        () = async { drop(serving.join_all().await) } => {}
+        () = async {
+            drop(serving.join_all().await);
+            // What was sent for a client that left has its outcome recorded, if it comes in time.
+            drop(tokio::time::timeout(config.drain, plane.settled()).await);
+        } => {}
         () = stop.told() => tracing::warn!("told to stop twice: running requests are cut off"),
     }
     journal.close().await.context("the log's last checkpoint could not be written")?;

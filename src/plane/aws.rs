@@ -19,6 +19,7 @@ mod patience;
 use std::sync::Arc;
 
 use http::Response;
+use tokio::sync::watch;
 
 pub(crate) use call::Endpoints;
 pub(crate) use patience::{InterimOptions, Sign};
@@ -93,6 +94,8 @@ pub(crate) struct Plane {
     gate: Arc<Gate>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// How many tasks bring a matched request to its outcome.
+    forwarding: watch::Sender<usize>,
 }
 
 impl Plane {
@@ -100,7 +103,24 @@ impl Plane {
         let Parts { agents, real, pool, spool, gate, clock, metrics } = parts;
         let front = Front { endpoint_hosts: options.endpoint_hosts.clone(), account: real.account() };
         let naming = Arc::new(Naming { front, endpoints: options.endpoints.clone() });
-        Arc::new(Self { options, naming, agents, real, pool, spool, gate, clock, metrics })
+        Arc::new(Self {
+            options,
+            naming,
+            agents,
+            real,
+            pool,
+            spool,
+            gate,
+            clock,
+            metrics,
+            forwarding: watch::Sender::new(0),
+        })
+    }
+
+    /// Returns once every matched request that was sent has its outcome, also where the client left.
+    pub(crate) async fn settled(&self) {
+        // The sender lives as long as this borrow, so there is always a next value.
+        drop(self.forwarding.subscribe().wait_for(|running| *running == 0).await);
     }
 
     /// Answers one request. Dropping the future means that its client has left.
@@ -182,8 +202,8 @@ impl Plane {
             Admission::Ended(ended) => Err(Fault::from(ended)),
             Admission::Permitted(permit) => {
                 // From here on the client's leaving stops nothing: no await may come before the task.
-                let plane = self.clone();
-                let forwarded = tokio::spawn(async move { plane.forward_matched(permit, sending).await });
+                let running = Running::new(self.clone());
+                let forwarded = tokio::spawn(async move { running.0.forward_matched(permit, sending).await });
                 let broken = |_| {
                     Fault::new(
                         Cause::Internal,
@@ -237,6 +257,22 @@ impl Plane {
             });
         }
         fault.render(exchange.shape, &exchange.action, exchange.is_head).map(Outgoing::whole)
+    }
+}
+
+/// One task that brings a matched request to its outcome.
+struct Running(Arc<Plane>);
+
+impl Running {
+    fn new(plane: Arc<Plane>) -> Self {
+        plane.forwarding.send_modify(|running| *running += 1);
+        Self(plane)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.forwarding.send_modify(|running| *running = running.saturating_sub(1));
     }
 }
 

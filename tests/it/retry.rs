@@ -160,7 +160,7 @@ fn the_same_signature_does_not_run_twice() {
     let captured = Draft::query("iam", "iam.amazonaws.com", form).signed(&keys);
     assert_eq!(Peer::connect(site.proxy).ask(&captured).status, 200);
     let replayed = Peer::connect(site.proxy).ask(&captured);
-    assert_eq!(replayed.status, 403, "{}", replayed.text());
+    assert_eq!(replayed.status, 503, "{}", replayed.text());
     assert_eq!(upstream.count("CreateAccessKey"), 1);
     site.verify();
 }

@@ -244,7 +244,8 @@ impl Cause {
                 Ending::NoApprover => last("no-approver", Class::Denied),
                 Ending::OutcomeUnknown => last("outcome-unknown", Class::OutcomeUnknown),
                 Ending::Overloaded => again("overloaded", Class::Throttled, 5),
-                Ending::Replayed => last("replayed", Class::Denied),
+                // Two equal calls in one second have one signature. A retry is signed anew and is told apart.
+                Ending::Replayed => again("replayed", Class::Unavailable, 1),
                 Ending::Restarted => again("restarted", Class::Unavailable, 5),
                 Ending::RuleDenied => last("rule-denied", Class::Denied),
                 Ending::Superseded => again("superseded", Class::Unavailable, 1),
