@@ -177,21 +177,25 @@ pub(crate) enum JournalError {
 /// # Errors
 /// When the key or a log exists or cannot be written, or the origin is not fit for one.
 pub(crate) fn create(options: &Options, origin: &str) -> Result<String, OpenError> {
-    let disk = Disk::default();
     let dir = options.dir.as_path();
-    std::fs::create_dir_all(dir.join("checkpoints")).map_err(|source| io_error("make", dir, source))?;
-    if dir.join("checkpoint").exists() || !recovery::list_segments(dir)?.is_empty() {
+    if dir.join("checkpoint").exists() || dir.exists() && !recovery::list_segments(dir)?.is_empty() {
         return Err(OpenError::Exists(dir.to_owned()));
     }
-    let key = key::create(&options.key_file, origin).map_err(OpenError::Key)?;
-    let public = key.public().to_string();
+    let key = key::create(origin).and_then(|key| key::write(&options.key_file, &key).map(|()| key));
+    let key = key.map_err(OpenError::Key)?;
+    begin(dir, &key)?;
+    Ok(key.public().to_string())
+}
+
+/// Makes an empty log.
+fn begin(dir: &Path, key: &SigningKey) -> Result<(), OpenError> {
+    std::fs::create_dir_all(dir.join("checkpoints")).map_err(|source| io_error("make", dir, source))?;
     let write = |name: &str, text: &str| {
         let path = dir.join(name);
-        disk.replace(&path, text.as_bytes()).map_err(|source| io_error("write", &path, source))
+        Disk::default().replace(&path, text.as_bytes()).map_err(|source| io_error("write", &path, source))
     };
-    write("log.pub", &format!("{public}\n"))?;
-    write("checkpoint", &key.sign(0, Frontier::default().root()))?;
-    Ok(public)
+    write("log.pub", &format!("{}\n", key.public()))?;
+    write("checkpoint", &key.sign(0, Frontier::default().root()))
 }
 
 impl Journal {

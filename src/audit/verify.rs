@@ -57,8 +57,8 @@ pub(crate) struct Verifier {
     covered: u64,
     /// Checkpoints the tree has yet to pass through, smallest last.
     anchors: Vec<Anchor>,
-    /// The last one it passed through: source and size.
-    agreed: Option<(String, u64)>,
+    /// Size of the last one it passed through.
+    agreed: Option<u64>,
     segment: Segment,
     /// A `log.open` that the checkpoint does not cover.
     uncovered_open: Option<u64>,
@@ -181,13 +181,16 @@ impl Verifier {
             }
             return Ok(());
         }
+        if seq != self.segment.first {
+            return Err(self.finding(seq, "a `log.segment` stands only at the beginning of a segment".to_owned()));
+        }
         #[derive(Deserialize)]
         struct Header {
             frontier: Vec<String>,
         }
         let header: Option<Header> = serde_json::from_slice(line).ok();
         let before = self.segment.before.peaks().iter().map(Digest::hex);
-        if seq != self.segment.first || header.is_none_or(|header| !before.eq(header.frontier)) {
+        if header.is_none_or(|header| !before.eq(header.frontier)) {
             return Err(self.finding(seq, "its `frontier` is not the tree before its segment".to_owned()));
         }
         Ok(())
@@ -197,17 +200,12 @@ impl Verifier {
     fn check_anchors(&mut self) -> Result<(), Finding> {
         while let Some(anchor) = self.anchors.pop_if(|anchor| anchor.checkpoint.size == self.chain.size()) {
             if anchor.checkpoint.root != self.chain.frontier().root() {
-                let since = self.agreed.as_ref().map_or_else(
-                    || "from the first on".to_owned(),
-                    |(source, size)| format!("from {size} on (up to there {source} agrees)"),
-                );
-                let reason = format!(
-                    "{} was signed for other records: the chain was written anew, somewhere {since}",
-                    anchor.source
-                );
-                return Err(self.finding(self.chain.size().saturating_sub(1), reason));
+                let (first, last) = (self.agreed.unwrap_or(0), self.chain.size().saturating_sub(1));
+                let which = if first < last { format!("one of {first} to {last}") } else { format!("record {last}") };
+                let reason = format!("{} was signed for other records: {which} is not what was written", anchor.source);
+                return Err(self.finding(last, reason));
             }
-            self.agreed = Some((anchor.source, anchor.checkpoint.size));
+            self.agreed = Some(anchor.checkpoint.size);
         }
         Ok(())
     }

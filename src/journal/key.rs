@@ -31,17 +31,20 @@ pub(crate) enum KeyError {
     Random(#[from] RandomError),
 }
 
-/// Makes a key in a new file.
-pub(super) fn create(path: &Path, origin: &str) -> Result<SigningKey, KeyError> {
+/// Draws a key for a new log.
+pub(super) fn create(origin: &str) -> Result<SigningKey, KeyError> {
+    SigningKey::from_seed(origin, Zeroizing::new(random_bytes::<32>()?))
+        .ok_or_else(|| KeyError::Origin(origin.to_owned()))
+}
+
+/// Writes the key to a new file that only its owner can read.
+pub(super) fn write(path: &Path, key: &SigningKey) -> Result<(), KeyError> {
     let failed = |source| KeyError::Io { path: path.to_owned(), source };
-    let key = SigningKey::from_seed(origin, Zeroizing::new(random_bytes::<32>()?))
-        .ok_or_else(|| KeyError::Origin(origin.to_owned()))?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(key.expose().as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
-    Ok(key)
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
 /// Reads the key; refuses a file that others could have read or changed.

@@ -22,11 +22,24 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        let (dir, options) = Self::place();
+        let public = VerifyingKey::parse(&create(&options, "example.com/log").unwrap()).unwrap();
+        Self { dir, options, public }
+    }
+
+    /// An empty log with a key that is known.
+    fn with_key(key: &SigningKey) -> Self {
+        let (dir, options) = Self::place();
+        key::write(&options.key_file, key).unwrap();
+        begin(&options.dir, key).unwrap();
+        Self { dir, options, public: key.public().clone() }
+    }
+
+    fn place() -> (tempfile::TempDir, Options) {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let options = Options { dir: dir.path().join("log"), key_file: dir.path().join("log.key") };
-        let public = VerifyingKey::parse(&create(&options, "example.com/log").unwrap()).unwrap();
-        Self { dir, options, public }
+        (dir, options)
     }
 
     fn open(&self) -> (Journal, Recovered) {

@@ -15,6 +15,9 @@ use crate::channel::card::visible;
 /// A log that grows while it is read can look broken: it is read again when its checkpoint moved.
 const ATTEMPTS: usize = 3;
 
+/// Where a log keeps earlier checkpoints.
+const KEPT: &str = "checkpoints";
+
 /// What the log is judged by.
 struct Trust {
     key: VerifyingKey,
@@ -109,7 +112,7 @@ fn fold(dir: &Path, mut verifier: Verifier) -> anyhow::Result<Result<Whole, Find
 
 /// The checkpoints the log kept, and those given by `--checkpoint`.
 fn other_anchors(dir: &Path, options: &Verify, trust: &Trust) -> anyhow::Result<Result<Vec<Anchor>, Finding>> {
-    let kept = dir.join("checkpoints");
+    let kept = dir.join(KEPT);
     let mut files = Vec::new();
     match std::fs::read_dir(&kept) {
         Ok(entries) => {
@@ -117,7 +120,7 @@ fn other_anchors(dir: &Path, options: &Verify, trust: &Trust) -> anyhow::Result<
                 let name = entry.with_context(|| format!("cannot list `{}`", kept.display()))?.file_name();
                 // Other names are temporary files of a write under way.
                 if let Some(name) = name.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) {
-                    files.push((format!("checkpoints/{name}"), kept.join(name)));
+                    files.push((format!("{KEPT}/{name}"), kept.join(name)));
                 }
             }
         }
@@ -187,8 +190,13 @@ fn print(trust: &Trust, reading: &Reading, out: &mut dyn Write) -> std::io::Resu
             "             taken from the directory itself: who rewrote the log could have replaced it; give --key"
         )?;
     }
-    for (source, size) in &reading.anchors {
+    let (kept, named): (Vec<_>, Vec<_>) =
+        reading.anchors.iter().partition(|(source, _)| source.starts_with(&format!("{KEPT}/")));
+    for (source, size) in named {
         writeln!(out, "held against {} ({size} records)", visible(source))?;
+    }
+    if !kept.is_empty() {
+        writeln!(out, "held against {} more in `{KEPT}`", kept.len())?;
     }
     match &reading.result {
         Ok(whole) => {
