@@ -242,8 +242,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         this.is_mid_write = false;
         if matches!(this.framing, Framing::Whole) && this.shared.is_at(Stage::Answered) {
             this.framing = Framing::Head(HeadScan::default());
-            if !this.ahead.is_empty() {
-                // hyper waits for the socket to become readable, but the next request is here already.
+            // hyper looks again when the socket becomes readable. But the next request may be here already,
+            // and the time in which it must come starts now.
+            if !this.ahead.is_empty() || this.read_stall.poll(cx, this.limits.idle_timeout).is_ready() {
                 cx.waker().wake_by_ref();
             }
         }
