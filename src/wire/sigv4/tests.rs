@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 use crate::wire::head::{Head, HeadError};
 
 mod attack;
+mod botocore;
 mod peer;
 mod vector;
 
