@@ -114,6 +114,9 @@ pub(crate) struct ServiceEntry {
     pub(crate) id: &'static str,
     #[serde(rename = "sg")]
     pub(crate) signing_name: &'static str,
+    /// Other names its hosts are signed for.
+    #[serde(rename = "sa", default)]
+    also_signed_as: Vec<&'static str>,
     /// IAM service prefix: the second part of an action's name.
     #[serde(rename = "px")]
     pub(crate) prefix: &'static str,
@@ -261,7 +264,9 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         services: index.services,
     };
     for (entry, number) in table.services.iter().zip(0..) {
-        table.by_signing_name.entry(entry.signing_name).or_default().push(number);
+        for name in std::iter::once(&entry.signing_name).chain(&entry.also_signed_as) {
+            table.by_signing_name.entry(name).or_default().push(number);
+        }
         if let Some(prefix) = entry.target_prefix {
             table.by_target.entry(prefix).or_default().push(number);
         }

@@ -144,6 +144,11 @@ impl Operation {
         self.row.flags.contains('u')
     }
 
+    /// True for a name that another operation with the same request has replaced, or may have.
+    pub(crate) fn is_deprecated(&self) -> bool {
+        self.row.flags.contains('d')
+    }
+
     /// True where the service takes a gzip body.
     pub(crate) fn takes_gzip(&self) -> bool {
         self.row.flags.contains('z')

@@ -47,6 +47,7 @@ class Sources:
     def __init__(self, iam_data):
         self.loader = botocore.session.Session().get_component("data_loader")
         self.partitions = self.loader.load_data("partitions")
+        self.endpoints = self.loader.load_data("endpoints")
         self.models = {
             name: self.loader.load_service_model(name, "service-2")
             for name in sorted(self.loader.list_available_services("service-2"))
@@ -227,7 +228,9 @@ class Service:
         if host := op.get("endpoint", {}).get("hostPrefix"):
             row["hp"] = host
         flags = "".join(
-            letter for letter, is_set in [("u", is_unsigned(op)), ("z", "requestcompression" in op)] if is_set
+            letter
+            for letter, is_set in [("d", "deprecated" in op), ("u", is_unsigned(op)), ("z", "requestcompression" in op)]
+            if is_set
         )
         if flags:
             row["fl"] = flags
@@ -340,9 +343,11 @@ def build(sources):
         offset += len(block)
     if traits.named:
         raise SystemExit(f"curated traits name operations that do not exist: {sorted(traits.named)}")
-    hosts, endpoints, partitions = host_table(sources)
+    hosts, endpoints, signing_names, partitions = host_table(sources)
     for entry in entries:
         entry["ep"] = endpoints[entry["id"]]
+        if also := sorted(signing_names.get(entry["id"], set()) - {entry["sg"]}):
+            entry["sa"] = also
     name_block = packed({prefix: sorted(found) for prefix, found in sorted(names.items())})
     index = packed({
         "sources": sources.names, "partitions": partitions, "services": entries, "hosts": hosts,

@@ -9,6 +9,7 @@ import re
 
 from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import EndpointProviderError
+from botocore.regions import EndpointResolver
 
 # Arguments that make a rule set give its other hosts.
 VARIANTS = {
@@ -33,12 +34,13 @@ VARIANTS = {
 
 
 def host_table(sources):
-    """(host template -> service numbers, service -> its hosts by partition, partitions)"""
-    hosts, endpoints = {}, {}
+    """(host template -> service numbers, service -> its hosts by partition, service -> signing names, partitions)"""
+    hosts, endpoints, signing_names = {}, {}, {}
     regions = [(p["id"], r) for p in sources.partitions["partitions"] for r in p["regions"]]
     for number, (name, model) in enumerate(sources.models.items()):
         rules = sources.loader.load_service_model(name, "endpoint-rule-set-1")
         provider = EndpointProvider(rules, sources.partitions)
+        signs_for = signing_regions(sources, model["metadata"]["endpointPrefix"])
         known = set(rules["parameters"])
         found = {}
         for partition, region in regions:
@@ -49,7 +51,9 @@ def host_table(sources):
                         endpoint = resolved(provider, {k: v for k, v in arguments.items() if k in known})
                         if endpoint is None:
                             continue
-                        host, base, signing = endpoint
+                        host, base, signing, names = endpoint
+                        signing = signing or signs_for.get(region, region)
+                        signing_names.setdefault(name, set()).update(names)
                         template = generalised(host, region)
                         found.setdefault(template, (base, signing if signing != region else None))
                         if not (fips or dual or extra):
@@ -70,7 +74,15 @@ def host_table(sources):
          "global": p["outputs"]["implicitGlobalRegion"], "regions": sorted(r for r in p["regions"] if "global" not in r)}
         for p in sources.partitions["partitions"]
     ]
-    return dict(sorted(hosts.items())), endpoints, partitions
+    return dict(sorted(hosts.items())), endpoints, signing_names, partitions
+
+
+def signing_regions(sources, prefix):
+    """Region -> region to sign for, from the older endpoint list: some rule sets leave it out and SDKs use this."""
+    resolver = EndpointResolver(sources.endpoints)
+    regions = [r for p in sources.partitions["partitions"] for r in p["regions"]]
+    built = {region: resolver.construct_endpoint(prefix, region) or {} for region in regions}
+    return {region: it["credentialScope"]["region"] for region, it in built.items() if it.get("credentialScope", {}).get("region")}
 
 
 def static_params(model):
@@ -89,8 +101,10 @@ def resolved(provider, arguments):
         return None
     host, _, path = endpoint.url.removeprefix("https://").partition("/")
     schemes = endpoint.properties.get("authSchemes", [])
-    signing = next((s["signingRegion"] for s in schemes if "signingRegion" in s), arguments.get("Region"))
-    return host, path, signing
+    signing = next((s["signingRegion"] for s in schemes if "signingRegion" in s), None)
+    # Sigv4a and S3 Express are other ways to sign; their scopes are S3's own affair.
+    names = {s["signingName"] for s in schemes if "signingName" in s and s["name"] == "sigv4"}
+    return host, path, signing, names
 
 
 def generalised(host, region):

@@ -5,7 +5,7 @@
 //! an endpoint of ours, the scope decides. INVARIANT (one place): host and scope never name
 //! different services, regions or partitions in a place that is returned.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use smallvec::SmallVec;
 
@@ -43,15 +43,23 @@ pub(super) fn locate(head: &Head, front: &Front) -> Result<Place, Trouble> {
     }
 }
 
-/// For an endpoint of ours: what stands in front of its name.
+/// For an endpoint of ours: what stands in front of its name, with the dot or hyphen it ends in.
 fn endpoint<'h>(host: &'h str, front: &Front) -> Option<Option<&'h str>> {
     let is_address = host.parse::<IpAddr>().is_ok() || host.starts_with('[');
     if is_address {
         return Some(None);
     }
+    // Some SDKs put an account in front of any endpoint, an address too.
+    let start = host.rfind(|c: char| c != '.' && !c.is_ascii_digit()).map_or(0, |at| at + 1);
+    let digits = host.get(start..).unwrap_or_default();
+    for (at, _) in std::iter::once((0, ".")).chain(digits.match_indices('.').map(|(at, dot)| (at + 1, dot))) {
+        if digits.get(at..).is_some_and(|rest| rest.parse::<Ipv4Addr>().is_ok()) {
+            return Some(host.get(..start + at));
+        }
+    }
     std::iter::once("localhost").chain(front.endpoint_hosts.iter().map(String::as_str)).find_map(|name| {
         let label = host.strip_suffix(name)?;
-        if label.is_empty() { Some(None) } else { label.strip_suffix('.').map(Some) }
+        if label.is_empty() { Some(None) } else { label.ends_with(['.', '-']).then_some(Some(label)) }
     })
 }
 
@@ -86,7 +94,10 @@ fn at_endpoint(head: &Head, scope: Claim, label: Option<&str>) -> Result<Place, 
     };
     let is_storage = services.iter().any(|it| is_s3(*it));
     let bucket = match label {
-        Some(label) if is_storage => Some(Bucket::of_label(label)?),
+        Some(label) if is_storage && !is_response(head) => {
+            let name = label.strip_suffix('.').unwrap_or_default();
+            Some(Bucket::of_label(name)?)
+        }
         _ => None,
     };
     Ok(Place {
@@ -113,7 +124,7 @@ fn at_aws(host: &str, scope: Claim) -> Result<Place, Trouble> {
             return Err(Trouble::refused("the host and the credential scope name different services"));
         }
         match (&region, &scope.region) {
-            (Some(host), Some(scope)) if host != scope => {
+            (Some(host), Some(scope)) if host != scope && !signs_elsewhere(&services, partition, host, scope) => {
                 return Err(Trouble::refused("the host and the credential scope name different regions"));
             }
             (_, Some(scope)) if self::partition(scope)?.suffix != partition.suffix => {
@@ -139,6 +150,12 @@ fn at_aws(host: &str, scope: Claim) -> Result<Place, Trouble> {
     })
 }
 
+/// Some global services have regional hosts and sign for one region all the same.
+fn signs_elsewhere(services: &[ServiceNumber], partition: &Partition, host: &str, scope: &str) -> bool {
+    let mut entries = services.iter().filter_map(|it| catalog::entry(*it));
+    entries.any(|it| it.endpoint(partition.id, host).is_some_and(|endpoint| endpoint.2 == scope))
+}
+
 /// What an AWS host name says.
 struct Found<'h> {
     services: SmallVec<[ServiceNumber; 8]>,
@@ -159,7 +176,7 @@ fn find_host(host: &str) -> Option<Found<'_>> {
         })?;
     if let Some(found) = s3_host(host, partition) {
         return Some(Found {
-            services: signed_as("s3").into_iter().filter(|it| is_s3(*it)).collect(),
+            services: signed_as("s3").into_iter().filter(|it| found.has_control || is_s3(*it)).collect(),
             region: found.region,
             partition,
             label: None,
@@ -171,7 +188,7 @@ fn find_host(host: &str) -> Option<Found<'_>> {
     for skipped in 0..=labels.len().min(2) {
         let rest = labels.get(skipped..)?;
         let prefix = if skipped == 0 { String::new() } else { "*.".repeat(skipped) };
-        let label = (skipped > 0).then(|| labels.iter().take(skipped).copied().collect::<Vec<_>>().join("."));
+        let label = (skipped > 0).then(|| labels.iter().take(skipped).copied().collect::<Vec<_>>().join(".") + ".");
         let plain = format!("{prefix}{}", rest.join("."));
         if let Some(services) = catalog::services_at(&plain) {
             return Some(Found { services: services.into(), region: None, partition, label, bucket: None });
@@ -289,6 +306,11 @@ fn partition(region: &str) -> Result<&'static Partition, Trouble> {
 
 fn default_partition() -> Result<&'static Partition, Trouble> {
     catalog::partitions().first().ok_or_else(|| Trouble::unknown("the fact table is empty"))
+}
+
+/// What an object lambda answers has a route in front of the host, no bucket.
+fn is_response(head: &Head) -> bool {
+    head.path == "/WriteGetObjectResponse"
 }
 
 fn is_storage_v2(head: &Head) -> bool {

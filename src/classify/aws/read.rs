@@ -19,20 +19,26 @@ const INFLATED_LIMIT: u64 = 8 * 1024 * 1024;
 /// Reads the parameters as the first candidate that leaves no doubt, else as the first.
 ///
 /// # Errors
-/// `Refused` when the body has two readings.
+/// `Refused` when the body has two readings, or fits operations of different names.
 pub(super) fn read(
     head: &Head,
     body: Body<'_>,
     place: &Place,
     identified: &Identified<'_>,
 ) -> Result<(Candidate, Reading), Trouble> {
-    let mut kept = None;
+    let mut kept: Option<(Candidate, Reading)> = None;
     for candidate in &identified.candidates {
         let reading = read_as(head, body, place, identified, candidate)?;
-        if reading.doubt.is_none() {
-            return Ok((candidate.clone(), reading));
+        match &kept {
+            Some((other, read)) if read.doubt.is_none() => {
+                if reading.doubt.is_none() && other.operation.action_name != candidate.operation.action_name {
+                    return Err(Trouble::refused("the request fits operations of two services"));
+                }
+            }
+            _ if reading.doubt.is_none() => kept = Some((candidate.clone(), reading)),
+            None => kept = Some((candidate.clone(), reading)),
+            Some(_) => {}
         }
-        kept.get_or_insert((candidate.clone(), reading));
     }
     kept.ok_or_else(|| Trouble::unknown("no operation is selected"))
 }
@@ -124,7 +130,7 @@ fn read_head(head: &Head, place: &Place, candidate: &Candidate, reading: &mut Re
                 None => None,
             },
             Location::HeaderPrefix => prefixed(head, name),
-            Location::Query if is_query_map(service, member) => leftover(head, service, members),
+            Location::Query if is_query_map(service, member) => leftover(head, service, members, member),
             Location::Query => query_value(head, service, member, reading),
             Location::Body => None,
         };
@@ -195,7 +201,9 @@ fn prefixed(head: &Head, prefix: &str) -> Option<Value> {
 }
 
 /// The query fields that no other member models.
-fn leftover(head: &Head, service: &crate::catalog::aws::Service, members: &[Member]) -> Option<Value> {
+fn leftover(head: &Head, service: &crate::catalog::aws::Service, members: &[Member], taker: &Member) -> Option<Value> {
+    let Shape::Map { value: shape, .. } = service.shape(taker.shape) else { return None };
+    let takes_lists = matches!(service.shape(*shape), Shape::List { .. });
     let mut map = Map::new();
     for (name, value) in &head.query {
         let is_other = members
@@ -207,7 +215,8 @@ fn leftover(head: &Head, service: &crate::catalog::aws::Service, members: &[Memb
         match map.get_mut(name) {
             Some(Value::Array(items)) => items.push(Value::String(value.clone())),
             _ => {
-                map.insert(name.clone(), Value::Array(vec![Value::String(value.clone())]));
+                let value = Value::String(value.clone());
+                map.insert(name.clone(), if takes_lists { Value::Array(vec![value]) } else { value });
             }
         }
     }
@@ -371,6 +380,8 @@ fn whole<'b>(
     };
     match head.header("content-encoding").map(str::trim) {
         None | Some("" | "identity") => Ok(Some(body.into())),
+        // Without a body it is the encoding of an object to come.
+        Some(_) if body.is_empty() => Ok(Some(body.into())),
         Some(encoding) if encoding.eq_ignore_ascii_case("gzip") && candidate.operation.takes_gzip() => {
             let mut inflated = Vec::new();
             let mut decoder = flate2::bufread::GzDecoder::new(body);

@@ -48,7 +48,7 @@ pub(super) fn by_path<'b>(head: &Head, place: &Place) -> Result<Identified<'b>, 
         let (Some(path), true, Some(service)) = (path, is_rest, catalog::service(*number)) else { continue };
         for operation in service.operations_under(path.first().map_or("", String::as_str)) {
             let is_open = place.is_signed || !place.is_endpoint || operation.needs_no_signature();
-            if operation.row.method != head.method.as_str() || !is_open {
+            if operation.row.method != head.method.as_str() || !is_open || is_of_other_host(head, place, operation) {
                 continue;
             }
             let Some((labels, kinds)) = matched(&operation.path, path) else { continue };
@@ -59,12 +59,23 @@ pub(super) fn by_path<'b>(head: &Head, place: &Place) -> Result<Identified<'b>, 
             }
         }
     }
-    let candidates = best(fits)?;
+    let candidates = best(fits, place)?;
     let Some(first) = candidates.first() else { return Err(unmatched(head, place, &reached)) };
     check_repeats(head, first)?;
     let is_xml = first.service.entry.speaks("rest-xml");
     let protocol = if is_xml { Protocol::RestXml } else { Protocol::RestJson };
     Ok(Identified { protocol, candidates, fields: Fields::new() })
+}
+
+/// `GET /` lists buckets, or directory buckets where those are controlled.
+fn is_of_other_host(head: &Head, place: &Place, operation: &Operation) -> bool {
+    let is_directory = head.host.name.starts_with("s3express-control")
+        || place.is_endpoint && place.signing_name.as_deref() == Some("s3express");
+    match operation.action_name.as_str() {
+        "aws:s3:ListBuckets" => is_directory,
+        "aws:s3:ListDirectoryBuckets" => !is_directory,
+        _ => false,
+    }
 }
 
 /// Decoded segments of a path of any service but S3: empty ones dropped, dots refused.
@@ -121,11 +132,12 @@ fn decoded(raw: &str) -> Result<String, Trouble> {
     text.map(|it| it.into_owned()).map_err(|_| Trouble::unknown("the path is not valid UTF-8"))
 }
 
-/// How literal each segment's match is: 0 literal, 1 label, 2 greedy.
+/// How literal each segment's match is: 0 literal, 1 label, 2 greedy, 3 the end, so that a template that
+/// says more behind the same start fits better.
 type Kinds = SmallVec<[u8; 8]>;
 
 /// How well an operation fits; the least wins.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Fit {
     kinds: Kinds,
     constants: Reverse<usize>,
@@ -147,7 +159,7 @@ impl Fit {
 /// Matches a template; labels with their values, and the kind of each segment.
 fn matched(template: &[Segment], path: &[String]) -> Option<(Labels, Kinds)> {
     let (Some((segment, template)), Some((first, rest))) = (template.split_first(), path.split_first()) else {
-        return (template.is_empty() && path.is_empty()).then(Default::default);
+        return (template.is_empty() && path.is_empty()).then(|| (Labels::new(), Kinds::from_slice(&[3])));
     };
     let one = |kind: u8, label: Option<&'static str>| {
         let (mut labels, mut kinds) = matched(template, rest)?;
@@ -234,19 +246,30 @@ pub(super) fn is_query_map(service: &Service, member: &Member) -> bool {
     member.location == Location::Query && matches!(service.shape(member.shape), Shape::Map { .. })
 }
 
-/// The fits no other fit beats. They must be one action.
-fn best(mut fits: SmallVec<[(Candidate, Fit); 4]>) -> Result<SmallVec<[Candidate; 2]>, Trouble> {
+/// The fits no other fit beats: one action, but for services that are told apart by hosts we do not
+/// see at an endpoint of ours. Those stay side by side for the body to settle.
+fn best(mut fits: SmallVec<[(Candidate, Fit); 4]>, place: &Place) -> Result<SmallVec<[Candidate; 2]>, Trouble> {
     fits.sort_by(|(_, a), (_, b)| a.cmp(b));
-    let mut rest = fits.into_iter();
-    let Some((first, fit)) = rest.next() else { return Ok(SmallVec::new()) };
-    let mut candidates: SmallVec<[Candidate; 2]> = SmallVec::new();
-    candidates.push(first);
-    for (candidate, _) in rest.take_while(|(_, other)| *other == fit) {
-        let is_same = candidates.iter().all(|it| it.operation.action_name == candidate.operation.action_name);
-        if !is_same {
-            return Err(Trouble::refused("the verb and path select more than one operation"));
-        }
-        candidates.push(candidate);
+    let Some(least) = fits.first().map(|(_, fit)| fit.clone()) else { return Ok(SmallVec::new()) };
+    let mut candidates: SmallVec<[Candidate; 2]> =
+        fits.into_iter().take_while(|(_, fit)| *fit == least).map(|(candidate, _)| candidate).collect();
+    let replaced: SmallVec<[bool; 4]> = candidates
+        .iter()
+        .map(|old| {
+            let is_newer = |it: &Candidate| std::ptr::eq(it.service, old.service) && !it.operation.is_deprecated();
+            old.operation.is_deprecated() && candidates.iter().any(is_newer)
+        })
+        .collect();
+    let mut replaced = replaced.into_iter();
+    candidates.retain(|_| !replaced.next().unwrap_or(false));
+    let is_ambiguous = candidates.iter().enumerate().any(|(index, one)| {
+        candidates.iter().skip(index + 1).any(|other| {
+            one.operation.action_name != other.operation.action_name
+                && (!place.is_endpoint || std::ptr::eq(one.service, other.service))
+        })
+    });
+    if is_ambiguous {
+        return Err(Trouble::refused("the verb and path select more than one operation"));
     }
     candidates.sort_by_key(|it| Reverse(it.service.operations.len()));
     Ok(candidates)
@@ -260,8 +283,11 @@ fn check_repeats(head: &Head, candidate: &Candidate) -> Result<(), Trouble> {
         let takes_many = members.iter().any(|it| {
             let shape = candidate.service.shape(it.shape);
             it.location == Location::Query
-                && (it.wire_name() == name && matches!(shape, Shape::List { .. })
-                    || is_query_map(candidate.service, it))
+                && match shape {
+                    Shape::List { .. } => it.wire_name() == name,
+                    Shape::Map { value, .. } => matches!(candidate.service.shape(*value), Shape::List { .. }),
+                    _ => false,
+                }
         });
         if is_repeated && !takes_many {
             return Err(Trouble::refused(format_args!("the query has the same field twice: `{}`", clip(name))));

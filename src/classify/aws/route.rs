@@ -52,13 +52,13 @@ pub(super) fn check_label(
     parameters: &Map<String, Value>,
 ) -> Result<(), Trouble> {
     let Some(label) = &place.label else { return Ok(()) };
-    if candidate.service.entry.id == "s3" {
+    if place.bucket.is_some() && candidate.service.entry.id == "s3" {
         return Ok(());
     }
     match candidate.operation.row.host_prefix {
         Some(template) if template.contains('{') || place.is_endpoint => {
             let expected = expanded(template, candidate, parameters);
-            if expected.as_deref().map(|it| it.trim_end_matches('.')) == Some(label.as_str()) {
+            if expected.as_deref() == Some(label.as_str()) {
                 Ok(())
             } else {
                 Err(Trouble::refused("the host names another account or resource than the parameters"))

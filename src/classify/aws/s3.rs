@@ -44,6 +44,8 @@ pub(super) fn is_bucket_name(text: &str) -> bool {
 pub(super) struct S3Host<'h> {
     pub(super) region: Option<&'h str>,
     pub(super) bucket: Option<Bucket>,
+    /// The host also serves account-level operations (access points of directory buckets).
+    pub(super) has_control: bool,
 }
 
 /// Reads an S3 host name; `None` when it is not one. The rightmost S3 label counts: a bucket's name
@@ -83,7 +85,7 @@ pub(super) fn s3_host<'h>(host: &'h str, partition: &Partition) -> Option<S3Host
         }
         _ => return None,
     };
-    Some(S3Host { region, bucket })
+    Some(S3Host { region, bucket, has_control: kind.starts_with("s3express-control") })
 }
 
 /// `s3-us-west-2`, the oldest regional form.

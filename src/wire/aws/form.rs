@@ -238,19 +238,21 @@ impl Reader<'_> {
         }
     }
 
-    /// The groups of `1.…`, `2.…` in their order; gaps and other spellings of numbers are doubts.
+    /// The groups of `1.…`, `2.…` in their order. Gaps are closed: SDKs leave them for empty items. Other spellings
+    /// of numbers are doubts.
     fn numbered<'a>(&mut self, rests: Vec<Rest<'a>>) -> Option<Vec<Vec<Rest<'a>>>> {
         let groups = self.grouped(rests);
         let mut items: Vec<(usize, Vec<Rest<'_>>)> = Vec::with_capacity(groups.len());
         for (token, rests) in groups {
-            let number = token.parse::<usize>().ok().filter(|_| !token.starts_with(['0', '+']));
-            items.push((number.unwrap_or(0), rests));
+            match token.parse::<usize>() {
+                Ok(number) if !token.starts_with(['0', '+']) && number <= FIELD_LIMIT => items.push((number, rests)),
+                _ => {
+                    self.reading.doubt("a list of the form is not numbered from 1");
+                    return None;
+                }
+            }
         }
         items.sort_by_key(|(number, _)| *number);
-        if items.iter().zip(1..).any(|((number, _), expected)| *number != expected) {
-            self.reading.doubt("a list of the form is not numbered from 1 without gaps");
-            return None;
-        }
         Some(items.into_iter().map(|(_, rests)| rests).collect())
     }
 }
