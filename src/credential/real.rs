@@ -47,7 +47,17 @@ impl RealCredentials {
     /// # Errors
     /// When there is no credential, STS refuses it, or it is a virtual key.
     pub(crate) async fn load(options: RealOptions, clock: Clock) -> Result<Self, RealError> {
-        let source = RealSource::open(options).await?;
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(profile) = options.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = options.region {
+            loader = loader.region(Region::new(region));
+        }
+        Self::start(RealSource::new(&loader.load().await, options.sts_endpoint)?, clock).await
+    }
+
+    async fn start(source: RealSource, clock: Clock) -> Result<Self, RealError> {
         let key = source.resolve().await?;
         let account = match source.account().await {
             Ok(account) => Some(Arc::new(account)),
@@ -111,23 +121,15 @@ struct RealSource {
 }
 
 impl RealSource {
-    async fn open(options: RealOptions) -> Result<Self, RealError> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .timeout_config(TimeoutConfig::builder().operation_timeout(STS_TIMEOUT).build());
-        if let Some(profile) = options.profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(region) = options.region {
-            loader = loader.region(Region::new(region));
-        }
-        let config: SdkConfig = loader.load().await;
+    fn new(config: &SdkConfig, sts_endpoint: Option<String>) -> Result<Self, RealError> {
         let missing = || RealError::Missing("the chain has no provider".to_owned());
         let provider = config.credentials_provider().ok_or_else(missing)?;
-        let mut sts = aws_sdk_sts::config::Builder::from(&config);
+        let mut sts = aws_sdk_sts::config::Builder::from(config)
+            .timeout_config(TimeoutConfig::builder().operation_timeout(STS_TIMEOUT).build());
         if config.region().is_none() {
             sts = sts.region(Region::from_static("us-east-1"));
         }
-        if let Some(endpoint) = options.sts_endpoint {
+        if let Some(endpoint) = sts_endpoint {
             sts = sts.endpoint_url(endpoint);
         }
         Ok(Self { provider, sts: aws_sdk_sts::Client::from_conf(sts.build()) })
@@ -211,3 +213,6 @@ async fn renew(held: Arc<Held>, source: RealSource, clock: Clock) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
