@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing_subscriber::EnvFilter;
 
 use crate::channel::api::Api;
 use crate::channel::card;
@@ -223,10 +224,12 @@ impl Stop {
     }
 }
 
-/// The process's own log goes to stderr; stdout is for the listeners' addresses. A second
-/// subscriber in one process (only tests run two servers) is refused and the first one stays.
+/// The process's own log goes to stderr; stdout is for the listeners' addresses. Libraries are heard
+/// from warnings up only: what they say below that holds requests, and could hold secrets.
 fn log_to_stderr(log: Log) {
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(log.level).with_target(false);
-    let set = if log.json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
-    drop(set);
+    let level = log.level.to_string().to_ascii_lowercase();
+    let filter = EnvFilter::new(format!("warn,{}={level}", env!("CARGO_CRATE_NAME")));
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false);
+    // A process has one log; one that is set already stays.
+    drop(if log.json { builder.json().try_init() } else { builder.with_ansi(false).try_init() });
 }
