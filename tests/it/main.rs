@@ -11,6 +11,7 @@
 
 mod audit;
 mod crash;
+mod credentials;
 mod crowd;
 mod deciding;
 mod faults;
