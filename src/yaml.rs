@@ -135,10 +135,10 @@ impl Node {
                 "true" => Value::Bool(true),
                 "false" => Value::Bool(false),
                 // A leading zero marks an identifier (an account id), not a number.
-                digits if !(digits.starts_with("0") && digits.len() > 1) && !digits.starts_with('+') => {
-                    digits.parse::<i64>().map_or_else(|_| Value::String(text.clone()), Value::from)
+                digits if digits.starts_with('+') || (digits.starts_with('0') && digits.len() > 1) => {
+                    text.as_str().into()
                 }
-                _ => Value::String(text.clone()),
+                digits => digits.parse::<i64>().map_or_else(|_| text.as_str().into(), Value::from),
             },
             Kind::Scalar { text, .. } => Value::String(text.clone()),
         }

@@ -135,7 +135,12 @@ impl Criteria {
 
     /// What a field asks for, for people; empty when it was not given.
     pub(super) fn wanted(&self, field: Field) -> String {
-        let globs = |globs: &[Glob]| globs.iter().map(Glob::as_str).collect::<Vec<_>>().join(", ");
+        const SHOWN: usize = 8;
+        let globs = |globs: &[Glob]| {
+            let shown: Vec<&str> = globs.iter().take(SHOWN).map(Glob::as_str).collect();
+            let more = globs.len().saturating_sub(SHOWN);
+            if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+        };
         match field {
             Field::Action => globs(&self.action),
             Field::Access => self.access.iter().map(|access| access.as_str()).collect::<Vec<_>>().join(", "),

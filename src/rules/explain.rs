@@ -22,9 +22,9 @@ pub(crate) struct ActionTrace {
     pub(crate) decision: Decision,
     /// Why, when no rule decided.
     pub(crate) fallback: Option<&'static str>,
-    /// Every rule that is about the action's name, those that matched first.
+    /// The rules that are about this kind of action, those that matched first.
     pub(crate) rules: Vec<RuleTrace>,
-    /// Number of rules that are about other actions.
+    /// Number of rules that are about actions with another name, access or traits.
     pub(crate) others: usize,
 }
 
@@ -53,6 +53,13 @@ pub(crate) struct Step {
     pub(crate) found: String,
 }
 
+impl RuleTrace {
+    fn is_near(&self) -> bool {
+        let kind = [Field::Action, Field::Access, Field::Traits].map(Field::as_str);
+        self.steps.iter().all(|step| step.passed || !kind.contains(&step.part))
+    }
+}
+
 impl RuleSet {
     /// Decides like [`RuleSet::decide`], and says why.
     pub(crate) fn explain(&self, subject: &Subject<'_>, actions: &[Action]) -> Explanation {
@@ -61,7 +68,7 @@ impl RuleSet {
             let facts = OnceCell::new();
             let mut rules: Vec<RuleTrace> = self.rules.iter().map(|rule| rule.trace(subject, action, &facts)).collect();
             let all = rules.len();
-            rules.retain(|rule| rule.steps.first().is_none_or(|step| step.part != "action" || step.passed));
+            rules.retain(RuleTrace::is_near);
             rules.sort_by_key(|rule| (!rule.matched, std::cmp::Reverse(rule.decision)));
             ActionTrace {
                 name: action.name.clone(),

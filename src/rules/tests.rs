@@ -326,6 +326,40 @@ fn a_trace_says_what_kept_a_rule_from_matching() {
     assert_eq!(explanation.actions[0].others + explanation.actions[0].rules.len(), rules.len());
 }
 
+/// What `docs/rules.md` shows as rules, cases and conditions must be some.
+#[test]
+fn the_documentation_is_true() {
+    let blocks = include_str!("../../docs/rules.md").split("```yaml\n").skip(1);
+    let (mut rules, mut cases, mut conditions) = (0, 0, 0);
+    for block in blocks.map(|rest| rest.split("```").next().unwrap()) {
+        let text = if block.starts_with("  - id:") || block.starts_with("  #") {
+            format!("rules:\n{block}")
+        } else {
+            block.to_owned()
+        };
+        let source = Source::new("docs/rules.md", &text);
+        if text.contains("rules:\n") && !text.starts_with("cases:") {
+            compile(&[source], &options()).unwrap_or_else(|found| panic!("{}", render(&found)));
+            rules += 1;
+        } else if text.starts_with("cases:") {
+            read_cases(&source).unwrap_or_else(|found| panic!("{}", render(&found)));
+            cases += 1;
+        }
+        for line in block.lines().filter(|line| line.starts_with("when:")) {
+            let rule = format!("rules:\n- id: a\n  decision: deny\n  {line}\n");
+            compile(&[Source::new("docs/rules.md", rule)], &options())
+                .unwrap_or_else(|found| panic!("{}", render(&found)));
+            conditions += 1;
+        }
+        if block.starts_with("parameters:") {
+            let rule = format!("rules:\n- id: a\n  decision: deny\n  match:\n    {}", block.replace('\n', "\n    "));
+            compile(&[Source::new("docs/rules.md", rule)], &options())
+                .unwrap_or_else(|found| panic!("{}", render(&found)));
+        }
+    }
+    assert!(rules >= 3 && cases >= 1 && conditions >= 4, "{rules} {cases} {conditions}");
+}
+
 #[test]
 fn the_pack_compiles_without_a_warning() {
     let mut sources = Vec::new();

@@ -16,7 +16,10 @@ pub(crate) enum Severity {
 
 /// One finding at one place. `Display` is the whole text with the source line and a caret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Diagnostic {
+pub(crate) struct Diagnostic(Box<Finding>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
     severity: Severity,
     file: Arc<str>,
     /// Line and column, from 1; line 0 for a finding about the file as a whole.
@@ -41,7 +44,7 @@ impl Diagnostic {
 
     /// An error about a file as a whole: it cannot be read, it is missing.
     pub(crate) fn file(name: &str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Finding {
             severity: Severity::Error,
             file: Arc::from(name),
             line: 0,
@@ -51,39 +54,40 @@ impl Diagnostic {
             message: message.into(),
             label: String::new(),
             help: Vec::new(),
-        }
+        }))
     }
 
     /// Words beside the caret.
     pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.0.label = label.into();
         self
     }
 
     /// Adds a line that says what to do.
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help.push(help.into());
+        self.0.help.push(help.into());
         self
     }
 
     pub(crate) fn severity(&self) -> Severity {
-        self.severity
+        self.0.severity
     }
 
     /// File, line and column, to sort findings by place.
     pub(crate) fn place(&self) -> (&str, usize, usize) {
-        (&self.file, self.line, self.column)
+        (&self.0.file, self.0.line, self.0.column)
     }
 
     /// The first line alone, for logs: `rules/a.yaml:12:7: error: unknown key`.
     pub(crate) fn headline(&self) -> String {
-        let severity = match self.severity {
+        let Finding { file, line, column, message, .. } = &*self.0;
+        let severity = match self.0.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        match self.line {
-            0 => format!("{}: {severity}: {}", self.file, self.message),
-            line => format!("{}:{line}:{}: {severity}: {}", self.file, self.column, self.message),
+        match line {
+            0 => format!("{file}: {severity}: {message}"),
+            _ => format!("{file}:{line}:{column}: {severity}: {message}"),
         }
     }
 
@@ -95,7 +99,7 @@ impl Diagnostic {
         let line_end = text.get(start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| start + at);
         let end = floor_boundary(text, span.end).clamp(start, line_end);
         let width = text.get(start..end).map_or(0, |covered| covered.trim_end().chars().count());
-        Self {
+        Self(Box::new(Finding {
             severity,
             file: Arc::from(source.name()),
             line,
@@ -105,22 +109,23 @@ impl Diagnostic {
             message,
             label: String::new(),
             help: Vec::new(),
-        }
+        }))
     }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { line, column, source_line, width, label, help, .. } = &*self.0;
         f.write_str(&self.headline())?;
-        let gutter = self.line.to_string().len();
-        if self.line > 0 {
-            let (shown, before, width) = window(&self.source_line, self.column - 1, self.width);
-            let label = if self.label.is_empty() { String::new() } else { format!(" {}", self.label) };
+        let gutter = line.to_string().len();
+        if *line > 0 {
+            let (shown, before, width) = window(source_line, column - 1, *width);
+            let label = if label.is_empty() { String::new() } else { format!(" {label}") };
             write!(f, "\n{:gutter$} |", "")?;
-            write!(f, "\n{} | {shown}", self.line)?;
+            write!(f, "\n{line} | {shown}")?;
             write!(f, "\n{:gutter$} | {:before$}{}{label}", "", "", "^".repeat(width))?;
         }
-        for help in &self.help {
+        for help in help {
             write!(f, "\n{:gutter$} = help: {help}", "")?;
         }
         Ok(())

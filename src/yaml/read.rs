@@ -4,7 +4,7 @@
 //! let problems = Problems::new(source);
 //! if let Some(mut fields) = Fields::read(&root, "the configuration", &problems) {
 //!     let listen = fields.text("listen").unwrap_or("127.0.0.1:8080");
-//!     let wait = fields.duration("wait").unwrap_or(DEFAULT_WAIT);
+//!     let wait = fields.typed("wait", Node::duration).unwrap_or(DEFAULT_WAIT);
 //!     fields.finish();                      // reports every key that nobody asked for
 //! }
 //! problems.into_result()?;
@@ -123,21 +123,8 @@ impl<'a> Fields<'a> {
         self.typed(key, Node::text)
     }
 
-    pub(crate) fn boolean(&mut self, key: &'static str) -> Option<bool> {
-        self.typed(key, Node::boolean)
-    }
-
     pub(crate) fn integer(&mut self, key: &'static str, lowest: u64, highest: u64) -> Option<u64> {
         self.typed(key, |node, problems| node.integer(problems, lowest, highest))
-    }
-
-    pub(crate) fn duration(&mut self, key: &'static str) -> Option<Duration> {
-        self.typed(key, Node::duration)
-    }
-
-    /// A size in bytes.
-    pub(crate) fn size(&mut self, key: &'static str) -> Option<u64> {
-        self.typed(key, Node::size)
     }
 
     /// A list of texts; one text alone is a list of one.

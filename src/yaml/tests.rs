@@ -37,10 +37,10 @@ fn read_all(text: &str) -> String {
     if let Some(mut fields) = Fields::read(&root, "the example", &problems) {
         fields.required("name").and_then(|node| node.text(&problems));
         fields.text("description");
-        fields.boolean("enabled");
+        fields.typed("enabled", Node::boolean);
         fields.integer("count", 1, 10);
-        fields.duration("expires");
-        fields.size("limit");
+        fields.typed("expires", Node::duration);
+        fields.typed("limit", Node::size);
         fields.texts("groups");
         fields.typed("decision", |node, problems| node.one_of(problems, "decision", &[("allow", 1), ("deny", 2)]));
         if let Some(mut inner) = fields.typed("inner", |node, problems| Fields::read(node, "`inner`", problems)) {
