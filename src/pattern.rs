@@ -24,7 +24,12 @@ impl Glob {
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
-        matches(self.text.as_bytes(), text.as_bytes())
+        matches(self.text.as_bytes(), text.as_bytes(), |a, b| a == b)
+    }
+
+    /// Like [`Glob::matches`], but ASCII letters match in either case.
+    pub(crate) fn matches_any_case(&self, text: &str) -> bool {
+        matches(self.text.as_bytes(), text.as_bytes(), |a, b| a.eq_ignore_ascii_case(&b))
     }
 }
 
@@ -37,7 +42,7 @@ impl fmt::Display for Glob {
 /// Linear in practice, at worst `pattern × text`: on a mismatch only the last `*` is reconsidered,
 /// since an earlier one can gain nothing that the last one cannot. `?` takes one byte of ASCII or
 /// one whole UTF-8 character.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+fn matches(pattern: &[u8], text: &[u8], same: impl Fn(u8, u8) -> bool) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while let Some(&byte) = text.get(t) {
@@ -53,7 +58,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
                     t += 1;
                 }
             }
-            Some(&wanted) if wanted == byte => {
+            Some(&wanted) if same(wanted, byte) => {
                 p += 1;
                 t += 1;
             }
@@ -92,6 +97,8 @@ mod tests {
             ("aws:*:Delete*", "aws:s3:DeleteBucket", true),
         ] {
             assert_eq!(Glob::new(glob).matches(text), expected, "{glob} on {text}");
+            assert_eq!(Glob::new(glob).matches_any_case(&text.to_uppercase()), expected, "{glob} on {text}");
         }
+        assert!(!Glob::new("PROD-*").matches("prod-db"));
     }
 }

@@ -4,6 +4,8 @@
 //! request holds several values for one field, or a value is not known, the [`Reach`] of the rule
 //! decides, so that doubt never helps the request.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::{NO_REGION, Subject};
@@ -17,7 +19,7 @@ pub(super) enum Reach {
     /// every value must match, nothing may be unknown. One allowed key must not smuggle another.
     Narrow,
     /// For what restricts (a hold or deny rule, the `unless` of an allow rule): any resource or
-    /// value suffices, and what is not known counts as matching.
+    /// value suffices, in upper or lower case, and what is not known counts as matching.
     Wide,
 }
 
@@ -233,10 +235,10 @@ impl ParameterTest {
             Wanted::Text(globs) => {
                 let mut values = found.into_iter().flat_map(flat);
                 match reach {
-                    Reach::Wide => values.any(|value| value_matches(globs, value)),
+                    Reach::Wide => values.any(|value| value_matches(globs, value, Glob::matches_any_case)),
                     Reach::Narrow => {
                         let mut values = values.peekable();
-                        values.peek().is_some() && values.all(|value| value_matches(globs, value))
+                        values.peek().is_some() && values.all(|value| value_matches(globs, value, Glob::matches))
                     }
                 }
             }
@@ -260,8 +262,13 @@ fn resources_match(globs: &[Glob], resources: &[String], reach: Reach) -> bool {
 /// Whether a resource may be one that the glob means. A name that holds a `*` of its own (a
 /// template, where the request does not say all of it) may be any that it matches; `*` alone says
 /// that the action is about no one thing, and only a glob that matches `*` means it.
+///
+/// Case is no difference here: RDS and other services take `PROD-DB` for `prod-db`.
 fn may_be(glob: &Glob, resource: &str) -> bool {
-    glob.matches(resource) || (resource.contains('*') && resource != "*" && may_meet(glob.as_str(), resource))
+    glob.matches_any_case(resource)
+        || (resource.contains('*')
+            && resource != "*"
+            && may_meet(&glob.as_str().to_ascii_lowercase(), &resource.to_ascii_lowercase()))
 }
 
 /// Whether some text is matched by a glob and by a template in which only `*` is special. Names too
@@ -326,9 +333,10 @@ fn flat(value: &Value) -> Vec<&Value> {
 }
 
 /// Text is compared as it is, anything else by its JSON.
-fn value_matches(globs: &[Glob], value: &Value) -> bool {
-    match value {
-        Value::String(text) => any(globs, text),
-        other => any(globs, &other.to_string()),
-    }
+fn value_matches(globs: &[Glob], value: &Value, matches: fn(&Glob, &str) -> bool) -> bool {
+    let text = match value {
+        Value::String(text) => Cow::Borrowed(text.as_str()),
+        other => Cow::Owned(other.to_string()),
+    };
+    globs.iter().any(|glob| matches(glob, &text))
 }

@@ -5,6 +5,8 @@
 //! the beginnings of its own names. So a request meets the few rules that start like it, however
 //! many there are. Rules that can be told by none of these are tried always.
 //!
+//! Resources are looked up without regard to case, since restricting rules match them so.
+//!
 //! INVARIANT: every rule that matches a request is among its candidates; the model-based test of
 //! `rules` compares with trying all of them.
 
@@ -48,18 +50,22 @@ impl Key {
     }
 
     /// The beginnings under which the rule would stand; `None` when one of its globs has none.
-    fn beginnings(self, criteria: &Criteria) -> Option<Vec<&str>> {
+    fn beginnings(self, criteria: &Criteria) -> Option<Vec<String>> {
         let globs = self.globs(criteria);
-        let mut beginnings: Vec<_> = globs.iter().map(|glob| literal_prefix(glob.as_str())).collect();
+        let spelled = |beginning: &str| match self {
+            Self::Resource => beginning.to_ascii_lowercase(),
+            _ => beginning.to_owned(),
+        };
+        let mut beginnings: Vec<_> = globs.iter().map(|glob| spelled(literal_prefix(glob.as_str()))).collect();
         beginnings.sort_unstable();
         beginnings.dedup();
-        (!beginnings.is_empty() && !beginnings.contains(&"")).then_some(beginnings)
+        (!beginnings.is_empty() && !beginnings.contains(&String::new())).then_some(beginnings)
     }
 }
 
 impl Index {
     pub(super) fn build(rules: &[Rule]) -> Self {
-        let mut crowd: [HashMap<&str, usize>; KEYS.len()] = Default::default();
+        let mut crowd: [HashMap<String, usize>; KEYS.len()] = Default::default();
         for rule in rules {
             for (key, crowd) in KEYS.into_iter().zip(&mut crowd) {
                 for beginning in key.beginnings(&rule.criteria).into_iter().flatten() {
@@ -68,7 +74,7 @@ impl Index {
             }
         }
         let mut always = Vec::new();
-        let mut buckets: [BTreeMap<&str, Vec<u32>>; KEYS.len()] = Default::default();
+        let mut buckets: [BTreeMap<String, Vec<u32>>; KEYS.len()] = Default::default();
         for (number, rule) in (0..).zip(rules) {
             // The field whose fullest beginning is shared with the fewest other rules.
             let best = KEYS
@@ -103,7 +109,8 @@ impl Index {
         }
         if !resources.is_empty() {
             for resource in &action.resources {
-                resources.look_up(resource, &mut found);
+                let resource = resource.to_ascii_lowercase();
+                resources.look_up(&resource, &mut found);
                 // A name with a `*` of its own may turn out to be anything that starts alike.
                 if let Some((known, _)) = resource.split_once('*')
                     && resource != "*"
@@ -131,7 +138,7 @@ struct Entry {
 }
 
 impl Table {
-    fn build(buckets: BTreeMap<&str, Vec<u32>>) -> Self {
+    fn build(buckets: BTreeMap<String, Vec<u32>>) -> Self {
         let mut entries: Vec<Entry> = Vec::with_capacity(buckets.len());
         for (beginning, rules) in buckets {
             let mut shorter = entries.len().checked_sub(1);

@@ -35,7 +35,10 @@ pub(super) fn read(problems: &Problems, options: &Options) -> Vec<Rule> {
     };
     let Some(mut fields) = Fields::read(&root, "a rule file", problems) else { return Vec::new() };
     let rules = fields.required("rules").and_then(|node| match &node.kind {
-        Kind::List(items) => Some(items.iter().filter_map(|item| read_rule(item, problems, options)).collect()),
+        Kind::List(items) => {
+            let items = items.iter().take_while(|_| !problems.is_full());
+            Some(items.filter_map(|item| read_rule(item, problems, options)).collect())
+        }
         _ => {
             problems.error(node.span, format!("`rules` must be a list, not {}", node.noun()));
             None
@@ -158,7 +161,7 @@ fn read_hold(fields: &mut Fields<'_>, decision: Option<Decision>, options: &Opti
         let members = members.count();
         if members < terms.quorum as usize {
             let groups: Vec<_> = terms.approvers.iter().map(GroupId::as_str).collect();
-            let message = format!("{} approvals are asked of {members} people in: {}", terms.quorum, groups.join(", "));
+            let message = format!("quorum {}, but {members} in the groups: {}", terms.quorum, groups.join(", "));
             problems.push(
                 Diagnostic::error(problems.source(), place.span, message).help("such a hold could never be approved"),
             );

@@ -163,12 +163,15 @@ fn truth_actions() -> Vec<(&'static str, Vec<Action>)> {
         ("hold on resources: any inside", vec![keys(&["arn:aws:s3:::tmp/a", "arn:aws:s3:::prod/b"])]),
         ("hold on resources: a template that may be inside", vec![keys(&["arn:aws:s3:::pro*"])]),
         ("allow on resources: a template that may be outside", vec![keys(&["arn:aws:s3:::t*"])]),
+        ("hold on resources: another case", vec![keys(&["ARN:aws:s3:::PROD/b"])]),
+        ("allow on resources: another case", vec![keys(&["arn:aws:s3:::TMP/a"])]),
         ("no resources", vec![keys(&[])]),
         ("unless takes away", vec![parameters("aws:ec2:StopInstances", json!({"DryRun": true}))]),
         (
             "unless: a parameter in a list, all of them",
             vec![parameters("aws:ec2:StopInstances", json!({"DryRun": [true, false]}))],
         ),
+        ("unless: another case is no exception", vec![parameters("aws:ec2:StopInstances", json!({"DryRun": "TRUE"}))]),
         ("unless: absent", vec![action("aws:ec2:StopInstances")]),
         (
             "parameter by pointer",
@@ -339,7 +342,7 @@ fn the_documentation_is_true() {
         };
         let source = Source::new("docs/rules.md", &text);
         if text.contains("rules:\n") && !text.starts_with("cases:") {
-            compile(&[source], &options()).unwrap_or_else(|found| panic!("{}", render(&found)));
+            compile(&[source], &Options::default()).unwrap_or_else(|found| panic!("{}", render(&found)));
             rules += 1;
         } else if text.starts_with("cases:") {
             read_cases(&source).unwrap_or_else(|found| panic!("{}", render(&found)));
@@ -347,13 +350,13 @@ fn the_documentation_is_true() {
         }
         for line in block.lines().filter(|line| line.starts_with("when:")) {
             let rule = format!("rules:\n- id: a\n  decision: deny\n  {line}\n");
-            compile(&[Source::new("docs/rules.md", rule)], &options())
+            compile(&[Source::new("docs/rules.md", rule)], &Options::default())
                 .unwrap_or_else(|found| panic!("{}", render(&found)));
             conditions += 1;
         }
         if block.starts_with("parameters:") {
             let rule = format!("rules:\n- id: a\n  decision: deny\n  match:\n    {}", block.replace('\n', "\n    "));
-            compile(&[Source::new("docs/rules.md", rule)], &options())
+            compile(&[Source::new("docs/rules.md", rule)], &Options::default())
                 .unwrap_or_else(|found| panic!("{}", render(&found)));
         }
     }

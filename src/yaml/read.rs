@@ -14,10 +14,14 @@
 //! reported, and then the whole file is refused, so a default taken meanwhile never takes effect.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::diagnostic::{Diagnostic, Severity, nearest};
 use super::{Entry, Kind, Node, Source, Span, Style};
+
+/// Most findings of one file that are kept; each costs a walk through the file to find its line.
+const MOST_FINDINGS: usize = 200;
 
 /// The findings of one file, as they collect.
 #[derive(Debug)]
@@ -36,7 +40,17 @@ impl Problems {
     }
 
     pub(crate) fn push(&self, diagnostic: Diagnostic) {
-        self.found.borrow_mut().push(diagnostic);
+        let mut found = self.found.borrow_mut();
+        match found.len().cmp(&MOST_FINDINGS) {
+            Ordering::Less => found.push(diagnostic),
+            Ordering::Equal => found.push(Diagnostic::file(self.source.name(), "more is wrong than is shown")),
+            Ordering::Greater => {}
+        }
+    }
+
+    /// Nothing more will be shown: reading on is of no use.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.borrow().len() > MOST_FINDINGS
     }
 
     /// Reports an error without label or help.

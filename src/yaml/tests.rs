@@ -141,6 +141,18 @@ fn long_lines_are_cut_around_the_caret() {
 }
 
 #[test]
+fn a_file_of_mistakes_is_cut_short() {
+    let problems = Problems::new(Source::new("t", "x"));
+    for _ in 0..1000 {
+        problems.error(Span::default(), "wrong");
+    }
+    assert!(problems.is_full());
+    let found = problems.into_vec();
+    assert_eq!(found.len(), 201);
+    assert!(found.iter().any(|it| it.headline() == "t: error: more is wrong than is shown"));
+}
+
+#[test]
 fn limits_hold() {
     assert!(parsed(&"[".repeat(30)).unwrap_err().contains("nested deeper than 24 levels"));
     assert!(parsed(&"- ".repeat(5000)).unwrap_err().contains("nested deeper than 24 levels"));

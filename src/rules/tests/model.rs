@@ -56,7 +56,8 @@ fn text() -> impl Strategy<Value = String> {
 /// Mostly plain names, some with a `*` of their own.
 fn resource() -> impl Strategy<Value = String> {
     let template = (text(), text()).prop_map(|(before, after)| format!("{before}*{after}"));
-    prop_oneof![3 => text(), 1 => template, 1 => Just("*".to_owned())]
+    let upper = text().prop_map(|text| text.to_uppercase());
+    prop_oneof![3 => text(), 1 => upper, 1 => template, 1 => Just("*".to_owned())]
 }
 
 fn decisions() -> impl Strategy<Value = Decision> {
@@ -67,7 +68,7 @@ proptest! {
     /// A template stands for every text that its `*` may turn out to be.
     #[test]
     fn a_template_may_be_all_it_can_become(
-        before in "[ab:é]{0,3}", inner in "[ab:é]{0,3}", between in "[ab:]{0,2}", last in "[ab:é]{0,3}",
+        before in "[aAb:é]{0,3}", inner in "[ab:é]{0,3}", between in "[ab:]{0,2}", last in "[ab:é]{0,3}",
         glob in "[ab:*?é]{1,6}",
     ) {
         let template = format!("{before}*{between}*{last}");
