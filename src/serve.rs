@@ -229,7 +229,12 @@ impl Stop {
 fn log_to_stderr(log: Log) {
     let level = log.level.to_string().to_ascii_lowercase();
     let filter = EnvFilter::new(format!("warn,{}={level}", env!("CARGO_CRATE_NAME")));
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        // A line that cannot be written (a full disk) is lost; complaining about it on stderr would panic.
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_target(false);
     // A process has one log; one that is set already stays.
     drop(if log.json { builder.json().try_init() } else { builder.with_ansi(false).try_init() });
 }

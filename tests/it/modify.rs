@@ -41,7 +41,7 @@ fn form_request_runs_with_the_approved_parameters() {
     assert_eq!((upstream.count("UserName=intern"), upstream.count("admin")), (1, 0));
     let hold = site.hold(&id);
     assert_eq!(hold["modified"], json!([{"pointer": "/UserName", "before": "admin", "after": "intern"}]));
-    let types = site.record_types("hold", &id);
+    let types = site.history(&id);
     assert!(types.contains(&"approval.modified".to_owned()), "{types:?}");
     site.verify();
 }

@@ -18,7 +18,7 @@ fn drafts() -> Vec<(Draft, &'static str)> {
         Draft::json(service, &format!("{service}.us-east-1.amazonaws.com"), target, body)
     };
     vec![
-        (query("iam", "Action=ListUsers&Version=2010-05-08"), "aws:iam:ListUsers"),
+        (Draft::query("iam", "iam.amazonaws.com", "Action=ListUsers&Version=2010-05-08"), "aws:iam:ListUsers"),
         (query("sts", "Action=GetCallerIdentity&Version=2011-06-15"), "aws:sts:GetCallerIdentity"),
         (query("ec2", "Action=DescribeInstances&Version=2016-11-15"), "aws:ec2:DescribeInstances"),
         (query("rds", "Action=DescribeDBInstances&Version=2014-10-31"), "aws:rds:DescribeDBInstances"),
@@ -72,7 +72,8 @@ fn classify_says_what_live_traffic_is_recorded_as() {
         let mut peer = Peer::connect(site.proxy);
         peer.send(&bytes);
         if draft.method != "HEAD" {
-            assert_eq!(peer.read().unwrap().status, 200, "{}", draft.target);
+            let answer = peer.read().unwrap();
+            assert_eq!(answer.status, 200, "{}{}: {}", draft.host, draft.target, answer.text());
         } else {
             assert_eq!(peer.head().unwrap().0, 200);
         }

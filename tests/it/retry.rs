@@ -38,7 +38,7 @@ fn read_timeout_and_retry_of_botocore_join_the_hold() {
     assert!(attempts.as_u64() > Some(0), "{attempts}");
     assert_eq!(upstream.count("CreateAccessKey"), 1);
     assert_eq!(site.holds().len(), 1);
-    assert_eq!(site.record_types("hold", &id).iter().filter(|kind| *kind == "action.forward").count(), 1);
+    assert_eq!(site.history(&id).iter().filter(|kind| *kind == "action.forward").count(), 1);
     site.verify();
 }
 

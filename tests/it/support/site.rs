@@ -354,12 +354,20 @@ impl Site {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The types of the records that carry this value of a member, in order.
+    /// The types of a hold's records, in order.
     #[track_caller]
-    pub(crate) fn record_types(&self, member: &str, value: &str) -> Vec<String> {
+    pub(crate) fn history(&self, hold: &str) -> Vec<String> {
         let records = self.records();
-        let of = records.iter().filter(|record| record[member] == value);
+        let of = records.iter().filter(|record| record["hold"] == hold);
         of.map(|record| record["type"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Waits for a record of that hold: one that no answer to a client waited for.
+    #[track_caller]
+    pub(crate) fn wait_for_record(&self, hold: &str, kind: &str) -> Value {
+        wait_for(&format!("{kind} of {hold}"), || {
+            self.records().into_iter().find(|record| record["hold"] == hold && record["type"] == kind)
+        })
     }
 
     /// The log verifies offline, with the public key alone.
