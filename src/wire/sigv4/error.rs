@@ -72,7 +72,8 @@ impl SigError {
 
     const fn ec2(&self) -> (&'static str, u16) {
         match self {
-            Self::SignatureDiffers | Self::Token | Self::UnknownKey | Self::BodyDiffers => ("AuthFailure", 401),
+            Self::BodyDiffers | Self::SignatureDiffers | Self::Token | Self::UnknownKey => ("AuthFailure", 401),
+            Self::Skewed => ("RequestExpired", 400),
             other => other.query(),
         }
     }
@@ -96,9 +97,12 @@ impl SigError {
 
     const fn query(&self) -> (&'static str, u16) {
         match self {
-            Self::BodyDiffers | Self::SignatureDiffers | Self::Unsigned(_) => ("SignatureDoesNotMatch", 403),
+            // A wrong clock has no code of its own at IAM and STS; SDKs that set their clock by it know this one.
+            Self::BodyDiffers | Self::SignatureDiffers | Self::Skewed | Self::Unsigned(_) => {
+                ("SignatureDoesNotMatch", 403)
+            }
             Self::BodyNeeded => ("InternalFailure", 500),
-            Self::Expired | Self::Skewed => ("RequestExpired", 400),
+            Self::Expired => ("RequestExpired", 400),
             Self::DotSegment
             | Self::Malformed { .. }
             | Self::PayloadMissing
