@@ -239,8 +239,8 @@ impl Cause {
                 Ending::Denied => last("denied", Class::Denied),
                 Ending::Expired => last("expired", Class::Denied),
                 Ending::FailedUpstream => again("failed-upstream", Class::BadGateway, 1),
-                // The log stays failed until an operator restarts the process: a retry cannot help.
-                Ending::LogUnavailable => last("log-unavailable", Class::Denied),
+                // Nothing was judged wrong about the call, and a restart of the process may be under way.
+                Ending::LogUnavailable => again("log-unavailable", Class::Unavailable, 5),
                 Ending::NoApprover => last("no-approver", Class::Denied),
                 Ending::OutcomeUnknown => last("outcome-unknown", Class::OutcomeUnknown),
                 Ending::Overloaded => again("overloaded", Class::Throttled, 5),
