@@ -34,6 +34,8 @@ use crate::yaml::nearest;
 pub(super) struct Condition {
     text: String,
     program: Program,
+    /// The variables it uses; no others are handed over.
+    uses: Vec<&'static str>,
     patterns: Arc<Patterns>,
     /// A loop body looks at a whole input, so that its cost is turns × size, not size alone.
     multiplies: bool,
@@ -149,7 +151,8 @@ impl Condition {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        Ok(Self { text: text.trim().to_owned(), program, patterns: Arc::new(patterns), multiplies })
+        let uses = VARIABLES.into_iter().filter(|name| program.references().has_variable(name)).collect();
+        Ok(Self { text: text.trim().to_owned(), program, uses, patterns: Arc::new(patterns), multiplies })
     }
 
     pub(super) fn text(&self) -> &str {
@@ -158,7 +161,7 @@ impl Condition {
 
     /// Whether the condition uses what the agent says about itself.
     pub(super) fn uses_claims(&self) -> bool {
-        self.program.references().has_variable("context")
+        self.uses.contains(&"context")
     }
 
     /// # Errors
@@ -173,7 +176,7 @@ impl Condition {
 
     fn evaluate(&self, facts: &Facts) -> Result<bool, Fault> {
         let mut context = cel::Context::with_env(Arc::clone(&ENV));
-        for (name, value) in &facts.variables {
+        for (name, value) in facts.variables.iter().filter(|(name, _)| self.uses.contains(name)) {
             context.add_variable_from_value(*name, value.clone());
         }
         if !self.patterns.is_empty() {

@@ -178,6 +178,10 @@ fn truth_actions() -> Vec<(&'static str, Vec<Action>)> {
             vec![parameters("aws:ec2:CreateTags", json!({"Tags": [{"Key": "x"}, {"Key": "env"}]}))],
         ),
         (
+            "parameter by pointer: another case",
+            vec![parameters("aws:ec2:CreateTags", json!({"Tags": [{"Key": "ENV"}]}))],
+        ),
+        (
             "parameter by pointer: another value",
             vec![parameters("aws:ec2:CreateTags", json!({"Tags": [{"Key": "x"}]}))],
         ),
