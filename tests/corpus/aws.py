@@ -169,6 +169,21 @@ def clients(session, name, model, modes):
         yield client, "override" if endpoint else region
 
 
+def in_every_protocol(session, name, model, modes):
+    """Clients for each protocol of the service, as SDKs of other languages and years choose them."""
+    metadata = session.get_component("data_loader").load_service_model(name, "service-2")["metadata"]
+    kept = dict(metadata)
+    yield from clients(session, name, model, modes)
+    protocols = [p for p in kept.get("protocols", []) if p != model.resolved_protocol]
+    for protocol in protocols:
+        metadata.update({"protocol": protocol, "protocols": [protocol]})
+        if protocol == "json":
+            metadata.setdefault("jsonVersion", "1.0")
+        yield from clients(session, name, model, modes)
+        metadata.clear()
+        metadata.update(kept)
+
+
 def requests(client, seed, optional):
     model = client.meta.service_model
     names = {api: method for method, api in client.meta.method_to_api_mapping.items()}
@@ -269,7 +284,7 @@ def main():
     for name in services:
         model = session.get_service_model(name)
         prefix = curated.get(name, model.metadata.get("signingName") or model.metadata["endpointPrefix"])
-        for client, mode in clients(session, name, model, modes):
+        for client, mode in in_every_protocol(session, name, model, modes):
             for round_number in range(options.rounds):
                 optional = 0.0 if round_number == 0 else 0.35
                 for operation, params, request in requests(client, f"{options.seed}/{round_number}", optional):

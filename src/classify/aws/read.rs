@@ -138,6 +138,13 @@ fn read_head(head: &Head, place: &Place, candidate: &Candidate, reading: &mut Re
             reading.parameters.insert(member.name.to_owned(), value);
         }
     }
+    // A required field may have chosen this operation over another one; an empty one may not count upstream.
+    let is_empty = |name: &&str| {
+        head.header(*name).or_else(|| hoisted(head, name)).or_else(|| head.query_value(name)).is_some_and(str::is_empty)
+    };
+    if let Some(name) = operation.required_headers.iter().chain(&operation.required_query).find(|name| is_empty(name)) {
+        reading.doubt(format_args!("a required field is empty: `{}`", clip(name)));
+    }
     if service.entry.id == "s3" {
         check_storage_fields(head, place, members, reading);
     }
@@ -386,12 +393,12 @@ fn whole<'b>(
             let mut inflated = Vec::new();
             let mut decoder = flate2::bufread::GzDecoder::new(body);
             let read = decoder.by_ref().take(INFLATED_LIMIT + 1).read_to_end(&mut inflated);
-            if read.is_err() || !decoder.into_inner().is_empty() {
-                return Err(Trouble::refused("the gzip body is broken or has something behind it"));
-            }
             if inflated.len() as u64 > INFLATED_LIMIT {
                 reading.doubt("the gzip body is larger than what is looked at");
                 return Ok(None);
+            }
+            if read.is_err() || !decoder.into_inner().is_empty() {
+                return Err(Trouble::refused("the gzip body is broken or has something behind it"));
             }
             Ok(Some(inflated.into()))
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::identify::Candidate;
+use super::identify::{self, Candidate};
 use super::place::{Place, is_s3};
 use super::s3::Bucket;
 use super::{Route, Trouble};
@@ -36,10 +36,16 @@ pub(super) fn of_service(head: &Head, place: &Place) -> Option<Route> {
     if !place.is_endpoint {
         return at_aws(head, place, entry);
     }
-    if place.services.len() > 1 || is_s3(*place.services.first()?) {
-        return None;
-    }
-    at_endpoint(head, place, entry, "")
+    let is_form = matches!(identify::selector(head, place), Ok(identify::Selector::Form));
+    let mut routes = place
+        .services
+        .iter()
+        .filter_map(|it| catalog::entry(*it))
+        .filter(|it| !is_form || it.speaks("query") || it.speaks("ec2"))
+        .map(|it| at_endpoint(head, place, it, ""));
+    let first = routes.next()??;
+    let is_storage = place.services.iter().any(|it| is_s3(*it));
+    (!is_storage && routes.all(|route| route.as_ref() == Some(&first))).then_some(first)
 }
 
 /// What stands in front of the host must be what the operation's parameters say.

@@ -182,7 +182,7 @@ impl Reader<'_> {
         for entry in self.numbered(rests)? {
             let (mut key, mut item) = (None, None);
             for (token, rests) in self.grouped(entry) {
-                if token.eq_ignore_ascii_case(names.0) {
+                if token.eq_ignore_ascii_case(names.0) || self.service.entry.id == "sqs" && token == "Name" {
                     key = match rests.as_slice() {
                         [(None, text)] => Some((*text).to_owned()),
                         _ => None,
@@ -336,10 +336,15 @@ impl Writer<'_> {
             }
             (Shape::Map { value: shape, key_name, value_name, is_flat: flat }, Value::Object(object)) => {
                 let path = if is_flat || *flat { path.to_owned() } else { joined(path, "entry") };
+                // The model of SQS carries the JSON names; its forms have these.
+                let names = match (self.service.entry.id, path.as_str()) {
+                    ("sqs", "Tag") => ("Key", "Value"),
+                    ("sqs", _) => ("Name", "Value"),
+                    _ => (key_name.unwrap_or("key"), value_name.unwrap_or("value")),
+                };
                 for ((key, item), number) in object.iter().zip(1..) {
-                    self.fields.push((format!("{path}.{number}.{}", key_name.unwrap_or("key")), key.clone()));
-                    let path = format!("{path}.{number}.{}", value_name.unwrap_or("value"));
-                    self.value(&path, *shape, false, item)?;
+                    self.fields.push((format!("{path}.{number}.{}", names.0), key.clone()));
+                    self.value(&format!("{path}.{number}.{}", names.1), *shape, false, item)?;
                 }
                 Ok(())
             }
