@@ -35,6 +35,9 @@ use index::Index;
 pub(crate) use cases::{CASE_ACCOUNT, Case, Input, read_cases};
 pub(crate) use explain::{ActionTrace, Explanation, RuleTrace};
 
+/// Most faults told of one request: a record is one line of limited length.
+const MOST_FAULTS: usize = 16;
+
 /// How rules name the region of an action that has none.
 const NO_REGION: &str = "global";
 
@@ -277,7 +280,9 @@ impl RuleSet {
         for number in self.index.candidates(subject, action) {
             let Some(rule) = self.rule(number) else { continue };
             let matches = rule.matches(subject, action, &facts).unwrap_or_else(|fault| {
-                faults.push(format!("`{}`: {fault}", rule.id));
+                if faults.len() < MOST_FAULTS {
+                    faults.push(format!("`{}`: {fault}", rule.id));
+                }
                 rule.decision != Decision::Allow
             });
             if matches {

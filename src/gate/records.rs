@@ -35,7 +35,7 @@ pub(super) fn passed(ask: &Ask) -> Record {
 
 /// A matched request with everything about it.
 pub(super) fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest) -> Record {
-    described(Record::new(kind), &ask.agent, &ask.context, &ask.actions)
+    let record = described(Record::new(kind), &ask.agent, &ask.context, &ask.actions)
         .text("action_id", ask.action_id.as_str())
         .text("key_id", ask.key_id.as_str())
         .text("peer", ask.peer.to_string())
@@ -49,7 +49,8 @@ pub(super) fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest) 
         .text("decision", ruling.decision.as_str())
         .texts("rules", ruling.rules.iter().map(RuleId::as_str))
         .texts("controls", &ruling.controls)
-        .text("rule_set", rule_set.hex())
+        .text("rule_set", rule_set.hex());
+    if ruling.faults.is_empty() { record } else { record.texts("faults", &ruling.faults) }
 }
 
 /// The right to send is about to be given: durable before the first byte leaves.
