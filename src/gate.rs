@@ -45,7 +45,7 @@ mod keeper;
 mod permit;
 mod records;
 
-pub(crate) use keeper::{Gate, GateOptions, OpenError};
+pub(crate) use keeper::{Gate, GateOptions};
 pub(crate) use permit::{Drift, Outcome, Permit, Receipt, Reply};
 
 /// One authenticated, named request that asks to pass.

@@ -61,10 +61,6 @@ impl People {
         self.persons.values()
     }
 
-    pub(crate) fn person(&self, id: &PersonId) -> Option<&Person> {
-        self.persons.get(id)
-    }
-
     /// The person with that id or e-mail address (compared without regard to case).
     pub(crate) fn find(&self, id_or_email: &str) -> Option<&Person> {
         let wanted = id_or_email.trim();

@@ -12,7 +12,7 @@ use super::{Admission, Ask, Ended, records};
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState, Word};
 use crate::id::HoldId;
-use crate::journal::JournalError;
+use crate::journal::{Durable, JournalError};
 use crate::rules::{Decision, Ruling};
 use crate::store::SavedHold;
 
@@ -34,7 +34,7 @@ impl Gate {
             }
             Err(error) => return Err(log_unavailable(&error)),
         }
-        Ok(self.permit(ask, ask.digest, None, None, false))
+        Ok(self.permit(ask, ask.digest, None, None, None))
     }
 
     /// Brings a matched request to its decision: records it, holds it while people decide, and
@@ -70,7 +70,7 @@ impl Gate {
             self.metrics.upstream_errors.increment();
         }
         let record = records::outcome(&granted, &outcome);
-        if !granted.matched {
+        if granted.forward.is_none() {
             self.note(record);
             return Ok(());
         }
@@ -87,7 +87,7 @@ impl Gate {
 
     /// A permit was dropped unspent: nothing was sent, so its hold may be released once more.
     pub(super) fn unsent(granted: Granted) {
-        if !granted.matched {
+        if granted.forward.is_none() {
             return;
         }
         let gate = Arc::clone(&granted.gate);
@@ -114,8 +114,7 @@ impl Gate {
         }
         let record = records::forward(&ask, &ruling, self.rules.load().digest(), ask.digest, None);
         match self.journal.append(record).await {
-            // The permit is made before anything else can fail: dropped, it records that nothing was sent.
-            Ok(_durable) => Admission::Permitted(self.permit(&ask, ask.digest, None, None, true)),
+            Ok(forward) => Admission::Permitted(self.permit(&ask, ask.digest, None, None, Some(forward))),
             Err(error) => Admission::Ended(log_unavailable(&error)),
         }
     }
@@ -125,7 +124,7 @@ impl Gate {
             Ok(attached) => attached,
             Err(Refused::Now(admission, id)) => {
                 self.note(records::joined(&ask, &id));
-                return admission;
+                return *admission;
             }
             Err(Refused::Stop(ending, hold)) => {
                 return Admission::Ended(self.stop(&ask, &ruling, ending, hold).await);
@@ -236,7 +235,7 @@ impl Gate {
             }
             if same_call && ended_ago.is_none_or(|ago| ago <= self.options.retain) {
                 if let Some(admission) = over(entry) {
-                    return Err(Refused::Now(admission, entry.about.id.clone()));
+                    return Err(Refused::Now(Box::new(admission), entry.about.id.clone()));
                 }
                 return Ok(Some(entry.about.id.clone()));
             }
@@ -244,7 +243,7 @@ impl Gate {
             {
                 let id = entry.about.id.clone();
                 return Err(match over(entry) {
-                    Some(admission) => Refused::Now(admission, id),
+                    Some(admission) => Refused::Now(Box::new(admission), id),
                     None => Refused::Stop(Ending::Denied, Some(id)),
                 });
             }
@@ -343,14 +342,14 @@ impl Gate {
     async fn release_now(self: &Arc<Self>, id: &HoldId, number: u64, ask: &Ask) -> Option<Admission> {
         let turn = Arc::clone(&self.book().entry(id)?.turn);
         let _turn = turn.lock().await;
-        let (record, saved, effective, parameters) = {
+        let (record, saved, runnable) = {
             let mut book = self.book();
             let entry = book.entry(id)?;
             if entry.hold.state() != HoldState::Approved || entry.waiters.last().is_none_or(|w| w.number != number) {
                 return None;
             }
-            let (effective, parameters) = match self.check_release(entry, ask) {
-                Ok(checked) => checked,
+            let runnable = match self.check_release(entry, ask) {
+                Ok(runnable) => runnable,
                 Err(why) => {
                     tracing::warn!(hold = %id, why, "an approval does not stand at release");
                     return self.supersede_one(&mut book, id);
@@ -361,10 +360,10 @@ impl Gate {
                 return Some(Admission::Ended(Ended::new(Ending::Replayed, Some(id.clone()), message)));
             }
             let entry = book.entry(id)?;
-            let record = records::forward(ask, &entry.about.ruling, entry.about.rule_set, effective, Some(entry));
+            let record = records::forward(ask, &entry.about.ruling, entry.about.rule_set, runnable.digest, Some(entry));
             // Refused when the approval ran out meanwhile: the next look says so.
             book.apply(id, Event::Released, self.clock.now(), |_| false).ok()?;
-            (record, book.entry(id)?.to_saved(), effective, parameters)
+            (record, book.entry(id)?.to_saved(), runnable)
         };
         // Crash before the save: approved, unspent. Between save and record: `outcome-unknown`,
         // though nothing left. After the record: `outcome-unknown`. Never twice.
@@ -372,16 +371,23 @@ impl Gate {
             self.apply_and_save(id, Event::Unsent);
             return Some(Admission::Ended(log_unavailable(&error)));
         }
-        if let Err(error) = self.journal.append(record).await {
-            self.apply_and_save(id, Event::Unsent);
-            return Some(Admission::Ended(log_unavailable(&error)));
+        match self.journal.append(record).await {
+            Ok(forward) => Some(Admission::Permitted(self.permit(
+                ask,
+                runnable.digest,
+                Some(id.clone()),
+                runnable.parameters,
+                Some(forward),
+            ))),
+            Err(error) => {
+                self.apply_and_save(id, Event::Unsent);
+                Some(Admission::Ended(log_unavailable(&error)))
+            }
         }
-        Some(Admission::Permitted(self.permit(ask, effective, Some(id.clone()), parameters, true)))
     }
 
-    /// Everything is checked again at release (promise 4): rules, people, digest. Gives the digest
-    /// that will run and, after a modification, the parameters that make it.
-    fn check_release(&self, entry: &Entry, ask: &Ask) -> Result<(Digest, Option<Map<String, Value>>), &'static str> {
+    /// Everything is checked again at release (promise 4): rules, people, digest.
+    fn check_release(&self, entry: &Entry, ask: &Ask) -> Result<Runnable, &'static str> {
         let about = &entry.about;
         if about.request != ask.digest {
             return Err("the request is another one");
@@ -399,13 +405,19 @@ impl Gate {
             return Err("those who allowed it may not decide it any more");
         }
         let Some(patch) = &about.patch else {
-            return if about.effective == ask.digest { Ok((ask.digest, None)) } else { Err("the digest drifted") };
+            return if about.effective == ask.digest {
+                Ok(Runnable { digest: ask.digest, parameters: None })
+            } else {
+                Err("the digest drifted")
+            };
         };
         let original = ask.actions.first().ok_or("the request has no action")?;
         let parameters = patched(&original.parameters, patch);
         let narrow = ask.narrow.as_ref().ok_or("the request cannot be modified")?;
         match narrow(&parameters) {
-            Ok(modified) if modified.digest == about.effective => Ok((modified.digest, Some(parameters))),
+            Ok(modified) if modified.digest == about.effective => {
+                Ok(Runnable { digest: modified.digest, parameters: Some(parameters) })
+            }
             _ => Err("the modification gives another request than was approved"),
         }
     }
@@ -495,10 +507,10 @@ impl Gate {
         digest: Digest,
         hold: Option<HoldId>,
         modified: Option<Map<String, Value>>,
-        matched: bool,
+        forward: Option<Durable>,
     ) -> Permit {
         let action_id = ask.action_id.clone();
-        Permit::mint(Granted { gate: Arc::clone(self), action_id, digest, hold, modified, matched })
+        Permit::mint(Granted { gate: Arc::clone(self), action_id, digest, hold, modified, forward })
     }
 }
 
@@ -529,6 +541,13 @@ impl Drop for Attached {
     }
 }
 
+/// What a release lets run.
+struct Runnable {
+    digest: Digest,
+    /// After a modification: the whole parameters that make that digest.
+    parameters: Option<Map<String, Value>>,
+}
+
 enum Look {
     Over(Admission),
     Release,
@@ -538,7 +557,7 @@ enum Look {
 /// Why a request got no place at a hold.
 enum Refused {
     /// With what an earlier attempt came to.
-    Now(Admission, HoldId),
+    Now(Box<Admission>, HoldId),
     /// With an ending of its own, to be recorded.
     Stop(Ending, Option<HoldId>),
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::keeper::Gate;
 use crate::digest::Digest;
 use crate::id::{ActionId, HoldId};
+use crate::journal::Durable;
 
 /// The right to send one request once. Minted by the gate only; spent by the plane's forward.
 ///
@@ -25,8 +26,9 @@ pub(super) struct Granted {
     pub(super) hold: Option<HoldId>,
     /// The whole parameters to put in before sending, when an approver modified the request.
     pub(super) modified: Option<Map<String, Value>>,
-    /// A rule matched: the outcome must be durable before the client is answered.
-    pub(super) matched: bool,
+    /// Where a rule matched: the proof that the forward is on disk. Its outcome must be durable
+    /// before the client is answered.
+    pub(super) forward: Option<Durable>,
 }
 
 impl Permit {
@@ -77,12 +79,6 @@ pub(crate) struct Drift;
 pub(crate) struct Receipt(Option<Granted>);
 
 impl Receipt {
-    /// True when a rule matched: the outcome must be durable before the client is answered, and
-    /// the answer is kept for a retry.
-    pub(crate) fn is_matched(&self) -> bool {
-        self.0.as_ref().is_some_and(|granted| granted.matched)
-    }
-
     pub(super) fn redeem(mut self) -> Option<Granted> {
         self.0.take()
     }

@@ -177,9 +177,12 @@ pub(super) fn ended(entry: &Entry, by: Option<&str>) -> Option<Record> {
 
 /// How a forwarded request ended.
 pub(super) fn outcome(granted: &Granted, outcome: &Outcome) -> Record {
-    let record = Record::new(Kind::ActionOutcome)
+    let mut record = Record::new(Kind::ActionOutcome)
         .text("action_id", granted.action_id.as_str())
         .text_if("hold", granted.hold.as_ref().map(HoldId::as_str));
+    if let Some(forward) = &granted.forward {
+        record = record.integer("forward_seq", i64::try_from(forward.seq()).unwrap_or(i64::MAX));
+    }
     match outcome {
         Outcome::Answered { status, upstream_request_id, body_bytes, body_sha256 } => {
             let record = record

@@ -219,7 +219,6 @@ async fn an_approved_request_gets_one_permit_for_its_digest() {
     assert_eq!(hold.eligible, [PersonId::new("alice"), PersonId::new("bob")], "the owner is not among them");
     it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
     let receipt = permitted(waiting.await.unwrap()).spend(sha256(b"u")).unwrap();
-    assert!(receipt.is_matched());
     assert_eq!(it.count("action.forward"), 1, "the forward is on disk before the permit is out");
     it.gate.complete(receipt, answered(200), reply()).await.unwrap();
     assert_eq!(it.count("action.outcome"), 1);
