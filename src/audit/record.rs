@@ -52,7 +52,6 @@ kinds! {
     ActionOutcomeUnknown = "action.outcome_unknown",
     ActionPassed = "action.passed",
     ActionRefused = "action.refused",
-    ActionReleased = "action.released",
     ActionSuperseded = "action.superseded",
     ActionWithdrawn = "action.withdrawn",
     ApprovalModified = "approval.modified",

@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 #[cfg(test)]
 pub(super) mod faults;
@@ -23,7 +23,9 @@ pub(super) struct Disk {
 #[derive(Debug)]
 pub(super) struct DiskFile {
     file: File,
-    path: PathBuf,
+    #[cfg(test)]
+    path: std::path::PathBuf,
+    #[cfg(test)]
     disk: Disk,
 }
 
@@ -38,13 +40,13 @@ impl Disk {
         #[cfg(test)]
         self.check(&Op::Create(path))?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
+        Ok(DiskFile::new(self, path, file))
     }
 
     /// Opens a file that exists.
     pub(super) fn open(&self, path: &Path) -> io::Result<DiskFile> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
+        Ok(DiskFile::new(self, path, file))
     }
 
     /// Removes a file; one that does not exist is no error.
@@ -86,6 +88,17 @@ impl Disk {
 }
 
 impl DiskFile {
+    #[cfg_attr(not(test), expect(unused_variables, reason = "faults are told by path"))]
+    fn new(disk: &Disk, path: &Path, file: File) -> Self {
+        Self {
+            file,
+            #[cfg(test)]
+            path: path.to_owned(),
+            #[cfg(test)]
+            disk: disk.clone(),
+        }
+    }
+
     /// Writes all bytes at a place.
     pub(super) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         #[cfg(test)]
@@ -115,7 +128,7 @@ impl DiskFile {
 
     pub(super) fn set_len(&mut self, length: u64) -> io::Result<()> {
         #[cfg(test)]
-        self.disk.check(&Op::SetLen(&self.path))?;
+        self.disk.check(&Op::SetLen)?;
         self.file.set_len(length)
     }
 }

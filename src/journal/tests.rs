@@ -125,7 +125,7 @@ async fn records_are_in_order_and_the_log_verifies() {
         if n % 3 == 0 {
             journal.enqueue(numbered(n)).unwrap();
         }
-        appends.spawn(async move { (n, journal.append(numbered(n)).await.unwrap().seq()) });
+        appends.spawn(async move { (n, journal.append(numbered(n)).await.unwrap().seq) });
     }
     let mut acknowledged = appends.join_all().await;
     journal.close().await.unwrap();

@@ -48,17 +48,24 @@ pub(super) fn tail(dir: &Path, options: &Tail, out: &mut dyn Write) -> anyhow::R
     for line in records.iter().skip(surplus) {
         write_line(line, options.json, out)?;
     }
-    while options.follow {
+    if options.follow {
+        follow(dir, end, options.json, out)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints what comes after a place, until the program is ended or its reader goes away.
+fn follow(dir: &Path, mut end: Position, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    loop {
         out.flush()?;
         std::thread::sleep(POLL);
         // Listed before reading on: a segment that follows was begun after this one's last record.
         let next = list_segments(dir)?.into_iter().find(|first| *first > end.first);
-        end = each_line(dir, end, |line| write_line(line, options.json, out))?;
+        end = each_line(dir, end, |line| write_line(line, json, out))?;
         if let Some(first) = next {
             end = Position { first, offset: 0 };
         }
     }
-    Ok(Exit::Done)
 }
 
 pub(super) fn show(dir: &Path, options: &Show, out: &mut dyn Write) -> anyhow::Result<Exit> {

@@ -18,7 +18,7 @@ pub(crate) enum Op<'a> {
     Create(&'a Path),
     Remove(&'a Path),
     Rename(&'a Path, &'a Path),
-    SetLen(&'a Path),
+    SetLen,
     Sync(&'a Path),
     SyncDir,
     Write(&'a Path, u64, usize),
@@ -130,7 +130,7 @@ impl State {
                 self.unsynced.push(Change::Renamed { from, to, replaced });
             }
             // Shortening is followed by a sync at once; losing it alone is a longer file of zeros.
-            Op::SetLen(_) => {}
+            Op::SetLen => {}
             Op::Sync(_) | Op::SyncDir if self.syncs_lie => return Ok(Effect::Skip),
             Op::Sync(path) => {
                 self.unsynced.retain(|change| !matches!(change, Change::Written { path: it, .. } if it == path));

@@ -30,7 +30,7 @@ async fn work(bench: &Bench, faults: &Arc<Faults>, width: u64) -> Vec<(u64, u64)
         let mut appends = tokio::task::JoinSet::new();
         for n in wave * width..(wave + 1) * width {
             let journal = journal.clone();
-            appends.spawn(async move { journal.append(numbered(n)).await.map(|durable| (n, durable.seq())) });
+            appends.spawn(async move { journal.append(numbered(n)).await.map(|durable| (n, durable.seq)) });
         }
         acknowledged.extend(appends.join_all().await.into_iter().flatten());
     }
@@ -169,7 +169,7 @@ fn child_appends() {
         let (journal, _) =
             Journal::open_on(Disk::default(), SMALL, &options, Clock::default(), Arc::default()).unwrap();
         for n in 0.. {
-            let seq = journal.append(numbered(n)).await.unwrap().seq();
+            let seq = journal.append(numbered(n)).await.unwrap().seq;
             println!("acknowledged {n} {seq}");
         }
     });
@@ -196,7 +196,7 @@ async fn a_process_that_is_killed_keeps_its_word() {
             seen += 1;
             Some(seen)
         };
-        while let Some(line) = lines.next() {
+        for line in lines.by_ref() {
             if note(line) == Some(wanted) {
                 break;
             }
