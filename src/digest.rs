@@ -97,19 +97,25 @@ pub(crate) fn canonical_json(value: &Value) -> String {
 /// Appends a JSON string literal in the RFC 8785 spelling.
 pub(crate) fn write_json_string(value: &str, text: &mut String) {
     text.push('"');
-    for character in value.chars() {
-        match character {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\u{8}' => text.push_str("\\b"),
-            '\t' => text.push_str("\\t"),
-            '\n' => text.push_str("\\n"),
-            '\u{c}' => text.push_str("\\f"),
-            '\r' => text.push_str("\\r"),
-            c if c < ' ' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => text.push(c),
+    let mut rest = value;
+    // Only ASCII characters are escaped: the text splits at them, and what is between is copied whole.
+    while let Some(at) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        let (plain, after) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        text.push_str(plain);
+        let mut after = after.chars();
+        match after.next() {
+            Some('\u{8}') => text.push_str("\\b"),
+            Some('\t') => text.push_str("\\t"),
+            Some('\n') => text.push_str("\\n"),
+            Some('\u{c}') => text.push_str("\\f"),
+            Some('\r') => text.push_str("\\r"),
+            Some(c) if c < ' ' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            Some(c) => text.extend(['\\', c]),
+            None => {}
         }
+        rest = after.as_str();
     }
+    text.push_str(rest);
     text.push('"');
 }
 
