@@ -148,8 +148,14 @@ struct Handle {
 /// Proof that a record is on disk. Only the journal makes one; forwarding demands it.
 #[derive(Debug)]
 pub(crate) struct Durable {
-    #[cfg_attr(not(test), expect(dead_code, reason = "that there is one is the proof; where it stands, tests ask"))]
     seq: u64,
+}
+
+impl Durable {
+    /// Number of the record in its log.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
 }
 
 /// A record was not taken. But for `Behind`, the log stays so until an operator restarts the process.
