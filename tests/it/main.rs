@@ -10,6 +10,7 @@
 )]
 
 mod audit;
+mod corpus;
 mod crash;
 mod credentials;
 mod crowd;

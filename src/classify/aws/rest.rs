@@ -42,8 +42,9 @@ pub(super) fn by_path<'b>(head: &Head, place: &Place) -> Result<Identified<'b>, 
     };
     let mut fits: SmallVec<[(Candidate, Fit); 4]> = SmallVec::new();
     let mut reached: SmallVec<[Reached; 8]> = SmallVec::new();
+    let mut taken = Taken::new();
     for number in &place.services {
-        let path = if is_s3(*number) { storage.as_ref() } else { plain.as_ref() };
+        let path = if is_s3(*number) { storage.as_deref() } else { plain.as_deref() };
         let is_rest = catalog::entry(*number).is_some_and(|it| it.speaks("rest-json") || it.speaks("rest-xml"));
         let (Some(path), true, Some(service)) = (path, is_rest, catalog::service(*number)) else { continue };
         for operation in service.operations_under(path.first().map_or("", String::as_str)) {
@@ -51,11 +52,14 @@ pub(super) fn by_path<'b>(head: &Head, place: &Place) -> Result<Identified<'b>, 
             if operation.row.method != head.method.as_str() || !is_open || is_of_other_host(head, place, operation) {
                 continue;
             }
-            let Some((labels, kinds)) = matched(&operation.path, path) else { continue };
+            taken.clear();
+            if !matches(&operation.path, path, &mut taken) {
+                continue;
+            }
             reached.push((service, operation));
             if demands_met(head, operation) && unmodelled_field(head, service, operation).is_none() {
-                let fit = Fit::new(operation, kinds, &head.path);
-                fits.push((Candidate { service, operation, labels }, fit));
+                let labels = labels(&operation.path, path, &taken);
+                fits.push((Candidate { service, operation, labels }, Fit::new(operation, &head.path)));
             }
         }
     }
@@ -146,9 +150,14 @@ struct Fit {
 }
 
 impl Fit {
-    fn new(operation: &Operation, kinds: Kinds, path: &str) -> Self {
+    fn new(operation: &Operation, path: &str) -> Self {
+        let kinds = operation.path.iter().map(|segment| match segment {
+            Segment::Date | Segment::Literal(_) => 0,
+            Segment::Label(_) => 1,
+            Segment::Greedy(_) => 2,
+        });
         Self {
-            kinds,
+            kinds: kinds.chain([3]).collect(),
             constants: Reverse(operation.constants.len()),
             required: Reverse(operation.required_query.len() + operation.required_headers.len()),
             is_slash_wrong: operation.ends_with_slash != (path.len() > 1 && path.ends_with('/')),
@@ -156,30 +165,43 @@ impl Fit {
     }
 }
 
-/// Matches a template; labels with their values, and the kind of each segment.
-fn matched(template: &[Segment], path: &[String]) -> Option<(Labels, Kinds)> {
+/// How many segments of the path each segment of the template takes; `false` when it does not match.
+fn matches(template: &[Segment], path: &[String], taken: &mut Taken) -> bool {
     let (Some((segment, template)), Some((first, rest))) = (template.split_first(), path.split_first()) else {
-        return (template.is_empty() && path.is_empty()).then(|| (Labels::new(), Kinds::from_slice(&[3])));
+        return template.is_empty() && path.is_empty();
     };
-    let one = |kind: u8, label: Option<&'static str>| {
-        let (mut labels, mut kinds) = matched(template, rest)?;
-        labels.extend(label.map(|it| (it, first.clone())));
-        kinds.insert(0, kind);
-        Some((labels, kinds))
+    let is_one = match segment {
+        Segment::Date => is_date(first),
+        Segment::Greedy(_) => {
+            let so_far = taken.len();
+            return (1..=path.len()).rev().any(|count| {
+                taken.truncate(so_far);
+                taken.push(count);
+                path.get(count..).is_some_and(|rest| matches(template, rest, taken))
+            });
+        }
+        Segment::Label(_) => true,
+        Segment::Literal(text) => text == first,
     };
-    match segment {
-        Segment::Literal(text) if text == first => one(0, None),
-        Segment::Date if is_date(first) => one(0, None),
-        Segment::Date | Segment::Literal(_) => None,
-        Segment::Label(name) => one(1, Some(name)),
-        Segment::Greedy(name) => (1..=path.len()).rev().find_map(|taken| {
-            let (head, rest) = path.split_at_checked(taken)?;
-            let (mut labels, mut kinds) = matched(template, rest)?;
-            labels.push((name, head.join("/")));
-            kinds.insert(0, 2);
-            Some((labels, kinds))
-        }),
+    if is_one {
+        taken.push(1);
     }
+    is_one && matches(template, rest, taken)
+}
+
+type Taken = SmallVec<[usize; 8]>;
+
+fn labels(template: &[Segment], path: &[String], taken: &Taken) -> Labels {
+    let mut path = path;
+    let mut labels = Labels::new();
+    for (segment, count) in template.iter().zip(taken) {
+        let Some((here, rest)) = path.split_at_checked(*count) else { break };
+        path = rest;
+        if let Segment::Greedy(name) | Segment::Label(name) = segment {
+            labels.push((name, here.join("/")));
+        }
+    }
+    labels
 }
 
 fn is_date(text: &str) -> bool {

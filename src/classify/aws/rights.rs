@@ -40,8 +40,10 @@ pub(super) fn action(head: &Head, place: &Place, candidate: &Candidate, reading:
     if resources.is_empty() {
         resources.push("*".to_owned());
     }
-    let mut seen = std::collections::HashSet::new();
-    resources.retain(|it| seen.insert(it.clone()));
+    if resources.len() > 1 {
+        let mut seen = std::collections::HashSet::new();
+        resources.retain(|it| seen.insert(it.clone()));
+    }
     if resources.len() > RESOURCE_LIMIT {
         doubt = Some(format!("the request touches more than {RESOURCE_LIMIT} resources"));
     }
