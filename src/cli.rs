@@ -192,14 +192,6 @@ impl Common {
 /// The configuration's name where only a directory is given.
 pub(crate) const CONFIG_FILE: &str = "countersign.yaml";
 
-/// Runs a subcommand's future to its end.
-///
-/// # Errors
-/// As the future; or when the runtime cannot start.
-pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
-}
-
 /// Writes an error and its causes to stderr, each once.
 fn complain(error: &anyhow::Error) {
     let mut stderr = std::io::stderr().lock();

@@ -29,8 +29,9 @@ pub(crate) struct Connection {
     ca: Option<PathBuf>,
 }
 
-/// One approver's connection to the API.
+/// One approver's connection to the API. Its methods block.
 pub(super) struct Client {
+    runtime: tokio::runtime::Runtime,
     pool: Pool,
     endpoint: Endpoint,
     authority: String,
@@ -47,35 +48,43 @@ pub(super) struct Refused {
 impl Client {
     pub(super) fn new(connection: &Connection, common: &Common) -> anyhow::Result<Self> {
         let url = connection.url(common)?;
-        let Some(endpoint) = Endpoints::parse(&url) else {
+        let token = connection.token()?;
+        let extra_ca = connection.ca.clone().or_else(|| {
+            let ca = common.data_dir().ok()?.join("ca.pem");
+            (url.starts_with("https:") && ca.exists()).then_some(ca)
+        });
+        Self::open(&url, token, extra_ca)
+    }
+
+    /// A client of a server whose URL and token are known.
+    pub(super) fn with_token(url: &str, token: &str) -> anyhow::Result<Self> {
+        Self::open(url, Secret::new(token), None)
+    }
+
+    fn open(url: &str, token: Secret, extra_ca: Option<PathBuf>) -> anyhow::Result<Self> {
+        let Some(endpoint) = Endpoints::parse(url) else {
             bail!("`{url}` is no base URL: give --api such as `http://127.0.0.1:8701`");
         };
         let authority = url.split_once("://").map_or("", |(_, rest)| rest.trim_end_matches('/')).to_owned();
-        let extra_ca = connection.ca.clone().or_else(|| {
-            let ca = common.data_dir().ok()?.join("ca.pem");
-            (endpoint.tls && ca.exists()).then_some(ca)
-        });
         let pool = Pool::new(UpstreamOptions { extra_ca, ..UpstreamOptions::default() })?;
-        Ok(Self { pool, endpoint, authority, token: connection.token()? })
+        // A worker of its own keeps pooled connections alive between two calls.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Self { runtime, pool, endpoint, authority, token })
     }
 
-    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.exchange("GET", path, None).await
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.exchange("GET", path, None)
     }
 
-    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        self.exchange("POST", path, Some(body)).await
+    pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.exchange("POST", path, Some(body))
     }
 
     /// Calls `event` with the data of each server-sent event until the stream ends.
-    pub(super) async fn events(
-        &self,
-        path: &str,
-        mut event: impl FnMut(&Value) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let mut body = self.send("GET", path, None).await?;
+    pub(super) fn events(&self, path: &str, mut event: impl FnMut(&Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let mut body = self.runtime.block_on(self.send("GET", path, None))?;
         let mut text = Vec::new();
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = self.runtime.block_on(body.frame()) {
             let Ok(chunk) = frame.context("the server closed the stream")?.into_data() else { continue };
             text.extend_from_slice(&chunk);
             while let Some(end) = memchr::memmem::find(&text, b"\n\n") {
@@ -89,8 +98,9 @@ impl Client {
         Ok(())
     }
 
-    async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let body = self.send(method, path, body).await?.collect().await?.to_bytes();
+    fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let exchange = async { anyhow::Ok(self.send(method, path, body).await?.collect().await?.to_bytes()) };
+        let body = self.runtime.block_on(exchange)?;
         serde_json::from_slice(&body).context("the server's answer is no JSON: is this the approver API?")
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, Connection, Refused};
 use super::holds::{path_of, text};
-use super::{Common, Exit, block_on};
+use super::{Common, Exit};
 use crate::channel::card::{escaped_json, visible};
 
 #[derive(Args, Debug)]
@@ -90,24 +90,21 @@ fn decide(
 ) -> anyhow::Result<Exit> {
     let client = Client::new(&word.connection, common)?;
     let path = path_of(&word.id)?;
-    let after = block_on(async {
-        let hold = client.get(&path).await?;
-        let digest = text(&hold, "digest");
-        if let Some(shown) = &word.digest
-            && (shown.len() < 12 || !digest.starts_with(shown.as_str()))
-        {
-            let shown = visible(shown);
-            let message =
-                format!("the hold is not the one with digest `{shown}` (at least 12 digits): look at it again");
-            return Err(Refused { message }.into());
-        }
-        let mut body = body(&hold)?;
-        if let Value::Object(members) = &mut body {
-            members.insert("reason".to_owned(), word.reason.clone().into());
-            members.insert("digest".to_owned(), digest.into());
-        }
-        client.post(&format!("{path}/{route}"), &body).await
-    })?;
+    let hold = client.get(&path)?;
+    let digest = text(&hold, "digest");
+    if let Some(shown) = &word.digest
+        && (shown.len() < 12 || !digest.starts_with(shown.as_str()))
+    {
+        let shown = visible(shown);
+        let message = format!("the hold is not the one with digest `{shown}` (at least 12 digits): look at it again");
+        return Err(Refused { message }.into());
+    }
+    let mut body = body(&hold)?;
+    if let Value::Object(members) = &mut body {
+        members.insert("reason".to_owned(), word.reason.clone().into());
+        members.insert("digest".to_owned(), digest.into());
+    }
+    let after = client.post(&format!("{path}/{route}"), &body)?;
     report(&after, out)?;
     Ok(Exit::Done)
 }

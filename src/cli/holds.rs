@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::client::{Client, Connection};
-use super::{Common, Exit, block_on};
+use super::{Common, Exit};
 use crate::channel::card::{escaped_json, visible};
 use crate::time::{Clock, Timestamp};
 
@@ -58,11 +58,11 @@ pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) ->
     match arguments {
         Arguments::List(arguments) => {
             let client = Client::new(&arguments.connection, common)?;
-            list(&block_on(client.get("/v1/holds"))?, &arguments, out)?;
+            list(&client.get("/v1/holds")?, &arguments, out)?;
         }
         Arguments::Show(arguments) => {
             let client = Client::new(&arguments.connection, common)?;
-            let hold = block_on(client.get(&path_of(&arguments.id)?))?;
+            let hold = client.get(&path_of(&arguments.id)?)?;
             if arguments.json {
                 let pretty = serde_json::to_string_pretty(&hold)?;
                 writeln!(out, "{}", escaped_json(&pretty))?;
@@ -73,14 +73,14 @@ pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) ->
         }
         Arguments::Watch(arguments) => {
             let client = Client::new(&arguments.connection, common)?;
-            block_on(client.events("/v1/holds/watch", |hold| {
+            client.events("/v1/holds/watch", |hold| {
                 if arguments.json {
                     writeln!(out, "{}", escaped_json(&hold.to_string()))?;
                 } else {
                     writeln!(out, "{}", line(hold, Clock::default().now()))?;
                 }
                 Ok(out.flush()?)
-            }))?;
+            })?;
         }
     }
     Ok(Exit::Done)

@@ -10,6 +10,7 @@
 )]
 
 mod audit;
+mod command_line;
 mod corpus;
 mod crash;
 mod credentials;
@@ -19,6 +20,7 @@ mod faults;
 mod modify;
 mod naming;
 mod patience;
+mod rest;
 mod retry;
 mod rules;
 mod secrets;
