@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -31,7 +32,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-use self::wire::{Counted, Written};
+use self::wire::{Counted, Probe, Written};
 use super::body::{BodyError, Outgoing};
 use super::stall::Stall;
 use super::stream::{Stream, tune};
@@ -136,6 +137,7 @@ impl Pool {
         endpoint: &Endpoint,
         request: Request<Outgoing>,
     ) -> Result<Response<UpstreamBody>, SendError> {
+        let request = with_origin_form(request);
         let request = match self.shelf.take(endpoint) {
             None => request,
             Some(lease) => match self.exchange(lease, request).await {
@@ -185,30 +187,33 @@ impl Pool {
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Lease, SendError> {
         let dialed = timeout(self.options.connect_timeout, self.dial(endpoint)).await;
-        let (stream, written) = dialed.map_err(|_| SendError::ConnectTimeout)?.map_err(SendError::Connect)?;
+        let (stream, written, probe) = dialed.map_err(|_| SendError::ConnectTimeout)?.map_err(SendError::Connect)?;
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| SendError::Connect(io::Error::other(error)))?;
+        let other_handle = probe.clone();
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "upstream connection ended early");
             }
+            other_handle.close();
         });
-        let connection = Connection { sender, written, task: task.abort_handle() };
+        let connection = Connection { sender, written, probe, task: task.abort_handle() };
         Ok(Lease { connection, endpoint: Arc::new(endpoint.clone()), shelf: Arc::clone(&self.shelf) })
     }
 
-    async fn dial(&self, endpoint: &Endpoint) -> io::Result<(Stream<Counted>, Written)> {
+    async fn dial(&self, endpoint: &Endpoint) -> io::Result<(Stream<Counted>, Written, Probe)> {
         let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
         tune(&tcp)?;
+        let probe = Probe::new(&tcp)?;
         let (tcp, written) = Counted::new(tcp);
         if !endpoint.tls {
-            return Ok((Stream::Plain(tcp), written));
+            return Ok((Stream::Plain(tcp), written, probe));
         }
         let name = ServerName::try_from(endpoint.host.clone()).map_err(io::Error::other)?;
         let stream = self.tls.connect(name, tcp).await?;
-        Ok((Stream::Tls(Box::new(stream.into())), written))
+        Ok((Stream::Tls(Box::new(stream.into())), written, probe))
     }
 }
 
@@ -223,6 +228,7 @@ enum Failed {
 struct Connection {
     sender: http1::SendRequest<Outgoing>,
     written: Written,
+    probe: Probe,
     task: AbortHandle,
 }
 
@@ -258,8 +264,13 @@ impl Shelf {
                 continue;
             }
             if connection.sender.is_ready() {
-                found = Some(connection);
-                break;
+                // Its task may not have run since the upstream closed it or said something unasked. A
+                // request that leaves on it then would be lost without anyone knowing whether it ran.
+                if connection.probe.is_quiet() {
+                    found = Some(connection);
+                    break;
+                }
+                continue;
             }
             // It still has a request body to send, or its task has not run since its answer was taken.
             busy.push((since, connection));
@@ -347,6 +358,15 @@ impl fmt::Debug for UpstreamBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpstreamBody").field("incoming", &self.incoming).finish_non_exhaustive()
     }
+}
+
+/// hyper writes the URI as it is, and a whole URL as target is for proxies.
+fn with_origin_form(mut request: Request<Outgoing>) -> Request<Outgoing> {
+    if request.uri().authority().is_some() {
+        let target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *request.uri_mut() = target.into();
+    }
+    request
 }
 
 /// Removes what describes the connection rather than the answer (RFC 9110 section 7.6.1).

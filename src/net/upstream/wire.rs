@@ -1,11 +1,14 @@
-//! A TCP connection that counts what the kernel took from us: the only sure answer to "did any of it leave?".
+//! The TCP side of an upstream connection: what the kernel took from us, the only sure answer to
+//! "did any of it leave?", and what it has for us, the only sure one to "is it still open?".
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -29,6 +32,30 @@ impl Written {
             self.0.fetch_add(*len as u64, Ordering::AcqRel);
         }
         poll
+    }
+}
+
+/// Looks at a connection that belongs to another task. It is a second handle of the socket, so it
+/// must be closed when that task is done: the connection would stay open else.
+#[derive(Clone, Debug)]
+pub(super) struct Probe(Arc<Mutex<Option<Socket>>>);
+
+impl Probe {
+    pub(super) fn new(tcp: &TcpStream) -> io::Result<Self> {
+        let socket = SockRef::from(tcp).try_clone()?;
+        Ok(Self(Arc::new(Mutex::new(Some(socket)))))
+    }
+
+    /// The kernel holds nothing that was not read: no end, no error, no stray byte. Does not block,
+    /// since the socket, which is shared, does not.
+    pub(super) fn is_quiet(&self) -> bool {
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let peeked = socket.as_ref().map(|socket| socket.peek(&mut [MaybeUninit::uninit()]));
+        matches!(peeked, Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    pub(super) fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
