@@ -423,15 +423,14 @@ fn payload_claim(head: &Head, source: Source, service: &str) -> Result<PayloadCl
     if claim.is_chunked() && (!is_s3 || source == Source::Query) { Err(SigError::PayloadUnknown) } else { Ok(claim) }
 }
 
-/// A presigned S3 URL may carry header fields in its query; a field in both places, or in the query twice, has two readings.
+/// A presigned S3 URL may carry header fields in its query. In both places, in the query twice, or
+/// in the query of a request that is signed in its header, such a field has two readings.
 fn check_hoisted(head: &Head, source: Source, service: &str) -> Result<(), SigError> {
-    for (index, (name, _)) in head.query.iter().enumerate() {
-        if !is_hoisted_field(name, service) || is_credential_field(name) {
-            continue;
-        }
+    let is_hoisted = |name: &str| is_hoisted_field(name, service) && !is_credential_field(name);
+    for (index, (name, _)) in head.query.iter().enumerate().filter(|(_, (name, _))| is_hoisted(name)) {
         let again = head.query.iter().skip(index + 1).any(|(other, _)| other.eq_ignore_ascii_case(name));
-        if again || head.headers.contains_key(name.as_str()) {
-            let why = "an x-amz field stands twice, or in the header and in the query";
+        if again || source == Source::Header || head.headers.contains_key(name.as_str()) {
+            let why = "an x-amz field in the query has two readings: send it in the header, once";
             return Err(SigError::Malformed { place: source, why });
         }
     }

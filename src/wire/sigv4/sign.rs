@@ -71,7 +71,7 @@ impl Outgoing<'_> {
     /// Replaces every credential field in the headers by a signature with `key`.
     ///
     /// # Errors
-    /// When `host` is missing or the key cannot stand in a header field.
+    /// When `host` is missing, or a field or the key cannot stand in a header.
     pub(crate) fn sign(mut self, key: &Key, now: Timestamp) -> Result<(), SignError> {
         let amz_date = now.amz_date();
         let date = amz_date.split('T').next().unwrap_or_default();
@@ -134,6 +134,8 @@ impl Payload {
 /// Why a request cannot be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SignError {
+    #[error("a header field to be signed holds characters beyond ASCII")]
+    FieldMalformed,
     #[error("the request to the upstream has no host field")]
     HostMissing,
     #[error("the real credential holds characters that cannot stand in a header field")]
@@ -147,6 +149,11 @@ fn signed_headers(headers: &HeaderMap) -> Result<String, SignError> {
         return Err(SignError::HostMissing);
     }
     let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).filter(|name| is_signed(name)).collect();
+    // What is no ASCII is signed differently by every reader.
+    let is_text = |name: &&str| headers.get_all(*name).iter().all(|value| value.to_str().is_ok());
+    if !names.iter().all(is_text) {
+        return Err(SignError::FieldMalformed);
+    }
     names.sort_unstable();
     Ok(names.join(";"))
 }

@@ -489,6 +489,7 @@ fn paths_mean_what_was_signed() {
             ("an encoded slash", |d| d.replace_target("/bucket/", "/bucket%2F"), "SignatureDiffers"),
             ("another spelling", |d| d.replace_target("%20a", "%20%61"), "SignatureDiffers"),
             ("a sub-resource", |d| d.target.push_str("?acl"), "SignatureDiffers"),
+            ("a header field in the query", |d| d.target.push_str("?X-Amz-Acl=public-read"), "Malformed"),
         ],
     );
 }

@@ -94,6 +94,33 @@ fn assert_same_signature(received: &Draft, service: &str) {
     assert_eq!(sorted(&resent), sorted(&head));
 }
 
+#[test]
+fn what_cannot_be_sent_is_not_signed() {
+    let target = Target::of(&draft("GET", "/", "").head().unwrap(), "s3");
+    let sign = |headers: &mut HeaderMap, secret_id: &str| {
+        let (method, payload) = (&Method::GET, Payload::Unsigned);
+        let outgoing = Outgoing { method, target: &target, headers, service: "s3", region: "us-east-1", payload };
+        outgoing.sign(&Key::new(secret_id, Secret::new(SECRET), None, None), now())
+    };
+    let mut headers = HeaderMap::new();
+    assert_eq!(sign(&mut headers, KEY_ID), Err(SignError::HostMissing));
+    headers.insert("host", HeaderValue::from_static("a.b"));
+    assert_eq!(sign(&mut headers, "A\nB"), Err(SignError::KeyMalformed));
+    assert_eq!(sign(&mut headers, KEY_ID), Ok(()));
+    headers.insert("x-amz-meta-a", HeaderValue::from_str("é").unwrap());
+    assert_eq!(sign(&mut headers, KEY_ID), Err(SignError::FieldMalformed));
+}
+
+#[test]
+fn a_presigned_url_is_sent_on_without_its_credential() {
+    let mut received = Draft::new("PUT", "/b/k?x-amz-acl=private&versionId=1", &[("host", "a.b")], b"").presigned("s3");
+    received.append_query(&[("x-amz-content-sha256".into(), "UNSIGNED-PAYLOAD".into())]);
+    let head = received.head().unwrap();
+    assert_eq!(Target::of(&head, "s3").path_and_query(), "/b/k?versionId=1");
+    assert_eq!(Target::hoisted(&head, "s3").collect::<Vec<_>>(), [("x-amz-acl", "private")]);
+    assert_eq!(Target::of(&head, "iam").path_and_query(), "/b/k?versionId=1&x-amz-acl=private");
+}
+
 fn any_path() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("/".to_owned()),
