@@ -36,6 +36,10 @@ fn form_request_runs_with_the_approved_parameters() {
     let output =
         site.cli_as("alice", &["modify", &id, "--set", "UserName=intern", "--reason", "the intern's is enough"]);
     assert!(output.status.success(), "{}", shown(&output));
+    // Another user than the agent asked for: one person alone cannot redirect a call.
+    assert_eq!(site.hold(&id)["state"], "pending");
+    assert_eq!(upstream.received().len(), 0);
+    site.decide("bob", &id, "allow");
     let headers = call.wait();
     assert!(headers.to_string().contains("UserName"), "the agent must be told what ran: {headers}");
     assert_eq!((upstream.count("UserName=intern"), upstream.count("admin")), (1, 0));
