@@ -107,7 +107,8 @@ class Demo:
         self.iam.create_user(UserName="deploy-bot")
 
     def configure(self):
-        self.run("operator", ["init", "--data", str(self.data), "--approver", "alice"])
+        said = self.run("operator", ["init", "--data", str(self.data), "--approver", "alice"])
+        self.log_key = next(line for line in said.splitlines() if line.startswith("audit log key:")).split()[-1]
         (self.data / "countersign.yaml").write_text(
             "listen: { agents: '127.0.0.1:0', api: '127.0.0.1:0', admin: '127.0.0.1:0' }\n"
             f"upstream: {{ aws: {{ endpoint: '{self.aws}', region: us-east-1 }} }}\n{PEOPLE}"
@@ -169,6 +170,18 @@ class Demo:
         check(len(found) == 1, f"holds: {found}")
         return found[0]
 
+    def timeline(self, log):
+        """The log's records, one short line each; `audit tail` shows all of their members."""
+        text = self.run("auditor", ["audit", "tail", str(log), "--json", "-n", "100"], show=False)
+        for record in map(json.loads, text.splitlines()):
+            about = record.get("action") or [action["action"] for action in record.get("actions", [])]
+            about = " ".join(about) if isinstance(about, list) else about
+            end = record.get("verdict") or record.get("outcome") or record.get("ending") or ""
+            who = record.get("person") or record.get("agent") or ""
+            status = str(record.get("status", ""))
+            words = [record["type"], who, end, status, about]
+            lines("auditor", f"{record['seq']:>3}  {record['ts'][11:23]}  {words[0]:<17} " + " ".join(w for w in words[1:] if w))
+
     def keys_in_aws(self):
         return len(self.iam.list_access_keys(UserName="deploy-bot")["AccessKeyMetadata"])
 
@@ -219,17 +232,17 @@ def main(folder):
 
     title("An auditor verifies the log, offline")
     log = demo.data / "audit"
-    demo.run("auditor", ["audit", "tail", str(log), "-n", "7"])
+    demo.timeline(log)
     print()
-    demo.run("auditor", ["audit", "verify", str(log), "--key", str(log / "log.pub")])
+    demo.run("auditor", ["audit", "verify", str(log), "--key", demo.log_key])
 
     title("Somebody rewrites history")
     forged = folder / "forged"
     shutil.copytree(log, forged)
-    segment = sorted(path for path in forged.iterdir() if b"alice" in path.read_bytes())[0]
+    segment = next(path for path in sorted(forged.iterdir()) if path.is_file() and b"alice" in path.read_bytes())
     lines("intruder", f"$ sed -i s/alice/mallo/ {segment.relative_to(folder)}")
     segment.write_bytes(segment.read_bytes().replace(b"alice", b"mallo", 1))
-    demo.run("auditor", ["audit", "verify", str(forged), "--key", str(log / "log.pub")], expect=1)
+    demo.run("auditor", ["audit", "verify", str(forged), "--key", demo.log_key], expect=1)
 
     demo.server.terminate()
     check(demo.server.wait(PATIENCE) == 0, "the server did not end cleanly")

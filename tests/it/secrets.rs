@@ -44,7 +44,10 @@ fn encoded(text: &str) -> String {
 
 /// A request that carries a secret where such requests carry theirs.
 fn request(index: usize, secret: &str, keys: &Keys) -> Vec<u8> {
-    let query = |service: &str, form: &str| Draft::query(service, &format!("{service}.us-east-1.amazonaws.com"), form);
+    let query = |service: &str, form: &str| match service {
+        "iam" => Draft::query(service, "iam.amazonaws.com", form),
+        _ => Draft::query(service, &format!("{service}.us-east-1.amazonaws.com"), form),
+    };
     let json = |service: &str, target: &str, body: serde_json::Value| {
         Draft::json(service, &format!("{service}.us-east-1.amazonaws.com"), target, &body.to_string())
     };
