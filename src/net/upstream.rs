@@ -141,7 +141,7 @@ impl Pool {
         let request = match self.shelf.take(endpoint) {
             None => request,
             Some(lease) => match self.exchange(lease, request).await {
-                Err(Failed::Untouched(request, _)) => request,
+                Err(Failed::Untouched(request, _)) => *request,
                 Err(Failed::Final(error)) => return Err(error),
                 Ok(response) => return Ok(response),
             },
@@ -170,7 +170,7 @@ impl Pool {
         let response = answer.map_err(|mut error| {
             let sent = written.bytes() != before;
             match error.take_message() {
-                Some(request) if !sent => Failed::Untouched(request, error.into_error()),
+                Some(request) if !sent => Failed::Untouched(Box::new(request), error.into_error()),
                 _ => Failed::Final(SendError::Exchange { sent, source: error.into_error() }),
             }
         })?;
@@ -220,7 +220,7 @@ impl Pool {
 /// Why an exchange brought no answer.
 enum Failed {
     /// hyper never looked at the request.
-    Untouched(Request<Outgoing>, hyper::Error),
+    Untouched(Box<Request<Outgoing>>, hyper::Error),
     Final(SendError),
 }
 

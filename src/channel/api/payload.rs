@@ -10,6 +10,7 @@ pub(super) fn hold(hold: &HoldView) -> Value {
     let ids = |ids: &[crate::id::PersonId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     json!({
         "id": hold.id.as_str(),
+        "action_id": hold.action_id.as_str(),
         "state": hold.state.as_str(),
         "open": !hold.state.is_over(),
         "digest": hold.digest.hex(),

@@ -94,7 +94,7 @@ fn read_rpc(
         }
     };
     let Some(body) = whole(head, body, candidate, reading)? else { return Ok(()) };
-    if !is_expected && !(body.is_empty() && kind.is_empty()) {
+    if !is_expected && (!body.is_empty() || !kind.is_empty()) {
         reading.doubt(format_args!("the content type is not one of this protocol: `{}`", clip(kind)));
     }
     if body.is_empty() {
