@@ -18,6 +18,7 @@ mod credentials;
 mod crowd;
 mod deciding;
 mod faults;
+mod framing;
 mod modify;
 mod naming;
 mod patience;
