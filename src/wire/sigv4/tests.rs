@@ -9,7 +9,7 @@ use aws_sigv4::http_request::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::*;
-use crate::digest::{Digest, sha256};
+use crate::digest::sha256;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 use crate::wire::head::{Head, HeadError};
@@ -163,10 +163,6 @@ impl Draft {
         let fields = instructions.params().iter().map(|(name, value)| owned((name, value.as_ref()))).collect();
         (instructions.headers().map(owned).collect(), fields)
     }
-}
-
-fn stated(body: &[u8]) -> Digest {
-    sha256(body)
 }
 
 #[test]

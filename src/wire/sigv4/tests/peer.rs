@@ -41,7 +41,7 @@ fn requests_of_the_foreign_signer_verify() {
         let signed = draft(method, target, body).signed(service);
         let claim = signed.judge().unwrap_or_else(|refusal| panic!("{service} {target}: {refusal:?}"));
         if service.starts_with("s3") {
-            assert_eq!(claim, PayloadClaim::Stated(stated(body.as_bytes())));
+            assert_eq!(claim, PayloadClaim::Stated(sha256(body.as_bytes())));
         } else {
             assert_eq!(claim, PayloadClaim::Body);
         }
