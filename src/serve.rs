@@ -10,6 +10,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use rustls::ServerConfig;
@@ -48,7 +49,7 @@ use reload::Reload;
 /// the address of each listener.
 ///
 /// # Errors
-/// When anything of the start fails, or the log's last checkpoint cannot be written.
+/// When anything of the start fails, a listener ends by itself, or the log's last checkpoint cannot be written.
 pub(crate) async fn run(config: Config, config_file: PathBuf, out: &mut dyn Write) -> anyhow::Result<()> {
     log_to_stderr(config.log);
     for warning in &config.warnings {
@@ -57,77 +58,99 @@ pub(crate) async fn run(config: Config, config_file: PathBuf, out: &mut dyn Writ
     // Signals count from here on, so that a stop during the start is not lost.
     let mut stop = Stop::catch()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let clock = Clock::default();
-    let metrics = Arc::new(Metrics::default());
 
-    let (journal, recovered) = Journal::open(&config.journal, clock.clone(), Arc::clone(&metrics))?;
-    let (store, saved) = Store::open(&config.data.join("state.redb"))?;
-    let rules = reload::compile(&config.rules, &metrics)?;
-    let people = config.people.as_ref().clone();
-    let gate = Gate::open(
-        config.gate,
-        journal.clone(),
-        recovered,
-        store,
-        saved,
-        rules,
-        people,
-        clock.clone(),
-        Arc::clone(&metrics),
-    )
-    .await?;
-
-    let agents = Arc::new(Agents::open(&config.data)?);
-    let tokens = Arc::new(ApproverTokens::open(&config.data)?);
-    let real =
-        RealCredentials::load(config.aws.credential.clone(), clock.clone()).await.context("no real AWS credential")?;
-    let spool_dir = config.data.join("spool");
-    std::fs::create_dir_all(&spool_dir).with_context(|| format!("cannot make `{}`", spool_dir.display()))?;
-    let spool = Spool::new(spool_dir, config.spool.memory, config.spool.disk);
-    let parts = Parts {
-        agents,
-        real: Arc::new(real),
-        pool: Arc::new(Pool::new(config.aws.pool.clone())?),
-        spool: Arc::new(spool),
-        gate: Arc::clone(&gate),
-        clock: clock.clone(),
-        metrics: Arc::clone(&metrics),
-    };
-    let plane = Plane::new(config.aws.plane.clone(), parts);
-
-    let (begin_stop, stopping) = watch::channel(false);
-    let api = Api::new(Arc::clone(&gate), tokens, clock, card::render, stopping.clone());
-    let admin = Admin::new(journal.clone(), Arc::clone(&metrics), stopping.clone());
-    let doors = Doors::open(&config.listen).await?;
-    let bound = doors.bound()?;
-    let limits = Limits { drain_timeout: config.drain, ..Limits::default() };
-    let serving = doors.serve(limits, &metrics, &stopping, Arc::clone(&plane), Arc::new(api), Arc::new(admin));
-    bound.publish(&config.data, out)?;
-    tracing::info!(log_key = journal.public_key(), "ready");
-
-    let mut reload = Reload::new(config_file, &config, Arc::clone(&gate), metrics);
+    let mut server = Server::start(&config, out).await?;
+    let mut reload = Reload::new(config_file, &config, Arc::clone(&server.gate), Arc::clone(&server.metrics));
     loop {
         tokio::select! {
             () = stop.told() => break,
             _ = hangup.recv() => reload.all(),
             () = reload.tick() => reload.changed_rules(),
+            _ = server.serving.join_next() => anyhow::bail!("a listener ended by itself"),
         }
     }
-    tracing::info!("stopping: held clients are let go, their holds are kept");
-    gate.drain();
-    begin_stop.send_replace(true);
-    tokio::select! {
-        () = async {
-            drop(serving.join_all().await);
-            // What was sent for a client that left has its outcome recorded, if it comes in time.
-            drop(tokio::time::timeout(config.drain, plane.settled()).await);
-        } => {}
-        () = stop.told() => tracing::warn!("told to stop twice: running requests are cut off"),
-    }
-    journal.close().await.context("the log's last checkpoint could not be written")?;
+    server.stop(config.drain, stop).await?;
     Bound::withdraw(&config.data);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A process that serves.
+struct Server {
+    journal: Journal,
+    gate: Arc<Gate>,
+    plane: Arc<Plane>,
+    metrics: Arc<Metrics>,
+    begin_stop: watch::Sender<bool>,
+    serving: JoinSet<()>,
+}
+
+impl Server {
+    async fn start(config: &Config, out: &mut dyn Write) -> anyhow::Result<Self> {
+        let clock = Clock::default();
+        let metrics = Arc::new(Metrics::default());
+        let (journal, recovered) = Journal::open(&config.journal, clock.clone(), Arc::clone(&metrics))?;
+        let (store, saved) = Store::open(&config.data.join("state.redb"))?;
+        let rules = reload::compile(&config.rules, &metrics)?;
+        let gate = Gate::open(
+            config.gate,
+            journal.clone(),
+            recovered,
+            store,
+            saved,
+            rules,
+            config.people.as_ref().clone(),
+            clock.clone(),
+            Arc::clone(&metrics),
+        )
+        .await?;
+        let plane = plane(config, &gate, &clock, &metrics).await?;
+
+        let (begin_stop, stopping) = watch::channel(false);
+        let tokens = Arc::new(ApproverTokens::open(&config.data)?);
+        let api = Api::new(Arc::clone(&gate), tokens, clock, card::render, stopping.clone());
+        let admin = Admin::new(journal.clone(), Arc::clone(&metrics), stopping.clone());
+        let doors = Doors::open(&config.listen).await?;
+        let bound = doors.bound()?;
+        let limits = Limits { drain_timeout: config.drain, ..Limits::default() };
+        let serving = doors.serve(limits, &metrics, &stopping, Arc::clone(&plane), Arc::new(api), Arc::new(admin));
+        bound.publish(&config.data, out)?;
+        tracing::info!(log_key = journal.public_key(), "ready");
+        Ok(Self { journal, gate, plane, metrics, begin_stop, serving })
+    }
+
+    /// Takes the process down in order, within `bound` or until it is told to stop once more.
+    async fn stop(self, bound: Duration, mut stop: Stop) -> anyhow::Result<()> {
+        tracing::info!("stopping: held clients are let go, their holds are kept");
+        self.gate.drain();
+        self.begin_stop.send_replace(true);
+        tokio::select! {
+            () = async {
+                drop(self.serving.join_all().await);
+                // What was sent for a client that left has its outcome recorded, if it comes in time.
+                drop(tokio::time::timeout(bound, self.plane.settled()).await);
+            } => {}
+            () = stop.told() => tracing::warn!("told to stop twice: running requests are cut off"),
+        }
+        self.journal.close().await.context("the log's last checkpoint could not be written")
+    }
+}
+
+/// The AWS plane with everything it signs and sends with.
+async fn plane(config: &Config, gate: &Arc<Gate>, clock: &Clock, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Plane>> {
+    let real = RealCredentials::load(config.aws.credential.clone(), clock.clone());
+    let spool_dir = config.data.join("spool");
+    std::fs::create_dir_all(&spool_dir).with_context(|| format!("cannot make `{}`", spool_dir.display()))?;
+    let parts = Parts {
+        agents: Arc::new(Agents::open(&config.data)?),
+        real: Arc::new(real.await.context("no real AWS credential")?),
+        pool: Arc::new(Pool::new(config.aws.pool.clone())?),
+        spool: Arc::new(Spool::new(spool_dir, config.spool.memory, config.spool.disk)),
+        gate: Arc::clone(gate),
+        clock: clock.clone(),
+        metrics: Arc::clone(metrics),
+    };
+    Ok(Plane::new(config.aws.plane.clone(), parts))
 }
 
 /// The listening sockets, and TLS where it is spoken.

@@ -1,6 +1,6 @@
 //! The gate itself: what it owns, how it starts, what time and the operator do to it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -120,6 +120,9 @@ impl Gate {
             waiter_numbers: AtomicU64::new(0),
         });
         gate.restore(&recovered, saved).await?;
+        // What was changed while nothing ran stands in no other record.
+        gate.note(records::rules_changed(None, gate.rules.load().digest(), 0));
+        gate.note(records::people_changed(&gate.people.load()));
         tokio::spawn(sweep(Arc::downgrade(&gate)));
         Ok(gate)
     }
@@ -176,11 +179,9 @@ impl Gate {
 
     /// Puts new persons and groups in force; holds that nobody can decide any more end at once.
     pub(crate) fn set_people(self: &Arc<Self>, people: People) {
-        let shown: BTreeMap<String, Vec<String>> =
-            people.persons().map(|p| (p.id.to_string(), p.groups.iter().map(ToString::to_string).collect())).collect();
         let people = Arc::new(people);
         self.people.store(Arc::clone(&people));
-        self.note(records::people_changed(shown));
+        self.note(records::people_changed(&people));
         self.end_open(Event::NobodyEntitled, |entry| {
             let about = &entry.about;
             !people.can_be_met(&about.agent, &about.context, &about.ruling.requirements)

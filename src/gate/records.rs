@@ -14,6 +14,7 @@ use crate::audit::record::{Kind, Record};
 use crate::digest::Digest;
 use crate::hold::{Change, Ending, HoldState};
 use crate::id::{HoldId, PersonId, RuleId};
+use crate::people::{People, Person};
 use crate::rules::Ruling;
 
 /// An unmatched request: as short as an auditor's count of the population allows.
@@ -212,7 +213,7 @@ pub(super) fn outcome_unknown(action_id: &str, hold: Option<&str>) -> Record {
         )
 }
 
-/// The rules in force changed.
+/// The rules in force, after a change or (`before` is then absent) at the start.
 pub(super) fn rules_changed(before: Option<Digest>, after: Digest, superseded: usize) -> Record {
     Record::new(Kind::PolicyChange)
         .text_if("before", before.map(|digest| digest.hex()))
@@ -220,9 +221,11 @@ pub(super) fn rules_changed(before: Option<Digest>, after: Digest, superseded: u
         .integer("superseded", i64::try_from(superseded).unwrap_or(i64::MAX))
 }
 
-/// The persons or groups in force changed.
-pub(super) fn people_changed(persons: BTreeMap<String, Vec<String>>) -> Record {
-    Record::new(Kind::ConfigChange).text("what", "people").json("people", json!(persons))
+/// The persons in force with their groups, after a change or at the start.
+pub(super) fn people_changed(people: &People) -> Record {
+    let groups = |person: &Person| person.groups.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let people: BTreeMap<_, _> = people.persons().map(|person| (person.id.to_string(), groups(person))).collect();
+    Record::new(Kind::ConfigChange).text("what", "people").json("people", json!(people))
 }
 
 /// The action with every secret replaced.

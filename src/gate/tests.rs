@@ -418,7 +418,7 @@ async fn changed_rules_supersede_what_was_held_under_the_old_ones() {
     it.gate.set_rules(rule_set(&RULES.replace("quorum: 2", "quorum: 3")));
     assert_eq!(ended(waiting.await.unwrap()), Ending::Superseded);
     it.flush().await;
-    assert_eq!((it.count("action.superseded"), it.count("policy.change")), (1, 1));
+    assert_eq!((it.count("action.superseded"), it.count("policy.change")), (1, 2));
     let _retry = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s2"));
     it.until(|holds| holds.iter().any(|h| h.state == HoldState::Pending)).await;
 }

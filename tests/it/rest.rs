@@ -45,7 +45,7 @@ fn nothing_is_told_without_a_valid_token() {
     let listed = site.done(&["approver", "list", "--json"]);
     site.done(&["approver", "revoke", "carol"]);
     wait_for("the revocation", || (site.api(&revoked, "GET", "/v1/holds", None).status == 401).then_some(()));
-    for token in ["", "x", "cst_aaaa", &agent_key, &revoked, &revoked[..20]] {
+    for token in ["", "x", "cst_aaaa", &agent_key, &revoked, revoked.split_at(20).0] {
         for path in ["/v1/holds", &format!("/v1/holds/{id}"), "/v1/holds/watch", "/v1/holds/h_nosuch"] {
             let answer = site.api(token, "GET", path, None);
             assert!(matches!(answer.status, 401 | 429), "{token} {path}: {}", answer.text());
@@ -102,13 +102,8 @@ fn verdicts_are_read_strictly() {
         (json!({"verdict": "allow", "reason": "r", "pad": "x".repeat(70_000)}), 413, "too_large"),
     ] {
         let answer = site.api(site.token("alice"), "POST", &path, Some(&body));
-        let shown = body.to_string();
-        assert_eq!(
-            (answer.status, error(&answer.text()).as_str()),
-            (status, word),
-            "{}",
-            &shown[..shown.len().min(90)]
-        );
+        let shown: String = body.to_string().chars().take(90).collect();
+        assert_eq!((answer.status, error(&answer.text()).as_str()), (status, word), "{}", shown);
     }
     let mut draft = Draft::new("api", &site.api.to_string(), "POST", &path)
         .header("authorization", &format!("Bearer {}", site.token("alice")))
@@ -190,10 +185,10 @@ fn command_line_lists_what_waits() {
     assert_eq!(lines(&["holds", "show", &id]), site.hold(&id)["card"].as_str().unwrap());
     let shown: Value = serde_json::from_str(&lines(&["holds", "show", &id, "--json"])).unwrap();
     assert_eq!(shown["id"], id);
-    let digest = shown["digest"].as_str().unwrap();
+    let (digest, _) = shown["digest"].as_str().unwrap().split_at(12);
     let stale = site.cli_as("alice", &["approve", &id, "--reason", "r", "--digest", "000000000000"]);
     assert_eq!(stale.status.code(), Some(1));
-    lines(&["deny", &id, "--reason", "r", "--digest", &digest[..12]]);
+    lines(&["deny", &id, "--reason", "r", "--digest", digest]);
     assert_eq!(lines(&["holds", "list", "--ids"]), "");
     assert_eq!(lines(&["holds", "list", "--all", "--ids"]), format!("{id}\n"));
 }
@@ -226,7 +221,7 @@ fn rules_are_taken_up_and_a_bad_set_is_not() {
     fs::write(&file, more).unwrap();
     wait_for("the good set to be in force", || (site.metric("countersign_rules") == 3).then_some(()));
     wait_for("the change to be recorded", || {
-        site.records().iter().any(|record| record["type"] == "policy.change").then_some(())
+        site.records().iter().any(|it| it["type"] == "policy.change" && it.get("before").is_some()).then_some(())
     });
 }
 

@@ -119,7 +119,7 @@ fn secrets_are_replaced_and_the_json_stays_json() {
         .lines()
         .skip_while(|line| *line != "         | {")
         .take_while(|line| line.starts_with("         |"))
-        .map(|line| &line[11..])
+        .filter_map(|line| line.strip_prefix("         | "))
         .collect();
     let value: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(value["Note"], "a\u{202e}b\\ \u{1f600}\u{e0041}");
