@@ -76,7 +76,10 @@ fn hold_has_the_documented_form() {
     }];
     hold.modified =
         vec![crate::hold::Change { pointer: "/UserName".to_owned(), before: None, after: Some(json!("bob")) }];
-    check_schema(&payload::hold(&hold), &json!({"$ref": "#/components/schemas/Hold"}), "hold");
+    let mut value = payload::hold(&hold);
+    check_schema(&value, &json!({"$ref": "#/components/schemas/Hold"}), "hold");
+    value["card"] = json!("text");
+    check_schema(&value, &json!({"$ref": "#/components/schemas/HoldWithCard"}), "hold");
 }
 
 #[test]
