@@ -163,10 +163,7 @@ impl Plane {
             (Body::Spooled(_), None) => aws::Body::TooLarge,
             _ => aws::Body::Data,
         };
-        let named = self.naming.name(&head, seen).map_err(|(fault, shape)| {
-            exchange.shape = shape;
-            fault
-        })?;
+        let named = self.naming.name(&head, seen)?;
         exchange.shape = named.shape;
         check_scope(&presented, &named.route)?;
         if named.actions.iter().any(|action| action.unknown.is_some()) {

@@ -53,13 +53,13 @@ impl Shape {
         if headers.contains_key("x-amz-target") || content_type.starts_with("application/x-amz-json") {
             return Self::Json;
         }
+        let is_form = content_type.starts_with("application/x-www-form-urlencoded");
         match service {
             "ec2" => Self::Ec2,
+            // Whatever scope it was signed for: S3 takes no forms at its root.
+            _ if (is_form && path == "/") || query.contains("Action=") => Self::Query,
             "s3" | "s3express" | "s3-object-lambda" | "s3-outposts" if !path.starts_with(S3_CONTROL) => Self::S3,
             "s3" | "s3express" | "cloudfront" | "route53" => Self::RestXml,
-            _ if content_type.starts_with("application/x-www-form-urlencoded") || query.contains("Action=") => {
-                Self::Query
-            }
             "" if content_type.is_empty() => Self::RestXml,
             _ => Self::RestJson,
         }
@@ -239,8 +239,8 @@ impl Cause {
                 Ending::Denied => last("denied", Class::Denied),
                 Ending::Expired => last("expired", Class::Denied),
                 Ending::FailedUpstream => again("failed-upstream", Class::BadGateway, 1),
-                // Nothing was judged wrong about the call, and a restart of the process may be under way.
-                Ending::LogUnavailable => again("log-unavailable", Class::Unavailable, 5),
+                // The log stays failed until an operator restarts the process: a retry cannot help.
+                Ending::LogUnavailable => last("log-unavailable", Class::Denied),
                 Ending::NoApprover => last("no-approver", Class::Denied),
                 Ending::OutcomeUnknown => last("outcome-unknown", Class::OutcomeUnknown),
                 Ending::Overloaded => again("overloaded", Class::Throttled, 5),

@@ -40,11 +40,9 @@ pub(super) struct Narrowed {
 impl Naming {
     /// # Errors
     /// When the request contradicts itself, or names no place it could be sent to.
-    pub(super) fn name(&self, head: &Head, body: Body<'_>) -> Result<Named, (Fault, Shape)> {
+    pub(super) fn name(&self, head: &Head, body: Body<'_>) -> Result<Named, Fault> {
         let classified = classify(head, body, &self.front);
-        let signing_name = classified.route.as_ref().map_or("", |route| &route.signing_name);
-        let shape = Shape::of(classified.dialect, signing_name, head);
-        let malformed = |text: String| (Fault::new(Cause::Malformed, text), shape);
+        let malformed = |text: String| Fault::new(Cause::Malformed, text);
         if let Some(reason) = classified.refused {
             return Err(malformed(format!("the request has more than one reading: {reason}.")));
         }
@@ -56,6 +54,7 @@ impl Naming {
             return Err(malformed("the request names no action.".to_owned()));
         }
         let call = Call::new(head, &route, &self.endpoints).map_err(|e| malformed(format!("{e}.")))?;
+        let shape = Shape::of(classified.dialect, &route.signing_name, head);
         Ok(Named { actions: classified.actions, call, route, shape })
     }
 }
@@ -81,7 +80,7 @@ impl Original {
         let named = self
             .naming
             .name(&head, Body::Whole(&body))
-            .map_err(|(fault, _)| NarrowError(format!("the result is refused: {}", fault.message())))?;
+            .map_err(|fault| NarrowError(format!("the result is refused: {}", fault.message())))?;
         Ok(Narrowed { named, body: Bytes::from(body) })
     }
 
