@@ -9,6 +9,7 @@
 //! verdict that means the person, who got no acknowledgement, is asked again; for a forward the
 //! journal's open forward wins and the hold becomes `outcome-unknown`.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -64,7 +65,7 @@ impl Store {
     /// When it could not be made durable.
     pub(crate) async fn save(&self, hold: SavedHold) -> Result<(), StoreError> {
         let text = hold.to_json().map_err(|e| StoreError::Unencodable(hold.id.clone(), e.to_string()))?;
-        self.write(hold.id, Some(text)).await
+        self.write(hold.id, Some(text), hold.revision).await
     }
 
     /// Forgets a hold that ended long ago.
@@ -72,12 +73,12 @@ impl Store {
     /// # Errors
     /// When that could not be made durable.
     pub(crate) async fn forget(&self, id: HoldId) -> Result<(), StoreError> {
-        self.write(id, None).await
+        self.write(id, None, u64::MAX).await
     }
 
-    async fn write(&self, id: HoldId, content: Option<String>) -> Result<(), StoreError> {
+    async fn write(&self, id: HoldId, content: Option<String>, revision: u64) -> Result<(), StoreError> {
         let (done, durable) = oneshot::channel();
-        let mut write = Write { id, content, done };
+        let mut write = Write { id, content, revision, done };
         // The queue is longer than the holds a process may have open, so it is full only when the
         // disk stands still; then the caller waits without holding up its thread.
         loop {
@@ -105,28 +106,37 @@ struct Write {
     id: HoldId,
     /// `None` removes the hold.
     content: Option<String>,
+    revision: u64,
     done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 fn run(database: &Database, queue: &mpsc::Receiver<Write>) {
+    let mut saved: HashMap<HoldId, u64> = HashMap::new();
     while let Ok(first) = queue.recv() {
-        let batch: Vec<Write> = std::iter::once(first).chain(queue.try_iter().take(BATCH)).collect();
-        let outcome = commit(database, &batch);
+        let mut batch: Vec<Write> = std::iter::once(first).chain(queue.try_iter().take(BATCH)).collect();
+        // Tasks save, and tasks overtake each other: an approval written over its own outcome would run again.
+        batch.sort_by_key(|write| write.revision);
+        let outcome = commit(database, &batch, &saved);
         if let Err(error) = &outcome {
             tracing::error!(%error, "holds cannot be saved");
         }
         for write in batch {
+            if outcome.is_ok() && write.content.is_none() {
+                saved.remove(&write.id);
+            } else if outcome.is_ok() {
+                saved.entry(write.id).and_modify(|it| *it = write.revision.max(*it)).or_insert(write.revision);
+            }
             // A caller that went away needs no answer.
             drop(write.done.send(outcome.clone()));
         }
     }
 }
 
-fn commit(database: &Database, batch: &[Write]) -> Result<(), StoreError> {
+fn commit(database: &Database, batch: &[Write], saved: &HashMap<HoldId, u64>) -> Result<(), StoreError> {
     let transaction = database.begin_write().map_err(|e| failed("write to", e))?;
     {
         let mut table = transaction.open_table(HOLDS).map_err(|e| failed("write to", e))?;
-        for write in batch {
+        for write in batch.iter().filter(|it| saved.get(&it.id).is_none_or(|saved| *saved <= it.revision)) {
             let id = write.id.as_str();
             match &write.content {
                 Some(text) => table.insert(id, text.as_str()).map_err(|e| failed("write to", e))?,

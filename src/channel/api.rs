@@ -142,6 +142,8 @@ impl Api {
         let now = self.clock.now();
         let holder = auth::bearer_token(headers).and_then(|token| self.tokens.check(token, now));
         match holder {
+            // A token outlives its person's place in the configuration; requests are not for everybody's eyes.
+            Some(holder) if !self.gate.knows(&holder.person) => Err(DecideError::UnknownPerson.into()),
             Some(holder) => Ok(Approver { person: holder.person, method: "token", credential: holder.token_id }),
             None if self.failures.count(peer, now) => Err(Refusal::new(
                 StatusCode::TOO_MANY_REQUESTS,

@@ -168,6 +168,7 @@ fn holds(page: &mut Page<'_>, persons: &[Person]) -> (HoldTerms, GateOptions, In
         rejoin_window: page.duration("rejoin_window", defaults.rejoin_window),
         max_holds: page.count("limit", defaults.max_holds, 1_000_000),
         max_holds_per_agent: page.count("limit_per_agent", defaults.max_holds_per_agent, 1_000_000),
+        ..defaults
     };
     (terms, gate, page.section("interims", "`holds.interims`", interims))
 }

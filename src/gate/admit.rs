@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::book::{Entry, JoinKey, Waiter};
+use super::decide::joined;
 use super::keeper::Gate;
 use super::permit::{Granted, Outcome, Permit, Receipt, Reply};
 use super::{Admission, Ask, Ended, records};
@@ -43,13 +44,19 @@ impl Gate {
         if self.spent.contains_key(&ask.signature) {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Replayed, None).await);
         }
+        // Between its judgement and now its client may have taken its time over the body.
+        let rules = self.rules.load_full();
+        if self.judge_by(&rules, &ask.agent, &ask.context, &ask.actions) != ruling {
+            return Admission::Ended(self.stop(&ask, &ruling, Ending::Superseded, None).await);
+        }
+        let rule_set = rules.digest();
         match ruling.decision {
-            Decision::Allow => self.allow(ask, ruling).await,
+            Decision::Allow => self.allow(ask, ruling, rule_set).await,
             Decision::Deny => {
                 self.metrics.denied.increment();
                 Admission::Ended(self.stop(&ask, &ruling, Ending::RuleDenied, None).await)
             }
-            Decision::Hold => self.hold_and_wait(ask, ruling).await,
+            Decision::Hold => self.hold_and_wait(ask, ruling, rule_set).await,
         }
     }
 
@@ -108,19 +115,19 @@ impl Gate {
         }
     }
 
-    async fn allow(self: &Arc<Self>, ask: Ask, ruling: Ruling) -> Admission {
+    async fn allow(self: &Arc<Self>, ask: Ask, ruling: Ruling, rule_set: Digest) -> Admission {
         if !self.spend_signature(&ask) {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Replayed, None).await);
         }
-        let record = records::forward(&ask, &ruling, self.rules.load().digest(), ask.digest, None);
+        let record = records::forward(&ask, &ruling, rule_set, ask.digest, None);
         match self.journal.append(record).await {
             Ok(forward) => Admission::Permitted(self.permit(&ask, ask.digest, None, None, Some(forward))),
             Err(error) => Admission::Ended(log_unavailable(&error)),
         }
     }
 
-    async fn hold_and_wait(self: &Arc<Self>, ask: Ask, ruling: Ruling) -> Admission {
-        let attached = match self.attach(&ask, &ruling) {
+    async fn hold_and_wait(self: &Arc<Self>, ask: Ask, ruling: Ruling, rule_set: Digest) -> Admission {
+        let attached = match self.attach(&ask, &ruling, rule_set) {
             Ok(attached) => attached,
             Err(Refused::Now(admission, id)) => {
                 self.note(records::joined(&ask, &id));
@@ -158,7 +165,7 @@ impl Gate {
     }
 
     /// Joins the hold of an earlier attempt of the same call, or opens one.
-    fn attach(self: &Arc<Self>, ask: &Ask, ruling: &Ruling) -> Result<Attached, Refused> {
+    fn attach(self: &Arc<Self>, ask: &Ask, ruling: &Ruling, rule_set: Digest) -> Result<Attached, Refused> {
         let now = self.clock.now();
         let mut book = self.book();
         let joinable = self.joinable(&book, ask);
@@ -194,7 +201,14 @@ impl Gate {
         }
         let id = HoldId::fresh(now);
         let hold = Hold::open(now, ruling.expires, self.patience());
-        let entry = Entry::new(self.describe(&id, ask, ruling, &hold, now), hold, ask.narrow.clone());
+        let about = describe(&id, ask, ruling, rule_set, &hold, now);
+        let entry = Entry::new(about, hold, ask.narrow.clone());
+        let (own, all) = book.held_bytes(&ask.agent.id);
+        if own + entry.weight > self.options.max_held_bytes_per_agent
+            || all + entry.weight > self.options.max_held_bytes
+        {
+            return Err(Refused::Stop(Ending::Overloaded, None));
+        }
         let (record, saved) = (records::held(ask, &entry), entry.to_saved());
         // Nobody can decide before the opening is durable: verdicts wait for this turn. A fresh lock is free.
         let turn = Arc::clone(&entry.turn).try_lock_owned().ok();
@@ -221,8 +235,8 @@ impl Gate {
         for entry in book.same_request(&JoinKey::of(ask)).rev() {
             let state = entry.hold.state();
             let ended_ago = entry.hold.ended().map(|ended| now.since(ended));
-            // Another claim about who started it may bar other people: that is another question.
-            if entry.about.context.initiator != ask.context.initiator {
+            // Another owner, or another claim about who started it, may bar other people: that is another question.
+            if entry.about.agent != *ask.agent || entry.about.context.initiator != ask.context.initiator {
                 continue;
             }
             let same_call = ask.retry_id.is_some() && entry.about.retry_id == ask.retry_id;
@@ -258,32 +272,6 @@ impl Gate {
             }
         }
         Ok(None)
-    }
-
-    fn describe(&self, id: &HoldId, ask: &Ask, ruling: &Ruling, hold: &Hold, now: crate::time::Timestamp) -> SavedHold {
-        SavedHold {
-            id: id.clone(),
-            action_id: ask.action_id.clone(),
-            agent: (*ask.agent).clone(),
-            context: ask.context.clone(),
-            peer: ask.peer,
-            key_id: ask.key_id.clone(),
-            actions: ask.actions.clone(),
-            shown: ask.shown.clone(),
-            request: ask.digest,
-            effective: ask.digest,
-            rule_set: self.rules.load().digest(),
-            retry_id: ask.retry_id.clone(),
-            ruling: ruling.clone(),
-            opened: now,
-            state: hold.state(),
-            deadline: hold.deadline(),
-            ended: None,
-            votes: Vec::new(),
-            patch: None,
-            changes: Vec::new(),
-            upstream_status: None,
-        }
     }
 
     async fn open_durably(&self, record: crate::audit::record::Record, saved: SavedHold) -> Result<(), String> {
@@ -400,8 +388,9 @@ impl Gate {
         if now.decision == Decision::Deny {
             return Err("the rules now deny it");
         }
-        let allowed = entry.hold.allowed();
-        if !self.people.load().is_met(&about.agent, &about.context, &about.ruling.requirements, &allowed) {
+        // Conditions on the time of day may ask for more people now than when it was opened.
+        let (requirements, allowed) = (joined(&about.ruling, &now), entry.hold.allowed());
+        if !self.people.load().is_met(&about.agent, &about.context, &requirements, &allowed) {
             return Err("those who allowed it may not decide it any more");
         }
         let Some(patch) = &about.patch else {
@@ -560,6 +549,41 @@ enum Refused {
     Now(Box<Admission>, HoldId),
     /// With an ending of its own, to be recorded.
     Stop(Ending, Option<HoldId>),
+}
+
+/// The stored form of a hold that opens.
+fn describe(
+    id: &HoldId,
+    ask: &Ask,
+    ruling: &Ruling,
+    rule_set: Digest,
+    hold: &Hold,
+    now: crate::time::Timestamp,
+) -> SavedHold {
+    SavedHold {
+        id: id.clone(),
+        action_id: ask.action_id.clone(),
+        agent: (*ask.agent).clone(),
+        context: ask.context.clone(),
+        peer: ask.peer,
+        key_id: ask.key_id.clone(),
+        actions: ask.actions.clone(),
+        shown: ask.shown.clone(),
+        request: ask.digest,
+        effective: ask.digest,
+        rule_set,
+        retry_id: ask.retry_id.clone(),
+        ruling: ruling.clone(),
+        opened: now,
+        state: hold.state(),
+        deadline: hold.deadline(),
+        ended: None,
+        votes: Vec::new(),
+        patch: None,
+        changes: Vec::new(),
+        upstream_status: None,
+        revision: 0,
+    }
 }
 
 /// What a hold that is over has to say to whoever comes.

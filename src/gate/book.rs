@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::permit::Reply;
@@ -22,6 +24,9 @@ pub(super) struct Book {
     /// Holds that are not over, by agent; agents without any are absent.
     open: HashMap<AgentId, usize>,
     open_total: usize,
+    /// Bytes that the holds in memory take, by agent; also those that are over.
+    held_bytes: HashMap<AgentId, usize>,
+    held_bytes_total: usize,
 }
 
 /// What a retry must share with its first attempt. The retry id alone is never enough: the client
@@ -53,6 +58,8 @@ pub(super) struct Entry {
     /// Serialises what must be durable between two changes: opening, verdicts, release.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     pub(super) changed: watch::Sender<u64>,
+    /// Bytes of memory it takes, roughly, as it was opened.
+    pub(super) weight: usize,
 }
 
 /// One attached client.
@@ -74,6 +81,8 @@ impl Book {
             *self.open.entry(entry.about.agent.id.clone()).or_default() += 1;
             self.open_total += 1;
         }
+        *self.held_bytes.entry(entry.about.agent.id.clone()).or_default() += entry.weight;
+        self.held_bytes_total += entry.weight;
         self.by_key.entry(entry.join_key()).or_default().push(entry.about.id.clone());
         self.entries.insert(entry.about.id.clone(), entry);
     }
@@ -82,6 +91,13 @@ impl Book {
         let Some(entry) = self.entries.remove(id) else { return };
         if !entry.hold.state().is_over() {
             self.closed(&entry.about.agent.id);
+        }
+        self.held_bytes_total = self.held_bytes_total.saturating_sub(entry.weight);
+        if let Some(bytes) = self.held_bytes.get_mut(&entry.about.agent.id) {
+            *bytes = bytes.saturating_sub(entry.weight);
+            if *bytes == 0 {
+                self.held_bytes.remove(&entry.about.agent.id);
+            }
         }
         let key = entry.join_key();
         if let Some(ids) = self.by_key.get_mut(&key) {
@@ -139,6 +155,11 @@ impl Book {
         (self.open.get(agent).copied().unwrap_or(0), self.open_total)
     }
 
+    /// Bytes that the holds take: of this agent, and of all.
+    pub(super) fn held_bytes(&self, agent: &AgentId) -> (usize, usize) {
+        (self.held_bytes.get(agent).copied().unwrap_or(0), self.held_bytes_total)
+    }
+
     fn closed(&mut self, agent: &AgentId) {
         self.open_total = self.open_total.saturating_sub(1);
         if let Some(count) = self.open.get_mut(agent) {
@@ -153,6 +174,7 @@ impl Book {
 impl Entry {
     pub(super) fn new(about: SavedHold, hold: Hold, narrow: Option<NarrowFn>) -> Self {
         Self {
+            weight: weight(&about),
             about,
             hold,
             narrow,
@@ -173,13 +195,14 @@ impl Entry {
         bound_digest(self.about.effective, self.about.rule_set)
     }
 
-    /// The stored form as of now.
+    /// The stored form as of now. Taken under the book's lock, so that revisions are in the order of the states.
     pub(super) fn to_saved(&self) -> SavedHold {
         SavedHold {
             state: self.hold.state(),
             deadline: self.hold.deadline(),
             ended: self.hold.ended(),
             votes: self.hold.votes().to_vec(),
+            revision: REVISIONS.fetch_add(1, Ordering::Relaxed),
             ..self.about.clone()
         }
     }
@@ -229,6 +252,30 @@ impl Entry {
         self.hold.ended().is_some_and(|ended| now.since(ended) > retain)
     }
 }
+
+/// What a hold takes in memory, roughly: people are shown all of the parameters, so they stay.
+pub(super) fn weight(about: &SavedHold) -> usize {
+    let parameters = about.actions.iter().flat_map(|action| &action.parameters);
+    let shown = about.shown.url.len() + about.shown.headers.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>();
+    WEIGHT_BYTES + shown + parameters.map(|(name, value)| name.len() + value_weight(value)).sum::<usize>()
+}
+
+fn value_weight(value: &Value) -> usize {
+    let own = size_of::<Value>();
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => own,
+        Value::String(text) => own + text.len(),
+        Value::Array(items) => own + items.iter().map(value_weight).sum::<usize>(),
+        // A tree of small maps has mostly empty nodes.
+        Value::Object(members) => {
+            WEIGHT_BYTES + members.iter().map(|(name, value)| name.len() + own + value_weight(value)).sum::<usize>()
+        }
+    }
+}
+
+const WEIGHT_BYTES: usize = 600;
+
+static REVISIONS: AtomicU64 = AtomicU64::new(1);
 
 /// Binds a request to the rule set it was judged under.
 pub(super) fn bound_digest(effective: Digest, rule_set: Digest) -> Digest {

@@ -186,6 +186,10 @@ impl Gate {
         if patch.is_empty() {
             return refuse("it changes nothing");
         }
+        if patch.keys().any(|name| original.sensitive.contains(name)) {
+            // Nobody could see what would run, and it would have to be stored.
+            return refuse("a secret cannot be replaced");
+        }
         // A second modification builds on the first: `actions` are already those that would run.
         let parameters = patched(&original.parameters, &patch);
         let modified = narrow(&parameters).map_err(DecideError::NotModifiable)?;
@@ -271,7 +275,7 @@ fn gave(entry: &Entry, approver: &Approver, word: Word) -> bool {
 }
 
 /// What both rulings demand: a modification never needs less than the original did.
-fn joined(before: &Ruling, after: &Ruling) -> Vec<Requirement> {
+pub(super) fn joined(before: &Ruling, after: &Ruling) -> Vec<Requirement> {
     let mut requirements = before.requirements.clone();
     for requirement in &after.requirements {
         if !requirements.contains(requirement) {

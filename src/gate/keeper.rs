@@ -15,7 +15,7 @@ use crate::action::{Action, Agent, Context};
 use crate::audit::record::Record;
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState, Patience};
-use crate::id::HoldId;
+use crate::id::{HoldId, PersonId};
 use crate::journal::{Journal, JournalError, Recovered};
 use crate::people::People;
 use crate::rules::{RuleSet, Ruling, Subject};
@@ -39,6 +39,9 @@ pub(crate) struct GateOptions {
     pub(crate) rejoin_window: Duration,
     pub(crate) max_holds: usize,
     pub(crate) max_holds_per_agent: usize,
+    /// Bytes of memory that holds may take, those that ended lately too. A request can be megabytes.
+    pub(crate) max_held_bytes: usize,
+    pub(crate) max_held_bytes_per_agent: usize,
 }
 
 impl Default for GateOptions {
@@ -51,6 +54,8 @@ impl Default for GateOptions {
             rejoin_window: Duration::from_secs(120),
             max_holds: 20_000,
             max_holds_per_agent: 5_000,
+            max_held_bytes: 256 << 20,
+            max_held_bytes_per_agent: 64 << 20,
         }
     }
 }
@@ -163,7 +168,11 @@ impl Gate {
 
     /// Judges a request by the rules in force. Cheap, synchronous, no side effect.
     pub(crate) fn judge(&self, agent: &Agent, context: &Context, actions: &[Action]) -> Ruling {
-        self.rules.load().decide(&Subject { agent, context, now: self.clock.now() }, actions)
+        self.judge_by(&self.rules.load(), agent, context, actions)
+    }
+
+    pub(super) fn judge_by(&self, rules: &RuleSet, agent: &Agent, context: &Context, actions: &[Action]) -> Ruling {
+        rules.decide(&Subject { agent, context, now: self.clock.now() }, actions)
     }
 
     /// Puts a new rule set in force. Holds that were opened under another one end as superseded:
@@ -211,6 +220,11 @@ impl Gate {
     pub(crate) fn hold(&self, id: &HoldId) -> Option<HoldView> {
         let people = self.people.load();
         self.book().entry(id).map(|entry| entry.view(&people))
+    }
+
+    /// True while the configuration knows this person.
+    pub(crate) fn knows(&self, person: &PersonId) -> bool {
+        self.people.load().persons().any(|it| it.id == *person)
     }
 
     /// A receiver that sees a new number whenever any hold changes.

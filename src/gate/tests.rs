@@ -641,3 +641,57 @@ async fn many_holds_at_once_are_each_released_once() {
     assert!(permits.len() == 100 && permits.values().all(|n| *n == 1));
     assert_eq!((it.count("action.forward"), it.count("action.outcome")), (100, 100));
 }
+
+/// A client chooses how long it takes over its body, and so how old its judgement is when it arrives.
+#[tokio::test]
+async fn a_judgement_by_earlier_rules_is_not_admitted() {
+    let it = Fixture::new().await;
+    let ask = it.ask("aws:iam:CreateUser", "u", Some("r"), "s1");
+    let ruling = it.gate.judge(&ask.agent, &ask.context, &ask.actions);
+    it.gate.set_rules(rule_set(&RULES.replacen("quorum: 1", "quorum: 2", 1)));
+    assert_eq!(ended(it.gate.admit(ask, ruling).await), Ending::Superseded);
+    let ask = it.ask("aws:sts:AssumeRole", "u", None, "s2");
+    let ruling = it.gate.judge(&ask.agent, &ask.context, &ask.actions);
+    it.gate.set_rules(rule_set(&RULES.replace("decision: allow", "decision: deny")));
+    assert_eq!(ended(it.gate.admit(ask, ruling).await), Ending::Superseded);
+    assert_eq!(it.count("action.forward"), 0);
+}
+
+#[tokio::test]
+async fn holds_take_no_more_memory_than_they_may() {
+    let it = Fixture::with(GateOptions { max_held_bytes_per_agent: 100_000, ..GateOptions::default() }).await;
+    let _first = it.admit(it.ask("aws:iam:CreateUser", &"u".repeat(60_000), Some("r"), "s1"));
+    it.one_attached().await;
+    let second = it.ask("aws:iam:CreateUser", &"v".repeat(60_000), Some("q"), "s2");
+    assert_eq!(ended(it.admit(second).await.unwrap()), Ending::Overloaded);
+    let mut many = it.ask("aws:iam:CreateUser", "w", Some("p"), "s3");
+    many.actions[0].parameters.insert("Numbers".into(), json!(vec![0; 10_000]));
+    assert_eq!(ended(it.admit(many).await.unwrap()), Ending::Overloaded, "small on the wire is large in memory");
+}
+
+#[tokio::test]
+async fn an_agent_under_another_owner_does_not_ride_what_was_decided_under_the_first() {
+    let it = Fixture::new().await;
+    let first = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s1"));
+    let hold = it.one_attached().await;
+    first.abort();
+    it.until(|holds| holds[0].attached == 0).await;
+    it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
+    let mut again = it.ask("aws:iam:CreateUser", "u", Some("r"), "s2");
+    again.agent = Arc::new(Agent { id: AgentId::new("bot"), owner: Owner::Person(PersonId::new("alice")) });
+    let _waiting = it.admit(again);
+    let holds = it.until(|holds| holds.len() == 2).await;
+    let second = holds.iter().find(|other| other.id != hold.id).unwrap();
+    assert_eq!(it.decide(&second.id, "alice", Verdict::Allow).await.unwrap_err(), DecideError::Conflict("owner"));
+    assert_eq!(it.count("action.forward"), 0);
+}
+
+#[tokio::test]
+async fn a_secret_is_not_put_in_by_a_modification() {
+    let it = Fixture::new().await;
+    let _waiting = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s1"));
+    let hold = it.one_attached().await;
+    let patch = json!({"Password": "another-secret"}).as_object().unwrap().clone();
+    let refused = it.decide(&hold.id, "alice", Verdict::Modify(patch)).await.unwrap_err();
+    assert!(matches!(refused, DecideError::NotModifiable(_)), "{refused}");
+}

@@ -30,8 +30,9 @@ use dialect::{Cause, Fault};
 use forward::Sending;
 use naming::{Naming, Original, unseen};
 
+use crate::action::Agent;
 use crate::classify::aws::Front;
-use crate::credential::agent::Agents;
+use crate::credential::agent::{Agents, LookupError};
 use crate::credential::real::RealCredentials;
 use crate::digest::Digest;
 use crate::gate::{Admission, Ask, Gate, Refusal};
@@ -42,6 +43,7 @@ use crate::net::upstream::Pool;
 use crate::rules::{Decision, Ruling};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
+use crate::wire::sigv4::SigError;
 
 /// What an operator may set.
 #[derive(Clone, Debug)]
@@ -178,6 +180,8 @@ impl Plane {
                 }
             } else {
                 self.see(&mut request).await?;
+                // The client chose how long that took; the rules may be others by now.
+                ruling = self.gate.judge(&request.agent, &request.context, &request.named.actions);
             }
         }
         let patience = {
@@ -190,6 +194,7 @@ impl Plane {
             // Its body stays unread, so that nothing can follow it on this connection.
             exchange.line.close_after();
         }
+        let (agent, key_id) = (ask.agent.clone(), ask.key_id.clone());
         let admission = self.gate.admit(ask, ruling);
         let admission = match patience {
             Some(patience) if is_hold => {
@@ -201,6 +206,7 @@ impl Plane {
             Admission::Answered(reply) => Ok(answer::again(&reply, exchange.is_head)),
             Admission::Ended(ended) => Err(Fault::from(ended)),
             Admission::Permitted(permit) => {
+                self.check_still_holds(&agent, &key_id)?;
                 // From here on the client's leaving stops nothing: no await may come before the task.
                 let running = Running::new(self.clone());
                 let forwarded = tokio::spawn(async move { running.0.forward_matched(permit, sending).await });
@@ -212,6 +218,16 @@ impl Plane {
                 };
                 forwarded.await.map_err(broken)?
             }
+        }
+    }
+
+    /// The credential again, since people take their time: one that was revoked meanwhile, or an agent
+    /// that was given to somebody else, runs nothing. That a key's time ran out in between is no fault.
+    fn check_still_holds(&self, agent: &Agent, key_id: &str) -> Result<(), Fault> {
+        match self.agents.lookup(key_id, self.clock.now()) {
+            Ok(found) if *found.agent == *agent => Ok(()),
+            Err(LookupError::Expired) => Ok(()),
+            Ok(_) | Err(_) => Err(SigError::UnknownKey.into()),
         }
     }
 

@@ -45,6 +45,9 @@ pub(crate) struct SavedHold {
     pub(crate) patch: Option<Map<String, Value>>,
     pub(crate) changes: Vec<Change>,
     pub(crate) upstream_status: Option<u16>,
+    /// Counts the states of this process's holds as they are taken; not stored. An older one never
+    /// takes a newer one's place, in whatever order they come to be saved.
+    pub(crate) revision: u64,
 }
 
 impl SavedHold {
@@ -269,6 +272,7 @@ impl HoldForm {
                 .map(|ChangeForm { pointer, before, after }| Change { pointer, before, after })
                 .collect(),
             upstream_status: self.upstream_status,
+            revision: 0,
         })
     }
 }

@@ -64,7 +64,25 @@ fn hold(id: &str, state: HoldState) -> SavedHold {
         patch: json!({"UserName": "cj"}).as_object().cloned(),
         changes: vec![Change { pointer: "/UserName".into(), before: Some(json!("ci")), after: Some(json!("cj")) }],
         upstream_status: Some(200),
+        revision: 0,
     }
+}
+
+#[tokio::test]
+async fn an_older_state_never_takes_a_newer_ones_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let (store, _) = Store::open(&path).unwrap();
+    store.save(SavedHold { revision: 2, ..hold("h_1", HoldState::Executed) }).await.unwrap();
+    store.save(SavedHold { revision: 1, ..hold("h_1", HoldState::Approved) }).await.unwrap();
+    drop(store);
+    let found = loop {
+        match Store::open(&path) {
+            Ok((_, found)) => break found,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    assert_eq!(found.iter().map(|hold| hold.state).collect::<Vec<_>>(), [HoldState::Executed]);
 }
 
 #[tokio::test]

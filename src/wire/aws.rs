@@ -46,6 +46,10 @@ impl Reading {
 /// Nesting beyond which no body is read; the deepest modelled input has less than 20 levels.
 const DEPTH_LIMIT: usize = 64;
 
+/// Values beyond which no body is read. A value of two bytes takes some hundred in memory, so a body
+/// within the limit on bytes could take the whole process's.
+const VALUE_LIMIT: usize = 400_000;
+
 /// Reads text that stands for a scalar on a textual wire (form, XML, header, query, label).
 pub(crate) fn scalar(shape: &Shape, text: &str) -> Option<Value> {
     Some(match shape {

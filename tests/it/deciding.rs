@@ -2,9 +2,13 @@
 
 use serde_json::json;
 
+use crate::support::CREATED;
 use crate::support::agent::Agent;
 use crate::support::cloud::cloud;
+use crate::support::peer::Peer;
+use crate::support::sign::Draft;
 use crate::support::site::{HOLD_KEYS, REAL_KEY, Setup, Site, shown};
+use crate::support::upstream::Upstream;
 
 /// A site before moto, its agent, and that agent's user in IAM, named after the test.
 fn site_with_user(user: &str, rules: &str) -> (Site, Agent) {
@@ -243,5 +247,28 @@ fn the_aws_cli_waits_and_is_refused_like_any_client() {
     let output = agent.aws(&["iam", "delete-user", "--user-name", "cli"]);
     assert_eq!(output.status.code(), Some(255), "{}", shown(&output));
     assert!(shown(&output).contains("(AccessDenied) when calling the DeleteUser operation"), "{}", shown(&output));
+    site.verify();
+}
+
+/// What is revoked while a person thinks about it does not run when the person says yes.
+#[test]
+fn an_agent_revoked_while_its_call_is_held_runs_nothing() {
+    let upstream = Upstream::answering(CREATED);
+    let site = Setup::new(upstream.url()).rules(HOLD_KEYS).start();
+    let keys = site.agent("bot", "olga").keys;
+    let mut peer = Peer::connect(site.proxy);
+    let form = "Action=CreateAccessKey&Version=2010-05-08&UserName=admin";
+    peer.send(&Draft::query("iam", "iam.amazonaws.com", form).signed(&keys));
+    let id = site.pending(1).remove(0);
+    site.done(&["agent", "revoke", "bot"]);
+    // The server has seen the revocation once a new call is refused.
+    while Peer::connect(site.proxy).ask(&Draft::query("iam", "iam.amazonaws.com", form).signed(&keys)).status != 403 {
+        std::thread::yield_now();
+    }
+    site.decide("alice", &id, "allow");
+    let answer = peer.read().unwrap();
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert_eq!(upstream.received().len(), 0);
+    assert_eq!(site.wait_for_record(&id, "action.outcome")["outcome"], "not-sent");
     site.verify();
 }

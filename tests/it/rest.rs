@@ -262,3 +262,16 @@ fn stop_lets_held_clients_go_and_keeps_their_holds() {
     assert_eq!(site.hold(&id)["state"], "pending");
     assert!(upstream.received().is_empty());
 }
+
+/// A token that is still good shows nothing to somebody who has no place in the configuration any more.
+#[test]
+fn person_taken_out_of_the_configuration_reads_nothing() {
+    let (_upstream, site, _peer, _id) = site_and_hold();
+    let file = site.data().join("countersign.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let token = site.token("alice").to_owned();
+    fs::write(&file, text.replace("alice", "alicia")).unwrap();
+    site.signal("HUP");
+    wait_for("the token to be refused", || (site.api(&token, "GET", "/v1/holds", None).status == 403).then_some(()));
+    assert_eq!(site.api(site.token("bob"), "GET", "/v1/holds", None).status, 200);
+}

@@ -5,14 +5,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
 
-use super::{BodyError, DEPTH_LIMIT};
+use super::{BodyError, DEPTH_LIMIT, VALUE_LIMIT};
 
 /// Parses one CBOR item.
 ///
 /// # Errors
 /// `Contradiction` for a map key that stands twice or text that is not UTF-8, `Doubt` for anything else.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, BodyError> {
-    let mut reader = Reader { rest: bytes };
+    let mut reader = Reader { rest: bytes, values: 0 };
     let value = reader.item(0)?.ok_or_else(broken)?;
     if reader.rest.is_empty() { Ok(value) } else { Err(broken()) }
 }
@@ -23,6 +23,8 @@ fn broken() -> BodyError {
 
 struct Reader<'b> {
     rest: &'b [u8],
+    /// Values read so far.
+    values: usize,
 }
 
 impl<'b> Reader<'b> {
@@ -30,6 +32,10 @@ impl<'b> Reader<'b> {
     fn item(&mut self, depth: usize) -> Result<Option<Value>, BodyError> {
         if depth > DEPTH_LIMIT {
             return Err(BodyError::Doubt("the CBOR body is nested too deeply".to_owned()));
+        }
+        self.values += 1;
+        if self.values > VALUE_LIMIT {
+            return Err(BodyError::Doubt("the CBOR body holds too many values".to_owned()));
         }
         let (&initial, rest) = self.rest.split_first().ok_or_else(broken)?;
         self.rest = rest;

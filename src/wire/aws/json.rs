@@ -1,11 +1,12 @@
 //! JSON bodies. Members that stand twice are a contradiction: parsers differ in which one they take.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::{BodyError, DEPTH_LIMIT, Reading};
+use super::{BodyError, DEPTH_LIMIT, Reading, VALUE_LIMIT};
 use crate::catalog::aws::Service;
 use crate::catalog::aws::shape::{Location, Member, Shape};
 
@@ -164,21 +165,27 @@ struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        StrictSeed.deserialize(deserializer).map(Self)
+        StrictSeed(&Cell::new(0)).deserialize(deserializer).map(Self)
     }
 }
 
-struct StrictSeed;
+/// With the number of values read so far.
+#[derive(Clone, Copy)]
+struct StrictSeed<'c>(&'c Cell<usize>);
 
-impl<'de> DeserializeSeed<'de> for StrictSeed {
+impl<'de> DeserializeSeed<'de> for StrictSeed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.0.set(self.0.get() + 1);
+        if self.0.get() > VALUE_LIMIT {
+            return Err(de::Error::custom("it holds too many values"));
+        }
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for StrictSeed {
+impl<'de> Visitor<'de> for StrictSeed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,7 +222,7 @@ impl<'de> Visitor<'de> for StrictSeed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(StrictSeed)? {
+        while let Some(item) = items.next_element_seed(self)? {
             array.push(item);
         }
         Ok(Value::Array(array))
@@ -227,9 +234,25 @@ impl<'de> Visitor<'de> for StrictSeed {
             if object.contains_key(&name) {
                 return Err(de::Error::custom(format_args!("{TWICE}`{}`", clipped(&name))));
             }
-            let value = entries.next_value_seed(StrictSeed)?;
+            let value = entries.next_value_seed(self)?;
             object.insert(name, value);
         }
         Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::aws::cbor;
+
+    #[test]
+    fn a_body_of_countless_small_values_is_a_doubt() {
+        let json = |count: usize| format!("[{}0]", "0,".repeat(count - 2));
+        assert!(parse(json(VALUE_LIMIT).as_bytes()).is_ok());
+        assert!(matches!(parse(json(VALUE_LIMIT + 1).as_bytes()), Err(BodyError::Doubt(_))));
+        let cbor_of = |count: usize| [vec![0x9f], vec![0; count - 2], vec![0xff]].concat();
+        assert!(cbor::parse(&cbor_of(VALUE_LIMIT)).is_ok());
+        assert!(matches!(cbor::parse(&cbor_of(VALUE_LIMIT + 1)), Err(BodyError::Doubt(_))));
     }
 }
