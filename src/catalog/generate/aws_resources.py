@@ -58,8 +58,11 @@ def resource_templates(sources, model, shape_name, actions, prefix, operation):
                 found.append(template)
     if not found:
         for name in sorted(fillable):
-            if plain(name) in WHOLE_ARN or plain(name) == stem(operation.split("By")[0]) + "arn":
+            if plain(name) in (*WHOLE_ARN, "resourcename") or plain(name) == stem(operation.split("By")[0]) + "arn":
                 found.append("{=" + name + "}")
+    if not found:
+        required = types[shape_name].get("required", [])
+        found = ["{=" + name + "}" for name in sorted(fillable) if name in required and plain(name).endswith(("arn", "arns"))]
     return found
 
 

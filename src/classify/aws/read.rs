@@ -145,6 +145,11 @@ fn read_head(head: &Head, place: &Place, candidate: &Candidate, reading: &mut Re
     if let Some(name) = operation.required_headers.iter().chain(&operation.required_query).find(|name| is_empty(name)) {
         reading.doubt(format_args!("a required field is empty: `{}`", clip(name)));
     }
+    let is_repeated =
+        |it: &&Member| it.location == Location::Header && head.headers.get_all(it.wire_name()).iter().nth(1).is_some();
+    if let Some(member) = members.iter().find(is_repeated) {
+        reading.doubt(format_args!("a header field that the operation reads stands twice: `{}`", member.wire_name()));
+    }
     if service.entry.id == "s3" {
         check_storage_fields(head, place, members, reading);
     }

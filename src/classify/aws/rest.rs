@@ -82,10 +82,16 @@ fn is_of_other_host(head: &Head, place: &Place, operation: &Operation) -> bool {
     }
 }
 
-/// Decoded segments of a path of any service but S3: empty ones dropped, dots refused.
+/// Decoded segments of a path of any service but S3. Dots are refused; so are empty segments but for the first and the
+/// last, since servers differ in whether they drop them.
 fn plain_segments(path: &str) -> Result<Segments, Trouble> {
     let mut segments = Segments::new();
-    for raw in path.split('/').filter(|segment| !segment.is_empty()) {
+    let inner = path.strip_prefix('/').unwrap_or(path);
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    for raw in inner.split('/').filter(|_| !inner.is_empty()) {
+        if raw.is_empty() {
+            return Err(Trouble::refused("the path holds an empty segment"));
+        }
         let segment = decoded(raw)?;
         if segment == "." || segment == ".." {
             return Err(Trouble::refused("the path holds a dot segment"));

@@ -140,6 +140,7 @@ fn encoding_tricks_are_refused() {
     refused(s3("GET http://127.0.0.1/%2e%2e/k"));
     refused(request("GET http://127.0.0.1/2015-03-31/functions/../event-source-mappings", "us-west-2/lambda"));
     refused(request("GET http://127.0.0.1/2015-03-31/functions/%2E%2e/x", "us-west-2/lambda"));
+    refused(request("GET http://127.0.0.1/2015-03-31//functions", "us-west-2/lambda"));
     refused(iam("POST http://127.0.0.1/other").form(LIST));
     refused(dynamodb("POST http://127.0.0.1/other").target(GET_ITEM, "{}"));
     refused(dynamodb("GET http://127.0.0.1/").target(GET_ITEM, "{}"));
@@ -184,6 +185,7 @@ fn parameters_that_rules_would_not_see_are_unknown() {
     unknown(s3("POST http://127.0.0.1/b-1?delete").body("<Delete><Object><Key>&x;</Key></Object></Delete>"));
     unknown(s3("POST http://127.0.0.1/b-1?delete").body("<Delete/><Delete/>"));
     unknown(s3("GET http://127.0.0.1/b-1/k").body("x"));
+    unknown(s3("GET http://127.0.0.1/b-1/k").header("if-match", "a").header("if-match", "b"));
     unknown(s3("PUT http://127.0.0.1/b-1/k").header("x-amz-copy-source", ""));
     unknown(s3("PUT http://127.0.0.1/b-1/k?partNumber=1&uploadId="));
     unknown(
