@@ -106,11 +106,25 @@ fn each_key_changes_its_option() {
     assert_eq!(all, known);
 }
 
+/// Key and value of each line of `config show`.
+fn values(shown: &str) -> Vec<(String, &str)> {
+    let values = shown.lines().filter_map(|line| line.split("  # ").next()?.split_once(": "));
+    keys(shown).into_iter().zip(values.map(|(_, value)| value)).collect()
+}
+
 #[test]
-fn each_key_is_documented() {
+fn each_key_is_documented_with_its_default() {
     let documented = include_str!("../../docs/config.md");
-    for key in keys(parse("").unwrap().show()) {
-        assert!(documented.contains(&format!("`{key}`")), "docs/config.md lacks `{key}`");
+    let config = parse("").unwrap();
+    for (key, default) in values(config.show()) {
+        let row = documented.lines().find_map(|line| line.strip_prefix(&format!("| `{key}` | ")));
+        let Some(row) = row else {
+            assert!(documented.contains(&format!("`{key}`")), "docs/config.md lacks `{key}`");
+            continue;
+        };
+        let said = row.split(" | ").next().unwrap();
+        let is_absent = default == "null" && !said.chars().any(|c| c.is_ascii_digit());
+        assert!(is_absent || said == format!("`{default}`"), "docs/config.md says {said} for `{key}`, not {default}");
     }
 }
 
