@@ -202,7 +202,8 @@ impl Gate {
         let id = HoldId::fresh(now);
         let hold = Hold::open(now, ruling.expires, self.patience());
         let about = describe(&id, ask, ruling, rule_set, &hold, now);
-        let entry = Entry::new(about, hold, ask.narrow.clone());
+        let mut entry = Entry::new(about, hold, ask.narrow.clone());
+        entry.is_durable = false;
         let (own, all) = book.held_bytes(&ask.agent.id);
         if own + entry.weight > self.options.max_held_bytes_per_agent
             || all + entry.weight > self.options.max_held_bytes
@@ -219,9 +220,16 @@ impl Gate {
         // A task of its own, so that a client that leaves now cannot cut the opening in two.
         let gate = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(reason) = gate.open_durably(record, saved).await {
-                tracing::error!(hold = %id, reason, "a hold could not be opened");
-                gate.book().remove(&id);
+            match gate.open_durably(record, saved).await {
+                Ok(()) => {
+                    if let Some(entry) = gate.book().entry_mut(&id) {
+                        entry.is_durable = true;
+                    }
+                }
+                Err(reason) => {
+                    tracing::error!(hold = %id, reason, "a hold could not be opened");
+                    gate.book().remove(&id);
+                }
             }
             drop(turn);
             gate.announce();

@@ -60,6 +60,8 @@ pub(super) struct Entry {
     pub(super) changed: watch::Sender<u64>,
     /// Bytes of memory it takes, roughly, as it was opened.
     pub(super) weight: usize,
+    /// False until the opening is durable: what a crash would take back is shown to nobody.
+    pub(super) is_durable: bool,
 }
 
 /// One attached client.
@@ -183,6 +185,7 @@ impl Entry {
             reply: None,
             turn: Arc::default(),
             changed: watch::Sender::new(0),
+            is_durable: true,
         }
     }
 

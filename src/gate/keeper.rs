@@ -212,14 +212,15 @@ impl Gate {
     /// All holds that are open or ended in the last minutes, oldest first.
     pub(crate) fn holds(&self) -> Vec<HoldView> {
         let people = self.people.load();
-        let mut views: Vec<HoldView> = self.book().entries().map(|entry| entry.view(&people)).collect();
+        let mut views: Vec<HoldView> =
+            self.book().entries().filter(|entry| entry.is_durable).map(|entry| entry.view(&people)).collect();
         views.sort_by(|a, b| a.opened.cmp(&b.opened).then_with(|| a.id.cmp(&b.id)));
         views
     }
 
     pub(crate) fn hold(&self, id: &HoldId) -> Option<HoldView> {
         let people = self.people.load();
-        self.book().entry(id).map(|entry| entry.view(&people))
+        self.book().entry(id).filter(|entry| entry.is_durable).map(|entry| entry.view(&people))
     }
 
     /// True while the configuration knows this person.

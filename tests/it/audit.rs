@@ -53,7 +53,7 @@ impl Log {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join("log").join(name)
+        self.dir.path().join("audit").join(name)
     }
 
     fn segments(&self) -> Vec<PathBuf> {
