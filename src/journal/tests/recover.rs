@@ -158,7 +158,7 @@ async fn damage_under_the_checkpoint_is_refused_and_nothing_is_changed() {
         ("the checkpoint gone", "missing", |bench| std::fs::remove_file(bench.file("checkpoint")).unwrap()),
         ("the checkpoint edited", "checkpoint", |bench| {
             let note = std::fs::read_to_string(bench.file("checkpoint")).unwrap();
-            std::fs::write(bench.file("checkpoint"), note.replacen('1', "2", 1)).unwrap();
+            std::fs::write(bench.file("checkpoint"), note.replacen('\n', "\n1", 1)).unwrap();
         }),
         ("an old checkpoint", "old one was put in its place", |bench| {
             let kept =
