@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::yaml::{Entry, Fields, Kind, Node, Problems};
+use crate::yaml::{Diagnostic, Entry, Fields, Kind, Node, Problems, Source, Span};
 
 /// One mapping of the file, or its absence; then every key has its default.
 pub(super) struct Page<'a> {
@@ -173,6 +173,18 @@ impl<'a> Page<'a> {
                 &[]
             }
         }
+    }
+
+    /// Reports a finding at the value of `key`, or at the start of the file when it is the default.
+    pub(super) fn report(
+        &mut self,
+        key: &'static str,
+        finding: fn(&Source, Span, String) -> Diagnostic,
+        message: &str,
+        help: &str,
+    ) {
+        let span = self.node(key).map(|node| node.span).unwrap_or_default();
+        self.problems.push(finding(self.problems.source(), span, message.to_owned()).help(help));
     }
 
     fn inner<T>(&mut self, node: Option<&'a Node>, what: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {

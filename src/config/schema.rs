@@ -67,24 +67,20 @@ fn listen(page: &mut Page<'_>) -> Listen {
         certificate: page.path("certificate", "server.pem"),
         key: page.path("key", "server.key"),
     };
-    let all = [listen.agents, listen.agents_tls, Some(listen.api), Some(listen.admin)];
     let mut seen: Vec<SocketAddr> = Vec::new();
-    for address in all.into_iter().flatten().filter(|address| address.port() != 0) {
+    let keys = ["agents", "agents_tls", "api", "admin"];
+    for (key, address) in keys.into_iter().zip([listen.agents, listen.agents_tls, Some(listen.api), Some(listen.admin)])
+    {
+        let Some(address) = address.filter(|address| address.port() != 0) else { continue };
         if seen.contains(&address) {
-            let file = page.problems().source().name();
-            page.problems().push(Diagnostic::file(file, format!("two listeners share the address {address}")).help(
-                "give each of `listen.agents`, `listen.agents_tls`, `listen.api` and `listen.admin` its own port",
-            ));
+            let message = format!("`listen.{key}` shares the address {address} with another listener");
+            page.report(key, Diagnostic::error, &message, "give each listener its own port");
         }
         seen.push(address);
     }
     if !listen.api.ip().is_loopback() && !listen.api_tls {
-        let file = page.problems().source().name();
-        page.problems().push(warning(
-            file,
-            "`listen.api` is reachable from other machines without TLS: anyone on the way can take an approver's token",
-            "set `listen.api_tls: true`",
-        ));
+        let message = "the API can be reached from other machines without TLS: approver tokens travel on it";
+        page.report("api", Diagnostic::warning, message, "set `listen.api_tls: true`, or see to it that they cannot");
     }
     listen
 }
@@ -298,11 +294,6 @@ fn group(node: &Node, problems: &Problems, text: &str) -> Option<GroupId> {
 fn decision(node: &Node, problems: &Problems) -> Option<Decision> {
     let choices = [("allow", Decision::Allow), ("deny", Decision::Deny), ("hold", Decision::Hold)];
     node.one_of(problems, "decision", &choices)
-}
-
-fn warning(file: &str, message: &str, help: &str) -> Diagnostic {
-    let source = crate::yaml::Source::new(file, "");
-    Diagnostic::warning(&source, crate::yaml::Span::default(), message).help(help)
 }
 
 const PLAIN_NAME: &str = "1 to 64 letters, digits or `._@+-`, a letter or digit first";
