@@ -307,6 +307,7 @@ fn start(
         .text("key", key.public().to_string())
         .text("program", concat!("countersign ", env!("CARGO_PKG_VERSION")));
     let mut own = Vec::new();
+    std::fs::create_dir_all(dir.join("checkpoints"))?;
     make_reserve(&disk, dir, limits.reserve_bytes)?;
     let (segment, chain, carry, covered, recovered) = match found {
         None => {

@@ -58,6 +58,8 @@ struct Scan {
     /// `log.carried` records still to come.
     parts_missing: u64,
     signatures: Vec<(Digest, Timestamp)>,
+    /// A `log.open` that the checkpoint does not cover.
+    uncovered_open: Option<u64>,
     tail: Tail,
 }
 
@@ -132,7 +134,29 @@ fn read_checkpoint(dir: &Path, key: &VerifyingKey) -> Result<Checkpoint, OpenErr
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => String::new(),
         Err(source) => return Err(io_error("read", &path, source)),
     };
-    key.open(&note).map_err(|error| damaged(&path, None, error.to_string()))
+    let checkpoint = key.open(&note).map_err(|error| damaged(&path, None, error.to_string()))?;
+    // A copy is kept only after the checkpoint itself is in place.
+    match newest_kept(dir)? {
+        Some(kept) if kept > checkpoint.size => {
+            Err(old_checkpoint(dir, &checkpoint, &format!("one for {kept} records was kept")))
+        }
+        _ => Ok(checkpoint),
+    }
+}
+
+/// Size of the largest checkpoint that was kept.
+fn newest_kept(dir: &Path) -> Result<Option<u64>, OpenError> {
+    let kept = dir.join("checkpoints");
+    let entries = match std::fs::read_dir(&kept) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|source| io_error("list", &kept, source))?,
+    };
+    let mut newest = None;
+    for entry in entries {
+        let entry = entry.map_err(|source| io_error("list", &kept, source))?;
+        newest = newest.max(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+    }
+    Ok(newest)
 }
 
 fn scan(
@@ -166,7 +190,16 @@ fn scan(
     }
     let tail = Tail { offset: 0, bytes: 0, sha256: leaf_hash(b""), zeros: 0 };
     let parts_missing = header.as_ref().map_or(0, |header| header.parts);
-    let mut scan = Scan { first, chain, carry: Carry::default(), header, parts_missing, signatures: Vec::new(), tail };
+    let mut scan = Scan {
+        first,
+        chain,
+        carry: Carry::default(),
+        header,
+        parts_missing,
+        signatures: Vec::new(),
+        uncovered_open: None,
+        tail,
+    };
     if first == 0 || scan.header.is_some() {
         scan.read_lines(&mut lines, dir, checkpoint)?;
     }
@@ -188,10 +221,16 @@ impl Scan {
                 break;
             }
             let (seq, length) = (self.chain.size(), line.len());
+            if let Some(open) = self.uncovered_open {
+                // Nothing is taken after `log.open` before a checkpoint over it is durable.
+                return Err(old_checkpoint(dir, checkpoint, &format!("records follow the start at {open}")));
+            }
             let kind = self.chain.accept(line).map(|entry| entry.kind.into_owned()).map_err(|error| error.to_string());
+            let is_open = kind.as_deref() == Ok("log.open");
             if let Err(reason) = kind.and_then(|kind| self.note(&kind, line)) {
                 return Err(damaged(&path, Some(seq), format!("at byte {}: {reason}", lines.offset())));
             }
+            self.uncovered_open = is_open.then_some(seq).filter(|seq| *seq >= checkpoint.size);
             lines.advance(length);
             check_root(&path, &self.chain, checkpoint)?;
         }
@@ -234,9 +273,7 @@ fn check_end(dir: &Path, scan: &Scan, checkpoint: &Checkpoint, batch_room: u64) 
     let size = scan.chain.size();
     if checkpoint.size < scan.first {
         // A checkpoint is durable before the segment after it is begun.
-        let reason =
-            format!("it covers {} records, the log has {size}: an old one was put in its place", checkpoint.size);
-        return Err(damaged(&dir.join("checkpoint"), None, reason));
+        return Err(old_checkpoint(dir, checkpoint, &format!("a segment begins at {}", scan.first)));
     }
     if size < checkpoint.size {
         let torn = if scan.tail.bytes > 0 { TORN } else { "there is no record" };
@@ -290,6 +327,11 @@ fn broken(dir: &Path, scan: &Scan, reason: String) -> OpenError {
         Some(scan.chain.size()),
         format!("at byte {}: {reason}", scan.tail.offset),
     )
+}
+
+fn old_checkpoint(dir: &Path, checkpoint: &Checkpoint, why: &str) -> OpenError {
+    let reason = format!("it covers {} records, but {why}: an old one was put in its place", checkpoint.size);
+    damaged(&dir.join("checkpoint"), None, reason)
 }
 
 fn damaged(file: &Path, seq: Option<u64>, reason: String) -> OpenError {

@@ -246,7 +246,11 @@ impl Writer {
         }
         self.checkpoint(true)?;
         self.trim()?;
-        let file = self.disk.create(&self.dir.join(segment_name(self.chain.size())))?;
+        let path = self.dir.join(segment_name(self.chain.size()));
+        let file = match self.disk.create(&path) {
+            Err(error) if self.give_up_reserve(&error)? => self.disk.create(&path)?,
+            other => other?,
+        };
         self.segment = Segment { file, length: 0, zeroed: 0 };
         for record in self.carry.header(self.chain.frontier()) {
             self.write(record, at);

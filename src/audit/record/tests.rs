@@ -57,9 +57,13 @@ fn what_does_not_fit_is_cut_by_hash_largest_first() {
 }
 
 #[test]
-fn kind_names_are_unique() {
+fn every_kind_has_its_own_name_and_is_documented() {
     let names: std::collections::BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     assert_eq!(names.len(), Kind::ALL.len());
+    let page = include_str!("../../../docs/audit-format.md");
+    for name in names {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/audit-format.md");
+    }
 }
 
 #[test]

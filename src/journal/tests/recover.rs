@@ -132,7 +132,7 @@ async fn damage_under_the_checkpoint_is_refused_and_nothing_is_changed() {
     type Damage = fn(&Bench);
     let last = |bench: &Bench| bench.file(&segment_name(*bench.segments().last().unwrap()));
     let first = |bench: &Bench| bench.file(&segment_name(0));
-    let cases: [(&str, &str, Damage); 9] = [
+    let cases: [(&str, &str, Damage); 11] = [
         ("a byte of the last segment", "is not the `log.segment`", |bench| {
             let path = bench.file(&segment_name(*bench.segments().last().unwrap()));
             write_at(&path, 20, b"#");
@@ -164,6 +164,23 @@ async fn damage_under_the_checkpoint_is_refused_and_nothing_is_changed() {
             let kept =
                 std::fs::read_dir(bench.file("checkpoints")).unwrap().map(|it| it.unwrap().path()).min().unwrap();
             std::fs::copy(kept, bench.file("checkpoint")).unwrap();
+        }),
+        ("the log as it once was, but for what was kept since", "was kept", |bench| {
+            let segments = bench.segments();
+            for first in &segments[1..] {
+                std::fs::remove_file(bench.file(&segment_name(*first))).unwrap();
+            }
+            let kept = bench.file(&format!("checkpoints/{:020}", segments[1]));
+            std::fs::copy(kept, bench.file("checkpoint")).unwrap();
+        }),
+        ("the first checkpoint of all", "records follow the start at 0", |bench| {
+            let key = SigningKey::parse(&std::fs::read_to_string(&bench.options.key_file).unwrap()).unwrap();
+            std::fs::write(bench.file("checkpoint"), key.sign(0, Frontier::default().root())).unwrap();
+            std::fs::remove_dir_all(bench.file("checkpoints")).unwrap();
+            std::fs::create_dir(bench.file("checkpoints")).unwrap();
+            for first in &bench.segments()[1..] {
+                std::fs::remove_file(bench.file(&segment_name(*first))).unwrap();
+            }
         }),
         ("the end of the segment before", "prev", |bench| {
             let segments = bench.segments();
