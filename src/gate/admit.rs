@@ -222,9 +222,7 @@ impl Gate {
         tokio::spawn(async move {
             match gate.open_durably(record, saved).await {
                 Ok(()) => {
-                    if let Some(entry) = gate.book().entry_mut(&id) {
-                        entry.is_durable = true;
-                    }
+                    gate.book().opened(&id);
                 }
                 Err(reason) => {
                     tracing::error!(hold = %id, reason, "a hold could not be opened");

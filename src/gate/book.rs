@@ -27,6 +27,8 @@ pub(super) struct Book {
     /// Bytes that the holds in memory take, by agent; also those that are over.
     held_bytes: HashMap<AgentId, usize>,
     held_bytes_total: usize,
+    /// Counts what people can see change.
+    changes: u64,
 }
 
 /// What a retry must share with its first attempt. The retry id alone is never enough: the client
@@ -62,6 +64,8 @@ pub(super) struct Entry {
     pub(super) weight: usize,
     /// False until the opening is durable: what a crash would take back is shown to nobody.
     pub(super) is_durable: bool,
+    /// Number of its last change, of all changes in the book.
+    touched: u64,
 }
 
 /// One attached client.
@@ -78,7 +82,9 @@ impl std::fmt::Debug for Entry {
 }
 
 impl Book {
-    pub(super) fn insert(&mut self, entry: Entry) {
+    pub(super) fn insert(&mut self, mut entry: Entry) {
+        self.changes += 1;
+        entry.touched = self.changes;
         if !entry.hold.state().is_over() {
             *self.open.entry(entry.about.agent.id.clone()).or_default() += 1;
             self.open_total += 1;
@@ -124,7 +130,12 @@ impl Book {
     ) -> Result<bool, Rejected> {
         let entry = self.entries.get_mut(id).ok_or(Rejected::NotOpen(HoldState::Ended(Ending::AnswerLost)))?;
         let was_over = entry.hold.state().is_over();
+        let is_seen = matches!(event, Event::Attached | Event::Detached | Event::Voted { .. });
         let changed = entry.hold.apply(event, now, is_met)?;
+        if changed || is_seen {
+            self.changes += 1;
+            entry.touched = self.changes;
+        }
         if changed {
             entry.wake();
         }
@@ -145,6 +156,26 @@ impl Book {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
+    }
+
+    /// The holds that changed after change number `since`, and the number of the last change.
+    pub(super) fn changed_since(&self, since: u64) -> (impl Iterator<Item = &Entry>, u64) {
+        (self.entries.values().filter(move |entry| entry.is_durable && entry.touched > since), self.changes)
+    }
+
+    /// The hold's opening is durable: from here on people see it.
+    pub(super) fn opened(&mut self, id: &HoldId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            self.changes += 1;
+            entry.touched = self.changes;
+            entry.is_durable = true;
+        }
+    }
+
+    /// Marks every hold as changed.
+    pub(super) fn touch_all(&mut self) {
+        self.changes += 1;
+        self.entries.values_mut().for_each(|entry| entry.touched = self.changes);
     }
 
     /// The holds of the same agent and request, oldest first.
@@ -177,6 +208,7 @@ impl Entry {
     pub(super) fn new(about: SavedHold, hold: Hold, narrow: Option<NarrowFn>) -> Self {
         Self {
             weight: weight(&about),
+            touched: 0,
             about,
             hold,
             narrow,

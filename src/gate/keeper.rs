@@ -191,6 +191,9 @@ impl Gate {
         let people = Arc::new(people);
         self.people.store(Arc::clone(&people));
         self.note(records::people_changed(&people));
+        // Who may decide is shown with each hold.
+        self.book().touch_all();
+        self.announce();
         self.end_open(Event::NobodyEntitled, |entry| {
             let about = &entry.about;
             !people.can_be_met(&about.agent, &about.context, &about.ruling.requirements)
@@ -211,11 +214,20 @@ impl Gate {
 
     /// All holds that are open or ended in the last minutes, oldest first.
     pub(crate) fn holds(&self) -> Vec<HoldView> {
+        self.holds_since(0).0
+    }
+
+    /// The holds that changed after the change of that number, oldest first, and the number to go on
+    /// with. A hold that did not change costs next to nothing: there may be thousands, and watchers.
+    pub(crate) fn holds_since(&self, since: u64) -> (Vec<HoldView>, u64) {
         let people = self.people.load();
-        let mut views: Vec<HoldView> =
-            self.book().entries().filter(|entry| entry.is_durable).map(|entry| entry.view(&people)).collect();
+        let (mut views, last) = {
+            let book = self.book();
+            let (changed, last) = book.changed_since(since);
+            (changed.map(|entry| entry.view(&people)).collect::<Vec<_>>(), last)
+        };
         views.sort_by(|a, b| a.opened.cmp(&b.opened).then_with(|| a.id.cmp(&b.id)));
-        views
+        (views, last)
     }
 
     pub(crate) fn hold(&self, id: &HoldId) -> Option<HoldView> {

@@ -695,3 +695,28 @@ async fn a_secret_is_not_put_in_by_a_modification() {
     let refused = it.decide(&hold.id, "alice", Verdict::Modify(patch)).await.unwrap_err();
     assert!(matches!(refused, DecideError::NotModifiable(_)), "{refused}");
 }
+
+/// A watcher looks after every change: what did not change must not be copied, or a busy agent and a
+/// few watchers stop everything else.
+#[tokio::test]
+async fn a_watcher_is_given_what_changed_alone() {
+    let it = Fixture::new().await;
+    let _first = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s1"));
+    let first = it.one_attached().await;
+    let (holds, since) = it.gate.holds_since(0);
+    assert_eq!(holds.len(), 1);
+    assert!(it.gate.holds_since(since).0.is_empty());
+    let second = it.admit(it.ask("aws:iam:CreateUser", "v", Some("q"), "s2"));
+    it.until(|holds| holds.len() == 2).await;
+    let (holds, since) = it.gate.holds_since(since);
+    assert!(holds.iter().all(|hold| hold.id != first.id) && holds.len() == 1);
+    it.decide(&first.id, "alice", Verdict::Deny).await.unwrap();
+    let (holds, since) = it.gate.holds_since(since);
+    assert!(holds.iter().any(|hold| hold.id == first.id));
+    second.abort();
+    it.until(|holds| holds.iter().all(|hold| hold.attached == 0)).await;
+    let (holds, since) = it.gate.holds_since(since);
+    assert!(!holds.is_empty());
+    it.gate.set_people(everybody());
+    assert_eq!(it.gate.holds_since(since).0.len(), 2, "who may decide is shown with each hold");
+}

@@ -1,6 +1,5 @@
 //! `GET /v1/holds/watch`: every hold as it is now, then each change, as server-sent events.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,9 +11,7 @@ use http_body::{Body, Frame};
 use tokio::sync::{mpsc, watch};
 
 use super::payload;
-use crate::digest::{Digest, sha256};
 use crate::gate::Gate;
-use crate::id::HoldId;
 use crate::net::body::{AnswerBody, BodyError};
 
 /// Events `hold` with a hold as data; comment lines in between keep idle connections open.
@@ -29,19 +26,15 @@ pub(super) fn response(gate: Arc<Gate>, shutdown: watch::Receiver<bool>) -> Resp
 /// Ends when the client has gone or the server stops.
 async fn follow(gate: Arc<Gate>, sender: mpsc::Sender<Bytes>, mut shutdown: watch::Receiver<bool>) {
     let mut changes = gate.changes();
-    let mut seen: HashMap<HoldId, Digest> = HashMap::new();
+    let mut since = 0;
     loop {
         changes.mark_unchanged();
-        let holds = gate.holds();
-        seen.retain(|id, _| holds.iter().any(|hold| hold.id == *id));
+        let holds;
+        (holds, since) = gate.holds_since(since);
         for hold in &holds {
-            let text = payload::hold(hold).to_string();
-            let digest = sha256(text.as_bytes());
-            if seen.insert(hold.id.clone(), digest) != Some(digest) {
-                let event = format!("event: hold\nid: {}\ndata: {text}\n\n", hold.id);
-                if sender.send(event.into()).await.is_err() {
-                    return;
-                }
+            let event = format!("event: hold\nid: {}\ndata: {}\n\n", hold.id, payload::hold(hold));
+            if sender.send(event.into()).await.is_err() {
+                return;
             }
         }
         drop(holds);
