@@ -75,6 +75,7 @@ pub(crate) struct Gate {
     pub(super) draining: watch::Sender<bool>,
     changes: watch::Sender<u64>,
     waiter_numbers: AtomicU64,
+    strangers: Mutex<Strangers>,
 }
 
 impl std::fmt::Debug for Gate {
@@ -123,6 +124,7 @@ impl Gate {
             draining: watch::Sender::new(false),
             changes: watch::Sender::new(0),
             waiter_numbers: AtomicU64::new(0),
+            strangers: Mutex::default(),
         });
         gate.restore(&recovered, saved).await?;
         // What was changed while nothing ran stands in no other record.
@@ -207,9 +209,17 @@ impl Gate {
     }
 
     /// Records a request that was refused before it could be judged (framing, signature, credential).
+    /// Of those that no virtual key vouches for only some a second, with the count of the others:
+    /// anybody who reaches the port could fill the disk otherwise.
     pub(crate) fn refused(self: &Arc<Self>, refusal: Refusal) {
         self.metrics.refused.increment();
-        self.note(records::refused(&refusal));
+        let suppressed = match &refusal.agent {
+            Some(_) => Some(0),
+            None => self.strangers.lock().unwrap_or_else(PoisonError::into_inner).admit(self.clock.now()),
+        };
+        if let Some(suppressed) = suppressed {
+            self.note(records::refused(&refusal, suppressed));
+        }
     }
 
     /// All holds that are open or ended in the last minutes, oldest first.
@@ -372,6 +382,32 @@ impl Gate {
         self.metrics.attached.set(i64::try_from(attached).unwrap_or(i64::MAX));
     }
 }
+
+/// How many refusals of strangers were recorded this second.
+#[derive(Debug, Default)]
+struct Strangers {
+    second: i64,
+    recorded: u32,
+    suppressed: i64,
+}
+
+impl Strangers {
+    /// The number of refusals left out since the last recorded one, when this one is to be recorded.
+    fn admit(&mut self, now: Timestamp) -> Option<i64> {
+        if self.second != now.as_seconds() {
+            (self.second, self.recorded) = (now.as_seconds(), 0);
+        }
+        if self.recorded >= STRANGERS_PER_SECOND {
+            self.suppressed += 1;
+            return None;
+        }
+        self.recorded += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// Refusals of requests without a good signature that are recorded in a second.
+const STRANGERS_PER_SECOND: u32 = 20;
 
 /// Time between two looks at the deadlines; an ending may be that late.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);

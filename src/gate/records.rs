@@ -109,13 +109,14 @@ pub(super) fn stopped(ask: &Ask, ruling: &Ruling, rule_set: Digest, ending: Endi
     matched(kind, ask, ruling, rule_set).text("ending", ending.as_str()).text("message", message)
 }
 
-/// A request refused before it could be judged.
-pub(super) fn refused(refusal: &Refusal) -> Record {
-    Record::new(Kind::ActionRefused)
+/// A request refused before it could be judged, after `suppressed` ones that were not recorded.
+pub(super) fn refused(refusal: &Refusal, suppressed: i64) -> Record {
+    let record = Record::new(Kind::ActionRefused)
         .text_if("agent", refusal.agent.as_ref().map(|agent| agent.id.as_str()))
         .text("code", refusal.code)
         .text("message", refusal.reason.as_str())
-        .text("peer", refusal.peer.to_string())
+        .text("peer", refusal.peer.to_string());
+    if suppressed > 0 { record.integer("suppressed", suppressed) } else { record }
 }
 
 /// A verdict, as given.

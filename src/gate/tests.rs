@@ -596,6 +596,29 @@ async fn an_agent_cannot_open_holds_without_end() {
     assert_eq!(ended(it.admit(it.ask("aws:iam:CreateUser", "v", Some("q"), "s2")).await.unwrap()), Ending::Overloaded);
 }
 
+#[tokio::test]
+async fn strangers_cannot_fill_the_log() {
+    let it = Fixture::new().await;
+    let refusal = |agent| Refusal {
+        peer: "127.0.0.1".parse().unwrap(),
+        agent,
+        code: "SignatureDoesNotMatch",
+        reason: "no".into(),
+    };
+    for _ in 0..1000 {
+        it.gate.refused(refusal(None));
+    }
+    it.clock.advance(Duration::from_secs(1));
+    it.gate.refused(refusal(None));
+    let agent = Agent { id: AgentId::new("bot"), owner: Owner::Person(PersonId::new("carol")) };
+    for _ in 0..30 {
+        it.gate.refused(refusal(Some(Arc::new(agent.clone()))));
+    }
+    it.flush().await;
+    assert_eq!(it.count("action.refused"), 20 + 1 + 30, "what a known agent does is all recorded");
+    assert!(it.log().contains("\"suppressed\":980"), "and the others are counted");
+}
+
 /// Many holds, verdicts and retries at once: each is released exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_holds_at_once_are_each_released_once() {
