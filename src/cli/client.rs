@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::Common;
+use crate::channel::card::visible;
 use crate::net::body::Outgoing;
 use crate::net::upstream::{Endpoint, Pool, UpstreamBody, UpstreamOptions};
 use crate::plane::aws::Endpoints;
@@ -129,7 +130,7 @@ impl Client {
         let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let told: Option<Value> = serde_json::from_slice(&body).ok();
         let message = told.as_ref().and_then(|told| told.get("message")).and_then(Value::as_str);
-        let message = message.map_or_else(|| format!("the server answered {}", parts.status), str::to_owned);
+        let message = message.map_or_else(|| format!("the server answered {}", parts.status), visible);
         Err(Refused { message }.into())
     }
 }

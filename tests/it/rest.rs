@@ -208,6 +208,17 @@ fn admin_port_tells_health_and_nothing_else() {
 }
 
 #[test]
+fn own_log_can_be_json() {
+    let upstream = Upstream::answering("");
+    let site = Setup::new(upstream.url()).config("log: { format: json, level: debug }\n").start();
+    let log = wait_for("the server to say that it is ready", || Some(site.log()).filter(|log| log.contains("ready")));
+    for line in log.lines().filter(|line| !line.contains(" listening on ")) {
+        let entry: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(entry["level"].is_string() && entry["timestamp"].is_string(), "{line}");
+    }
+}
+
+#[test]
 fn rules_are_taken_up_and_a_bad_set_is_not() {
     let upstream = Upstream::answering("<ListUsersResponse/>");
     let site = Setup::new(upstream.url()).start();

@@ -39,7 +39,11 @@ async fn follow(gate: Arc<Gate>, sender: mpsc::Sender<Bytes>, mut shutdown: watc
         }
         drop(holds);
         let alive = tokio::select! {
-            changed = changes.changed() => changed.is_ok(),
+            changed = changes.changed() => {
+                // A thousand holds that open at once are looked at a few times, not a thousand.
+                tokio::time::sleep(PACE).await;
+                changed.is_ok()
+            }
             () = tokio::time::sleep(HEARTBEAT) => sender.send(Bytes::from_static(b":\n\n")).await.is_ok(),
             () = sender.closed() => false,
             () = async { drop(shutdown.wait_for(|stop| *stop).await) } => false,
@@ -64,4 +68,5 @@ impl Body for Events {
     }
 }
 
+const PACE: Duration = Duration::from_millis(50);
 const HEARTBEAT: Duration = Duration::from_secs(15);
