@@ -193,7 +193,9 @@ fn request(card: &mut Card, hold: &HoldView) {
     card.fenced(&format!("body: {} bytes", shown.body_bytes));
     card.fenced(&format!("sha256 {}", plain(&shown.body_sha256)));
     for action in &hold.actions {
-        card.json(&Value::Object(action.shown_parameters()));
+        let parameters = Value::Object(action.shown_parameters());
+        card.json(&parameters);
+        documents(card, "", &parameters);
     }
     if card.elisions > 0 {
         let note = format!(
@@ -203,6 +205,72 @@ fn request(card: &mut Card, hold: &HoldView) {
         );
         card.line("", &note);
     }
+}
+
+/// Texts that hold JSON themselves, policies above all, once more in lines that can be read.
+fn documents(card: &mut Card, pointer: &str, value: &Value) {
+    match value {
+        Value::String(text) => {
+            // It stands above in any case; this is a service, and a bounded one.
+            let is_small = text.len() <= VALUE_LIMIT_BYTES && card.text.len() <= 2 * JSON_LIMIT_BYTES;
+            if let Some(lines) = is_small.then(|| reindented(text)).flatten() {
+                card.line("", &format!("the JSON in {}, in lines:", visible(pointer)));
+                for line in lines.lines() {
+                    card.fenced(&escaped_json(line));
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                documents(card, &format!("{pointer}/{index}"), item);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                documents(card, &format!("{pointer}/{name}"), member);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A JSON object or array laid out in lines, token for token: nothing is parsed away, so that a
+/// member that stands there twice shows twice. `None` for any other text, and beyond [`DEEPEST`].
+fn reindented(text: &str) -> Option<String> {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return None;
+    }
+    serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
+    let (mut lines, mut depth, mut in_string, mut escaped) = (String::new(), 0, false, false);
+    for character in text.chars() {
+        if in_string {
+            lines.push(character);
+            in_string = escaped || character != '"';
+            escaped = !escaped && character == '\\';
+            continue;
+        }
+        match character {
+            '{' | '[' => {
+                depth += 1;
+                if depth > DEEPEST {
+                    return None;
+                }
+                push(&mut lines, format_args!("{character}\n{:1$}", "", depth * 2));
+            }
+            '}' | ']' => {
+                depth = usize::saturating_sub(depth, 1);
+                push(&mut lines, format_args!("\n{:1$}{character}", "", depth * 2));
+            }
+            ',' => push(&mut lines, format_args!(",\n{:1$}", "", depth * 2)),
+            ':' => lines.push_str(": "),
+            c if c.is_ascii_whitespace() => {}
+            c => {
+                lines.push(c);
+                in_string = c == '"';
+            }
+        }
+    }
+    Some(lines)
 }
 
 fn blast_radius(card: &mut Card, hold: &HoldView) {
@@ -406,6 +474,8 @@ const VALUE_LIMIT_BYTES: usize = 12 * 1024;
 const CLAIM_LIMIT_BYTES: usize = 300;
 /// Longest parameters, as indented JSON, that are shown whole.
 const JSON_LIMIT_BYTES: usize = 64 * 1024;
+/// Deepest nesting that is laid out; policies have seven levels.
+const DEEPEST: usize = 16;
 /// Resources listed under REACH.
 const RESOURCES_SHOWN: usize = 10;
 

@@ -143,6 +143,32 @@ fn what_is_shortened_says_so_with_length_and_digest() {
 }
 
 #[test]
+fn policies_can_be_read() {
+    let mut hold = hold();
+    let policy = r#"{"Statement":[{"Effect":"Deny","Effect":"Allow","Action":"*\"}","Resource":"a:b,c"}]}"#;
+    hold.actions[0].parameters = json!({"PolicyDocument": policy}).as_object().unwrap().clone();
+    let card = render(&hold, now());
+    let lines = "         the JSON in /PolicyDocument, in lines:
+         | {
+         |   \"Statement\": [
+         |     {
+         |       \"Effect\": \"Deny\",
+         |       \"Effect\": \"Allow\",
+         |       \"Action\": \"*\\\"}\",
+         |       \"Resource\": \"a:b,c\"
+         |     }
+         |   ]
+         | }
+";
+    assert!(card.contains(lines), "{card}");
+    for text in ["", "{", "text", "\"text\"", "1", "{\"a\":1} x", "[1"] {
+        assert_eq!(reindented(text), None, "{text}");
+    }
+    let nested = "[".repeat(100_000) + &"]".repeat(100_000);
+    assert_eq!(reindented(&nested), None, "deeper than any policy");
+}
+
+#[test]
 fn operations_are_spoken_as_words() {
     for (operation, expected) in [
         ("CreateAccessKey", "create access key"),
