@@ -179,6 +179,11 @@ pub(crate) enum DecideError {
     NotModifiable(String),
     #[error("the hold is not open any more: it is {0}")]
     NotOpen(&'static str),
+    #[error(
+        "the agent's owner is no configured person or group, so nobody can be told apart from the owner: \
+         add the owner under `people`"
+    )]
+    OwnerUnknown,
     #[error("there is no such person")]
     UnknownPerson,
 }

@@ -86,6 +86,10 @@ impl People {
         person: &PersonId,
     ) -> Result<(), Bar> {
         let person = self.persons.get(person).ok_or(Bar::UnknownPerson)?;
+        // An owner nobody can point at could be anybody, also the one who wants to decide.
+        if !self.knows_owner(&agent.owner) {
+            return Err(Bar::OwnerUnknown);
+        }
         if let Some(role) = self.conflict(agent, context, person) {
             return Err(Bar::Conflict(role));
         }
@@ -126,6 +130,14 @@ impl People {
         self.is_met(agent, context, requirements, &self.persons.keys().cloned().collect())
     }
 
+    /// True when the owner is a configured person or group.
+    pub(crate) fn knows_owner(&self, owner: &Owner) -> bool {
+        match owner {
+            Owner::Group(group) => self.has_group(group),
+            Owner::Person(owner) => self.persons.values().any(|person| is_called(person, owner.as_str())),
+        }
+    }
+
     /// The part this person has in the request, if any: such a person never decides it.
     fn conflict(&self, agent: &Agent, context: &Context, person: &Person) -> Option<&'static str> {
         if person.id.as_str().eq_ignore_ascii_case(agent.id.as_str()) {
@@ -148,6 +160,8 @@ pub(crate) enum Bar {
     /// The person has a part in the request: the agent's owner, its initiator, or itself.
     Conflict(&'static str),
     NotEntitled,
+    /// The agent's owner is nobody of the configuration, so nobody can be told apart from the owner.
+    OwnerUnknown,
     UnknownPerson,
 }
 

@@ -23,7 +23,7 @@ use tracing_subscriber::EnvFilter;
 use crate::channel::api::Api;
 use crate::channel::card;
 use crate::config::{Config, Listen, Log};
-use crate::credential::agent::Agents;
+use crate::credential::agent::{self, Agents};
 use crate::credential::approver::ApproverTokens;
 use crate::credential::real::RealCredentials;
 use crate::gate::Gate;
@@ -105,6 +105,7 @@ impl Server {
         )
         .await?;
         let plane = plane(config, &gate, &clock, &metrics).await?;
+        warn_of_unknown_owners(config)?;
 
         let (begin_stop, stopping) = watch::channel(false);
         let tokens = Arc::new(ApproverTokens::open(&config.data)?);
@@ -134,6 +135,21 @@ impl Server {
         }
         self.journal.close().await.context("the log's last checkpoint could not be written")
     }
+}
+
+/// Says at once what would otherwise be found when the first call of such an agent is held.
+fn warn_of_unknown_owners(config: &Config) -> anyhow::Result<()> {
+    for entry in agent::list(&config.data)? {
+        let agent = &entry.agent;
+        if !entry.is_revoked && !config.people.knows_owner(&agent.owner) {
+            tracing::warn!(
+                agent = %agent.id, owner = %agent.owner,
+                "the owner is no configured person or group, so nobody may decide what this agent asks: add the owner \
+                 under `people`"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The AWS plane with everything it signs and sends with.

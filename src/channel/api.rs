@@ -312,6 +312,7 @@ impl From<DecideError> for Refusal {
             DecideError::NotFound => return Self::not_found(),
             DecideError::NotModifiable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_modifiable"),
             DecideError::NotOpen(_) => (StatusCode::GONE, "not_open"),
+            DecideError::OwnerUnknown => (StatusCode::FORBIDDEN, "owner_unknown"),
             DecideError::UnknownPerson => (StatusCode::FORBIDDEN, "unknown_person"),
         };
         Self::new(status, word, &error.to_string())

@@ -86,7 +86,12 @@ impl Gate {
             let entry = book.entry(id).ok_or(DecideError::NotFound)?;
             self.entitled(entry, approver)?;
             check_open(entry, word)?;
-            if digest.is_some_and(|shown| shown != entry.bound_digest()) {
+            // Whoever does not say what was shown may have seen it before it was modified.
+            let is_other = match digest {
+                Some(shown) => shown != entry.bound_digest(),
+                None => entry.about.patch.is_some() && word != Word::Deny,
+            };
+            if is_other {
                 return Err(DecideError::DigestChanged);
             }
             if word != Word::Modify && gave(entry, approver, word) {
@@ -125,6 +130,7 @@ impl Gate {
             .map_err(|bar| match bar {
                 Bar::Conflict(role) => DecideError::Conflict(role),
                 Bar::NotEntitled => DecideError::NotEntitled,
+                Bar::OwnerUnknown => DecideError::OwnerUnknown,
                 Bar::UnknownPerson => DecideError::UnknownPerson,
             })
     }

@@ -431,7 +431,7 @@ async fn people_are_checked_again_at_release() {
     first.abort();
     it.until(|holds| holds[0].attached == 0).await;
     it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
-    it.gate.set_people(people(&[("alice", "readers"), ("bob", "approvers")]));
+    it.gate.set_people(people(&[("alice", "readers"), ("bob", "approvers"), ("carol", "approvers")]));
     let retry = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s2")).await.unwrap();
     assert_eq!(ended(retry), Ending::Superseded, "who allowed it may not any more");
     assert_eq!(it.count("action.forward"), 0);
@@ -463,7 +463,13 @@ async fn a_modification_runs_as_modified_and_voids_earlier_votes() {
         view.votes.iter().map(|v| (v.word, v.void)).collect::<Vec<_>>(),
         [(Word::Allow, true), (Word::Modify, false)]
     );
-    it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
+    let unseen = it.decide(&hold.id, "alice", Verdict::Allow).await;
+    assert_eq!(
+        unseen.map(|_| ()),
+        Err(DecideError::DigestChanged),
+        "who does not say what was shown may not have seen it"
+    );
+    it.gate.decide(&hold.id, Some(view.digest), &approver("alice"), Verdict::Allow, "").await.unwrap();
     let permit = permitted(waiting.await.unwrap());
     assert_eq!(permit.modified().unwrap()["UserName"], json!("small"));
     assert_eq!(permit.modified().unwrap()["Password"], json!("hunter2-secret"), "what was not changed is as sent");
@@ -480,7 +486,8 @@ async fn a_modification_that_reaches_further_needs_two_people() {
     let view = it.decide(&hold.id, "alice", Verdict::Modify(patch)).await.unwrap();
     assert_eq!((view.state, view.ruling.requirements[0].quorum), (HoldState::Pending, 2));
     for bad in [json!({}), json!({"UserName": "admin"}), json!({"UserName": null})] {
-        let refused = it.decide(&hold.id, "alice", Verdict::Modify(bad.as_object().unwrap().clone())).await;
+        let verdict = Verdict::Modify(bad.as_object().unwrap().clone());
+        let refused = it.gate.decide(&hold.id, Some(view.digest), &approver("alice"), verdict, "").await;
         assert!(matches!(refused, Err(DecideError::NotModifiable(_))), "{bad}");
     }
 }

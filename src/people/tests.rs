@@ -69,6 +69,8 @@ fn who_may_decide() {
         (owned_by("alice"), &nobody, "approvers", "carol", Err(Bar::NotEntitled)),
         (owned_by("alice"), &nobody, "approvers", "mallory", Err(Bar::UnknownPerson)),
         (owned_by("alice"), &nobody, "nosuch", "bob", Err(Bar::NotEntitled)),
+        (owned_by("gone"), &nobody, "approvers", "bob", Err(Bar::OwnerUnknown)),
+        (agent(Owner::Group(GroupId::new("gone"))), &nobody, "approvers", "bob", Err(Bar::OwnerUnknown)),
     ] {
         let outcome = people().may_decide(&agent, context, &requires(&[groups], 1), &PersonId::new(person));
         assert_eq!(outcome, expected, "{agent:?} {context:?} {groups} {person}");
