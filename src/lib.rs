@@ -4,8 +4,6 @@
 //! The library's public surface is [`cli::run`]; `ARCHITECTURE.md` is the map of everything below
 //! it, and `tests/it/tidy.rs` holds the map against the imports.
 
-#![cfg_attr(test, expect(clippy::string_slice, reason = "a test stops where something is not as it should be"))]
-
 pub mod cli;
 
 // rank 0

@@ -218,7 +218,6 @@ impl Pool {
 }
 
 /// Why an exchange brought no answer.
-#[expect(clippy::large_enum_variant, reason = "made once per failed request and taken apart at once")]
 enum Failed {
     /// hyper never looked at the request.
     Untouched(Box<Request<Outgoing>>, hyper::Error),
