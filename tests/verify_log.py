@@ -56,8 +56,8 @@ def verify(directory, key, *kept):
             record = json.loads(line)
             need((record["v"], record["log"], record["seq"]) == (1, origin, seq), segment.name, "record", seq, "is another")
             need(record["prev"] == prev.hex(), segment.name, "record", seq, "does not follow the one before")
-            need(opened is None, "the checkpoint is older than record", opened)
-            opened = seq if record["type"] == "log.open" and seq >= covered else None
+            need(opened is None or record["type"] in ("log.open", "log.recovered"), "the checkpoint is older than record", opened)
+            opened = seq if record["type"] == "log.open" and seq >= covered else opened
             header = [peak.hex() for _, peak in peaks] if seq and seq == int(segment.stem) else None
             need(record["type"] == "log.segment" if header else record["type"] != "log.segment", "record", seq, "is misplaced")
             need(header is None or record["frontier"] == header, "record", seq, "carries another tree")

@@ -127,12 +127,13 @@ impl Verifier {
         };
         let Entry { kind, ts, .. } = entry;
         self.last_ts = Some(ts.into_owned());
-        if let Some(open) = self.uncovered_open {
-            // The writer takes nothing after `log.open` before a checkpoint over it is durable.
+        if let Some(open) = self.uncovered_open.filter(|_| kind != "log.open" && kind != "log.recovered") {
+            // The writer takes nothing after `log.open` before a checkpoint over it is durable; only another
+            // start, after a crash in the first, can come before.
             return Err(self.old_checkpoint(format!("record {open} opened the log and others follow")));
         }
         if kind == "log.open" && seq >= self.covered {
-            self.uncovered_open = Some(seq);
+            self.uncovered_open.get_or_insert(seq);
         }
         self.check_header(seq, &kind, line)?;
         self.check_anchors()

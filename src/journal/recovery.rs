@@ -221,16 +221,17 @@ impl Scan {
                 break;
             }
             let (seq, length) = (self.chain.size(), line.len());
-            if let Some(open) = self.uncovered_open {
-                // Nothing is taken after `log.open` before a checkpoint over it is durable.
+            let kind = self.chain.accept(line).map(|entry| entry.kind.into_owned()).map_err(|error| error.to_string());
+            let is_start = matches!(kind.as_deref(), Ok("log.open" | "log.recovered"));
+            if let Some(open) = self.uncovered_open.filter(|_| !is_start) {
+                // Only another start, after a crash in the first, can be before a checkpoint over it.
                 return Err(old_checkpoint(dir, checkpoint, &format!("records follow the start at {open}")));
             }
-            let kind = self.chain.accept(line).map(|entry| entry.kind.into_owned()).map_err(|error| error.to_string());
-            let is_open = kind.as_deref() == Ok("log.open");
+            let opens = kind.as_deref() == Ok("log.open") && seq >= checkpoint.size;
             if let Err(reason) = kind.and_then(|kind| self.note(&kind, line)) {
                 return Err(damaged(&path, Some(seq), format!("at byte {}: {reason}", lines.offset())));
             }
-            self.uncovered_open = is_open.then_some(seq).filter(|seq| *seq >= checkpoint.size);
+            self.uncovered_open = self.uncovered_open.or(opens.then_some(seq));
             lines.advance(length);
             check_root(&path, &self.chain, checkpoint)?;
         }

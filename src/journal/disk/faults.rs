@@ -6,7 +6,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -59,8 +59,19 @@ struct State {
 enum Change {
     Created(PathBuf),
     Removed(PathBuf, Vec<u8>),
-    Renamed { from: PathBuf, to: PathBuf, replaced: Option<Vec<u8>> },
-    Written { path: PathBuf, offset: u64, before: Vec<u8>, length: usize, file_length: u64 },
+    Renamed {
+        from: PathBuf,
+        to: PathBuf,
+        replaced: Option<Vec<u8>>,
+    },
+    Written {
+        /// Where the file is, or was before it was renamed; the inode tells.
+        paths: Vec<PathBuf>,
+        inode: u64,
+        offset: u64,
+        before: Vec<u8>,
+        file_length: u64,
+    },
 }
 
 impl Faults {
@@ -74,6 +85,11 @@ impl Faults {
     pub(crate) fn fail_now(&self) {
         let mut state = self.state.lock().unwrap();
         (state.fail_at, state.error) = (Some(state.done), Some(io::ErrorKind::Other));
+    }
+
+    /// From now on nothing fails; what was written and not synced still is not.
+    pub(crate) fn heal(&self) {
+        self.state.lock().unwrap().fail_at = None;
     }
 
     pub(crate) fn set_room(&self, bytes: Option<u64>) {
@@ -127,13 +143,21 @@ impl State {
             Op::Rename(from, to) => {
                 let (from, to) = ((*from).to_owned(), (*to).to_owned());
                 let replaced = fs::read(&to).ok();
+                for change in &mut self.unsynced {
+                    if let Change::Written { paths, .. } = change
+                        && paths.contains(&from)
+                    {
+                        paths.push(to.clone());
+                    }
+                }
                 self.unsynced.push(Change::Renamed { from, to, replaced });
             }
             // Shortening is followed by a sync at once; losing it alone is a longer file of zeros.
             Op::SetLen => {}
             Op::Sync(_) | Op::SyncDir if self.syncs_lie => return Ok(Effect::Skip),
             Op::Sync(path) => {
-                self.unsynced.retain(|change| !matches!(change, Change::Written { path: it, .. } if it == path));
+                let synced = fs::metadata(path)?.ino();
+                self.unsynced.retain(|change| !matches!(change, Change::Written { inode, .. } if *inode == synced));
             }
             Op::SyncDir => self.unsynced.retain(|change| matches!(change, Change::Written { .. })),
             Op::Write(path, offset, length) => {
@@ -161,8 +185,8 @@ impl State {
                 count => read += count,
             }
         }
-        let file_length = file.metadata()?.len();
-        self.unsynced.push(Change::Written { path: path.to_owned(), offset, before, length, file_length });
+        let (inode, file_length) = (file.metadata()?.ino(), file.metadata()?.len());
+        self.unsynced.push(Change::Written { paths: vec![path.to_owned()], inode, offset, before, file_length });
         Ok(())
     }
 }
@@ -178,15 +202,17 @@ impl Change {
                     fs::write(to, content).unwrap();
                 }
             }
-            Self::Written { path, offset, before, length, file_length } => {
+            Self::Written { paths, inode, offset, before, file_length } => {
+                let is_it = |path: &&PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
                 // A file that another change took away has nothing left to undo.
-                let Ok(file) = OpenOptions::new().write(true).open(&path) else { return };
+                let Some(path) = paths.iter().find(is_it) else { return };
+                let file = OpenOptions::new().write(true).open(path).unwrap();
                 for (index, sector) in before.chunks(SECTOR).enumerate() {
                     if choose() {
                         file.write_all_at(sector, offset + (index * SECTOR) as u64).unwrap();
                     }
                 }
-                if offset + length as u64 > file_length && choose() {
+                if offset + before.len() as u64 > file_length && choose() {
                     file.set_len(file_length).unwrap();
                 }
             }

@@ -77,6 +77,27 @@ async fn after_any_error_nothing_more_is_written_and_nothing_is_lost() {
     }
 }
 
+/// Starts may crash one after the other, each anywhere.
+#[tokio::test]
+async fn a_start_that_crashes_can_be_started_again() {
+    let faults = Arc::new(Faults::default());
+    Bench::new().open_faulty(&faults).unwrap().0.close().await.unwrap();
+    let changes = faults.done();
+    for first in 0..changes {
+        for second in 0..changes {
+            let bench = Bench::new();
+            for change in [first, second] {
+                let faults = Arc::new(Faults::default());
+                faults.fail_at(change, io::ErrorKind::Other, 0);
+                if let Ok((journal, _)) = bench.open_faulty(&faults) {
+                    assert!(journal.close().await.is_err() || change >= faults.done());
+                }
+            }
+            check(&bench, &[]).await.unwrap_or_else(|error| panic!("changes {first} and {second}: {error}"));
+        }
+    }
+}
+
 async fn power_cut(seed: u64, syncs_lie: bool) -> Result<(), String> {
     let mut dice = Dice(seed);
     let bench = Bench::new();
@@ -84,16 +105,22 @@ async fn power_cut(seed: u64, syncs_lie: bool) -> Result<(), String> {
     if syncs_lie {
         faults.let_syncs_lie();
     }
-    faults.fail_at(dice.below(140), io::ErrorKind::Other, usize::try_from(dice.below(65)).unwrap());
-    let width = 1 << dice.below(5);
-    let acknowledged = work(&bench, &faults, width).await;
+    let mut acknowledged = Vec::new();
+    // Some processes die, and are started again, before the power goes.
+    for _ in 0..=dice.below(3) {
+        faults.heal();
+        let change = faults.done() + dice.below(140);
+        faults.fail_at(change, io::ErrorKind::Other, usize::try_from(dice.below(65)).unwrap());
+        let width = 1 << dice.below(5);
+        acknowledged.extend(work(&bench, &faults, width).await);
+    }
     faults.cut_power(|| dice.below(2) == 0);
     check(&bench, &acknowledged).await
 }
 
 #[tokio::test]
 async fn a_power_cut_loses_nothing_that_was_acknowledged() {
-    for seed in 0..200 {
+    for seed in 0..400 {
         power_cut(seed, false).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
 }
