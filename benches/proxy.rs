@@ -35,6 +35,7 @@ mod it {
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use it::support;
 use subject::Subject;
@@ -85,7 +86,10 @@ impl Shape {
 
     /// Fresh requests, each with its own signature: one that was seen does not run twice.
     fn requests(self, count: usize, keys: &Keys) -> Arc<Vec<Vec<u8>>> {
-        let id = |index: usize| format!("{index:08}-0000-4000-8000-{:012}", std::process::id());
+        // Unique in the whole run: the same request in the same second would have the same signature.
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        let first = CALLS.fetch_add(count, Ordering::Relaxed);
+        let id = |index: usize| format!("{:08}-0000-4000-8000-000000000000", first + index);
         let draft = |index: usize| match self {
             Self::Get => Draft::new("s3", "s3.us-east-1.amazonaws.com", "GET", "/bench/object").retry_id(&id(index)),
             Self::Post => {

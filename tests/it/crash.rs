@@ -29,6 +29,8 @@ fn hold_survives_kill_9_and_botocores_retry_joins_it() {
          .create_access_key(UserName='u')['AccessKey']['Status']",
     );
     let id = site.pending(1).remove(0);
+    // A hold is listed at once and durable a moment later; a verdict, also a refused one, waits for that.
+    assert_eq!(site.verdict("carol", &id, "allow", "not mine to decide").status, 403);
     site.kill();
     site.serve();
     assert_eq!(site.pending(1), [id.as_str()]);
