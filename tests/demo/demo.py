@@ -240,8 +240,8 @@ def main(folder):
     forged = folder / "forged"
     shutil.copytree(log, forged)
     segment = next(path for path in sorted(forged.iterdir()) if path.is_file() and b"alice" in path.read_bytes())
-    lines("intruder", f"$ sed -i s/alice/mallo/ {segment.relative_to(folder)}")
-    segment.write_bytes(segment.read_bytes().replace(b"alice", b"mallo", 1))
+    lines("intruder", f"$ sed -i 's/\"person\":\"alice\"/\"person\":\"mallo\"/' {segment.relative_to(folder)}")
+    segment.write_bytes(segment.read_bytes().replace(b'"person":"alice"', b'"person":"mallo"'))
     demo.run("auditor", ["audit", "verify", str(forged), "--key", demo.log_key], expect=1)
 
     demo.server.terminate()
