@@ -55,6 +55,13 @@ lint: setup
 	$(call step,lints)
 	@$(CARGO) clippy --all-targets -- -D warnings
 
+## make facts        the table of AWS operations anew, from the newest service descriptions (needs npm)
+.PHONY: facts
+facts: setup
+	$(call step,the table of AWS facts)
+	@.venv/bin/pip install -q -r src/catalog/generate/requirements.txt
+	@.venv/bin/python src/catalog/generate/aws.py
+
 ## make deny         licences, duplicates and sources of the dependencies (builds cargo-deny once)
 .PHONY: deny
 deny: setup

@@ -3,7 +3,9 @@
 //! Each rule stands under one of its fields: action, resource, agent or owner, whichever spreads
 //! the rules best. There it stands under the literal beginnings of its globs; a request looks up
 //! the beginnings of its own names. So a request meets the few rules that start like it, however
-//! many there are. Rules that can be told by none of these are tried always.
+//! many there are. Resource globs that begin with a wildcard stand under the longest literal piece
+//! inside them, and one automaton finds all pieces in one pass over a resource. Rules that can be
+//! told by none of these are tried always.
 //!
 //! Resources are looked up without regard to case, since restricting rules match them so.
 //!
@@ -12,6 +14,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use aho_corasick::AhoCorasick;
 use smallvec::SmallVec;
 
 use super::criteria::{Criteria, literal_prefix};
@@ -25,7 +28,8 @@ pub(super) type Candidates = SmallVec<[u32; 24]>;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     always: Vec<u32>,
-    tables: [Table; KEYS.len()],
+    tables: [Table; 4],
+    pieces: Pieces,
 }
 
 /// Fields by which a rule can be found.
@@ -35,15 +39,17 @@ enum Key {
     Resource,
     Agent,
     Owner,
+    /// A resource by a piece inside its name.
+    Piece,
 }
 
-const KEYS: [Key; 4] = [Key::Action, Key::Resource, Key::Agent, Key::Owner];
+const KEYS: [Key; 5] = [Key::Action, Key::Resource, Key::Agent, Key::Owner, Key::Piece];
 
 impl Key {
     fn globs(self, criteria: &Criteria) -> &[Glob] {
         match self {
             Self::Action => &criteria.action,
-            Self::Resource => &criteria.resource,
+            Self::Resource | Self::Piece => &criteria.resource,
             Self::Agent => &criteria.agent,
             Self::Owner => &criteria.owner,
         }
@@ -52,11 +58,12 @@ impl Key {
     /// The beginnings under which the rule would stand; `None` when one of its globs has none.
     fn beginnings(self, criteria: &Criteria) -> Option<Vec<String>> {
         let globs = self.globs(criteria);
-        let spelled = |beginning: &str| match self {
-            Self::Resource => beginning.to_ascii_lowercase(),
-            _ => beginning.to_owned(),
+        let spelled = |glob: &Glob| match self {
+            Self::Resource => literal_prefix(glob.as_str()).to_ascii_lowercase(),
+            Self::Piece => longest_piece(glob.as_str()).to_ascii_lowercase(),
+            Self::Action | Self::Agent | Self::Owner => literal_prefix(glob.as_str()).to_owned(),
         };
-        let mut beginnings: Vec<_> = globs.iter().map(|glob| spelled(literal_prefix(glob.as_str()))).collect();
+        let mut beginnings: Vec<_> = globs.iter().map(spelled).collect();
         beginnings.sort_unstable();
         beginnings.dedup();
         (!beginnings.is_empty() && !beginnings.contains(&String::new())).then_some(beginnings)
@@ -96,7 +103,9 @@ impl Index {
                 None => always.push(number),
             }
         }
-        Self { always, tables: buckets.map(Table::build) }
+        let [actions, resources, agents, owners, pieces] = buckets;
+        let tables = [actions, resources, agents, owners].map(Table::build);
+        Self { always, tables, pieces: Pieces::build(pieces) }
     }
 
     pub(super) fn candidates(&self, subject: &Subject<'_>, action: &Action) -> Candidates {
@@ -107,10 +116,11 @@ impl Index {
         if !owners.is_empty() {
             owners.look_up(&subject.agent.owner.to_string(), &mut found);
         }
-        if !resources.is_empty() {
+        if !resources.is_empty() || !self.pieces.rules.is_empty() {
             for resource in &action.resources {
                 let resource = resource.to_ascii_lowercase();
                 resources.look_up(&resource, &mut found);
+                self.pieces.look_in(&resource, &mut found);
                 // A name with a `*` of its own may turn out to be anything that starts alike.
                 if let Some((known, _)) = resource.split_once('*')
                     && resource != "*"
@@ -123,6 +133,46 @@ impl Index {
         found.dedup();
         found
     }
+}
+
+/// Rules by a literal piece that a resource must hold.
+#[derive(Debug, Default)]
+struct Pieces {
+    automaton: Option<AhoCorasick>,
+    /// The rules of each pattern of the automaton.
+    rules: Vec<Box<[u32]>>,
+}
+
+impl Pieces {
+    fn build(buckets: BTreeMap<String, Vec<u32>>) -> Self {
+        if buckets.is_empty() {
+            return Self::default();
+        }
+        let automaton = AhoCorasick::new(buckets.keys()).ok();
+        let mut rules: Vec<Box<[u32]>> = buckets.into_values().map(Vec::into_boxed_slice).collect();
+        if automaton.is_none() {
+            // Too many patterns for an automaton: then each of these rules is tried, none is lost.
+            rules = vec![rules.concat().into()];
+        }
+        Self { automaton, rules }
+    }
+
+    fn look_in(&self, resource: &str, found: &mut Candidates) {
+        match &self.automaton {
+            // A name with a `*` of its own may turn out to hold any piece.
+            Some(automaton) if resource == "*" || !resource.contains('*') => {
+                for hit in automaton.find_overlapping_iter(resource) {
+                    found.extend(self.rules.get(hit.pattern().as_usize()).into_iter().flatten().copied());
+                }
+            }
+            _ => found.extend(self.rules.iter().flatten().copied()),
+        }
+    }
+}
+
+/// The longest part of a glob between wildcards.
+fn longest_piece(glob: &str) -> &str {
+    glob.split(['*', '?']).max_by_key(|piece| piece.len()).unwrap_or_default()
 }
 
 /// Rules by literal beginning, sorted, each entry knowing the next shorter one that it starts with.

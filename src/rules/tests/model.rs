@@ -142,11 +142,12 @@ fn ten_thousand_rules_are_met_by_few_requests() {
         resource: vec![Glob::new(&resource)],
         ..Criteria::default()
     };
-    let shapes: [(&str, &dyn Fn(usize) -> Criteria); 6] = [
+    let shapes: [(&str, &dyn Fn(usize) -> Criteria); 7] = [
         ("one action each", &|n| actions(format!("aws:svc{}:Op{n}", n % 100))),
         ("a service's beginning each", &|n| actions(format!("aws:svc{}:Op{n}*", n % 100))),
         ("a bucket each", &|n| on("aws:s3:*", format!("arn:aws:s3:::bucket-{n}/*"))),
         ("a bucket each, any action", &|n| on("*", format!("arn:aws:s3:::bucket-{n}/*"))),
+        ("a piece of the name each", &|n| on("aws:s3:GetObject", format!("*BUCKET-{n}/*"))),
         ("an agent each", &|n| Criteria { agent: vec![Glob::new(&format!("agent-{n}"))], ..Criteria::default() }),
         ("an owner each", &|n| Criteria {
             action: vec![Glob::new("aws:s3:*")],
