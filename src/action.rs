@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::id::{AgentId, GroupId, PersonId};
 
@@ -36,6 +36,21 @@ pub(crate) struct Action {
 }
 
 impl Action {
+    /// The action as people and records are given it: secrets replaced.
+    pub(crate) fn shown_json(&self) -> Value {
+        json!({
+            "action": self.name,
+            "access": self.access.as_str(),
+            "traits": self.traits.names(),
+            "resources": self.resources,
+            "region": self.region,
+            "account": self.account,
+            "parameters": self.shown_parameters(),
+            "iam_actions": self.iam_actions,
+            "unknown": self.unknown,
+        })
+    }
+
     /// The parameters with every secret value replaced by its size, for cards, records and logs.
     pub(crate) fn shown_parameters(&self) -> Map<String, Value> {
         self.parameters

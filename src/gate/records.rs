@@ -152,7 +152,7 @@ pub(super) fn modified(
     about_hold(Kind::ApprovalModified, entry)
         .text("person", approver.person.as_str())
         .json("modified", changes(difference, actions))
-        .json("actions", actions.iter().map(action_json).collect())
+        .json("actions", actions.iter().map(Action::shown_json).collect())
         .text("digest", digest.hex())
 }
 
@@ -278,21 +278,7 @@ fn described(record: Record, agent: &Agent, context: &Context, actions: &[Action
         .text("agent", agent.id.as_str())
         .text("owner", agent.owner.to_string())
         .json("claimed", Value::Object(claims))
-        .json("actions", actions.iter().map(action_json).collect())
-}
-
-fn action_json(action: &Action) -> Value {
-    json!({
-        "action": action.name,
-        "access": action.access.as_str(),
-        "traits": action.traits.names(),
-        "resources": action.resources,
-        "region": action.region,
-        "account": action.account,
-        "parameters": action.shown_parameters(),
-        "iam_actions": action.iam_actions,
-        "unknown": action.unknown,
-    })
+        .json("actions", actions.iter().map(Action::shown_json).collect())
 }
 
 fn changes(difference: &[Change], actions: &[Action]) -> Value {

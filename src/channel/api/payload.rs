@@ -19,7 +19,7 @@ pub(super) fn hold(hold: &HoldView) -> Value {
         "agent": { "id": hold.agent.id.as_str(), "owner": hold.agent.owner.to_string() },
         "peer": hold.peer.to_string(),
         "claimed": claimed(&hold.context),
-        "actions": hold.actions.iter().map(action).collect::<Vec<_>>(),
+        "actions": hold.actions.iter().map(Action::shown_json).collect::<Vec<_>>(),
         "request": {
             "method": hold.shown.method,
             "url": hold.shown.url,
@@ -66,18 +66,4 @@ fn claimed(context: &Context) -> Map<String, Value> {
     .into_iter()
     .filter_map(|(name, claim)| Some((name.to_owned(), Value::String(claim.clone()?))))
     .collect()
-}
-
-fn action(action: &Action) -> Value {
-    json!({
-        "action": action.name,
-        "access": action.access.as_str(),
-        "traits": action.traits.names(),
-        "resources": action.resources,
-        "region": action.region,
-        "account": action.account,
-        "parameters": action.shown_parameters(),
-        "iam_actions": action.iam_actions,
-        "unknown": action.unknown,
-    })
 }
