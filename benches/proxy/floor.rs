@@ -45,7 +45,13 @@ impl Pool {
         if let Some(sender) = self.ready() {
             return Ok(sender);
         }
-        let stream = TcpStream::connect(self.upstream).await.unwrap();
+        let stream = loop {
+            match TcpStream::connect(self.upstream).await {
+                Ok(stream) => break stream,
+                // Ten thousand waiting requests take two descriptors each here: some machines give fewer.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            }
+        };
         stream.set_nodelay(true).unwrap();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move { drop(connection.await) });
