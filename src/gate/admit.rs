@@ -338,6 +338,10 @@ impl Gate {
         let _turn = turn.lock().await;
         let (record, saved, runnable) = {
             let mut book = self.book();
+            // An approval that ran out before the sweep saw it ends here, with its own name and its signature unspent.
+            if let Some(admission) = self.end_one(&mut book, id, Event::Tick) {
+                return Some(admission);
+            }
             let entry = book.entry(id)?;
             if entry.hold.state() != HoldState::Approved || entry.waiters.last().is_none_or(|w| w.number != number) {
                 return None;
@@ -346,7 +350,7 @@ impl Gate {
                 Ok(runnable) => runnable,
                 Err(why) => {
                     tracing::warn!(hold = %id, why, "an approval does not stand at release");
-                    return self.supersede_one(&mut book, id);
+                    return self.end_one(&mut book, id, Event::Superseded);
                 }
             };
             if !self.spend_signature(ask) {
@@ -355,7 +359,6 @@ impl Gate {
             }
             let entry = book.entry(id)?;
             let record = records::forward(ask, &entry.about.ruling, entry.about.rule_set, runnable.digest, Some(entry));
-            // Refused when the approval ran out meanwhile: the next look says so.
             book.apply(id, Event::Released, self.clock.now(), |_| false).ok()?;
             (record, book.entry(id)?.to_saved(), runnable)
         };
@@ -417,13 +420,17 @@ impl Gate {
         }
     }
 
-    fn supersede_one(self: &Arc<Self>, book: &mut super::book::Book, id: &HoldId) -> Option<Admission> {
-        book.apply(id, Event::Superseded, self.clock.now(), |_| false).ok()?;
+    /// Applies what may end a hold; gives what is to be told when it is over.
+    fn end_one(self: &Arc<Self>, book: &mut super::book::Book, id: &HoldId, event: Event) -> Option<Admission> {
+        let changed = book.apply(id, event, self.clock.now(), |_| false).ok()?;
         let entry = book.entry(id)?;
-        if let Some(record) = records::ended(entry, None) {
-            self.note(record);
+        if changed {
+            self.count(entry.hold.state());
+            if let Some(record) = records::ended(entry, None) {
+                self.note(record);
+            }
+            self.save_later(entry.to_saved());
         }
-        self.save_later(entry.to_saved());
         over(entry)
     }
 

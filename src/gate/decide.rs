@@ -31,18 +31,10 @@ impl Gate {
         verdict: Verdict,
         reason: &str,
     ) -> Result<HoldView, DecideError> {
-        // In a task of its own: a channel whose caller hangs up must not cut a verdict in two.
-        let gate = Arc::clone(self);
-        let (id, approver, reason) = (id.clone(), approver.clone(), reason.to_owned());
-        let task = tokio::spawn(async move {
-            let word = verdict.word();
-            let decided = gate.decide_now(&id, digest, &approver, verdict, &reason).await;
-            if let Err(error) = &decided {
-                gate.note(records::vote_refused(&id, &approver, word.as_str(), &error.to_string()));
-            }
-            decided
-        });
-        task.await.unwrap_or(Err(DecideError::LogUnavailable))
+        let (id_of, word) = (id.clone(), verdict.word().as_str());
+        let (gate, id, by, reason) = (Arc::clone(self), id.clone(), approver.clone(), reason.to_owned());
+        let deciding = async move { gate.decide_now(&id, digest, &by, verdict, &reason).await };
+        self.whole(approver, word, deciding, id_of).await
     }
 
     /// Takes a hold back without deciding it (same eligibility as deciding).
@@ -50,6 +42,38 @@ impl Gate {
     /// # Errors
     /// As [`Gate::decide`].
     pub(crate) async fn cancel(
+        self: &Arc<Self>,
+        id: &HoldId,
+        approver: &Approver,
+        reason: &str,
+    ) -> Result<HoldView, DecideError> {
+        let id_of = id.clone();
+        let (gate, id, by, reason) = (Arc::clone(self), id.clone(), approver.clone(), reason.to_owned());
+        let cancelling = async move { gate.cancel_now(&id, &by, &reason).await };
+        self.whole(approver, "cancel", cancelling, id_of).await
+    }
+
+    /// Runs a decision in a task of its own, so that a channel whose caller hangs up does not cut it
+    /// in two, and records it when it is refused.
+    async fn whole(
+        self: &Arc<Self>,
+        approver: &Approver,
+        word: &'static str,
+        decision: impl Future<Output = Result<HoldView, DecideError>> + Send + 'static,
+        id: HoldId,
+    ) -> Result<HoldView, DecideError> {
+        let (gate, approver) = (Arc::clone(self), approver.clone());
+        let task = tokio::spawn(async move {
+            let decided = decision.await;
+            if let Err(error) = &decided {
+                gate.note(records::vote_refused(&id, &approver, word, &error.to_string()));
+            }
+            decided
+        });
+        task.await.unwrap_or(Err(DecideError::LogUnavailable))
+    }
+
+    async fn cancel_now(
         self: &Arc<Self>,
         id: &HoldId,
         approver: &Approver,

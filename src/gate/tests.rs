@@ -626,6 +626,42 @@ async fn strangers_cannot_fill_the_log() {
     assert!(it.log().contains("\"suppressed\":980"), "and the others are counted");
 }
 
+#[tokio::test]
+async fn an_approval_that_ran_out_is_expired_and_no_replay() {
+    let it = Fixture::new().await;
+    let first = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s1"));
+    let hold = it.one_attached().await;
+    first.abort();
+    it.until(|holds| holds[0].attached == 0).await;
+    it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
+    // The runtime has one thread and this does not await: the release runs before any sweep.
+    it.clock.advance(GateOptions::default().approval_ttl);
+    let retry = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s2")).await.unwrap();
+    assert_eq!(ended(retry), Ending::Expired);
+    assert!(!it.gate.spent.contains_key(&sha256(b"s2")));
+    it.flush().await;
+    assert_eq!((it.count("action.forward"), it.count("action.expired")), (0, 1));
+}
+
+#[tokio::test]
+async fn a_cancel_is_whole_or_recorded_as_refused() {
+    let it = Fixture::new().await;
+    let waiting = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s1"));
+    let hold = it.one_attached().await;
+    assert!(it.gate.cancel(&hold.id, &approver("carol"), "mine").await.is_err());
+    it.flush().await;
+    assert_eq!(it.count("approval.refused"), 1);
+    let (gate, id) = (Arc::clone(&it.gate), hold.id.clone());
+    let caller = async move { gate.cancel(&id, &approver("alice"), "enough").await.map(|_| ()) };
+    // Polled once and dropped: the caller hung up while its word was being recorded.
+    tokio::select! {
+        biased;
+        _ = caller => panic!("recorded without waiting for the disk"),
+        () = std::future::ready(()) => {}
+    }
+    assert_eq!(ended(waiting.await.unwrap()), Ending::Cancelled);
+}
+
 /// Many holds, verdicts and retries at once: each is released exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_holds_at_once_are_each_released_once() {
