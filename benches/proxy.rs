@@ -64,7 +64,8 @@ fn main() {
         ["floor", upstream] => runtime(1).block_on(floor::run(upstream.parse().unwrap())),
         _ => {
             let scale = if words.contains(&"--bench") { FULL } else { SMOKE };
-            runtime(1).block_on(measure(&scale));
+            let only = words.iter().copied().filter(|word| !word.starts_with('-')).collect::<Vec<_>>().join(" ");
+            runtime(1).block_on(measure(&scale, &only));
         }
     }
 }
@@ -105,10 +106,11 @@ impl Shape {
     }
 }
 
-async fn measure(scale: &Scale) {
+/// Measures the bare proxy and those whose names contain `only`.
+async fn measure(scale: &Scale, only: &str) {
     process::pin_self(0);
     let stub = Subject::stub();
-    let subjects = subject::all(stub.address, scale);
+    let subjects = subject::all(stub.address, scale, only);
     let mut table = Table::new();
     for (shape, title) in Shape::ALL {
         for subject in &subjects {
@@ -125,7 +127,7 @@ async fn measure(scale: &Scale) {
             eprintln!("{title}: round {} of {}", round + 1, scale.rounds);
         }
     }
-    for subject in subject::for_memory(stub.address, scale) {
+    for subject in subject::for_memory(stub.address, only) {
         let before = process::resident_bytes(subject.id());
         let requests: Vec<_> = (0..scale.held).map(|index| subject.hanging(index)).collect();
         let streams = load::suspend(subject.address, &requests).await;

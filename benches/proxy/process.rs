@@ -46,8 +46,8 @@ pub(crate) fn resident_bytes(id: u32) -> u64 {
 /// A command that runs on one core, so that proxy and load do not take each other's time; on a
 /// machine without `taskset` or with one core it runs anywhere.
 pub(crate) fn on_core(core: usize, program: &str) -> Command {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let can_pin = cores > core && Command::new("taskset").arg("--version").output().is_ok_and(|o| o.status.success());
+    // Tried, not counted: the cores this process may use itself are those it was moved to.
+    let can_pin = Command::new("taskset").args(["-c", &core.to_string(), "true"]).status().is_ok_and(|it| it.success());
     if !can_pin {
         return Command::new(program);
     }

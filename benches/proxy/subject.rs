@@ -27,21 +27,30 @@ enum Owner {
     Nginx(Process, #[expect(dead_code, reason = "deleted when dropped")] TempDir),
 }
 
-/// Everything that is compared; the bare proxy is first.
-pub(crate) fn all(stub: SocketAddr, scale: &Scale) -> Vec<Subject> {
-    let mut subjects = vec![
-        Subject::floor(stub),
-        Subject::countersign("countersign, no rule matches", stub, NOTHING),
-        Subject::countersign("countersign, 10,000 rules, none matches", stub, &many_rules(scale.rules)),
-        Subject::countersign("countersign, allowed by rule, on disk first", stub, ALLOW),
+/// Everything that is compared and whose name contains `only`; the bare proxy is always first.
+pub(crate) fn all(stub: SocketAddr, scale: &Scale, only: &str) -> Vec<Subject> {
+    let countersign = [
+        ("countersign, no rule matches", NOTHING.to_owned()),
+        ("countersign, 10,000 rules, none matches", many_rules(scale.rules)),
+        ("countersign, allowed by rule, on disk first", ALLOW.to_owned()),
     ];
-    subjects.extend(Subject::nginx(stub));
+    let wanted = countersign.iter().filter(|(name, _)| name.contains(only));
+    let mut subjects = vec![Subject::floor(stub)];
+    subjects.extend(wanted.map(|(name, rules)| Subject::countersign(name, stub, rules)));
+    if "nginx".contains(only) {
+        subjects.extend(Subject::nginx(stub));
+    }
     subjects
 }
 
 /// What is compared with thousands of waiting requests.
-pub(crate) fn for_memory(stub: SocketAddr, _scale: &Scale) -> [Subject; 2] {
-    [Subject::floor(stub), Subject::countersign("countersign, held", stub, HOLD)]
+pub(crate) fn for_memory(stub: SocketAddr, only: &str) -> Vec<Subject> {
+    const NAME: &str = "countersign, held";
+    let mut subjects = Vec::new();
+    if NAME.contains(only) {
+        subjects.extend([Subject::floor(stub), Subject::countersign(NAME, stub, HOLD)]);
+    }
+    subjects
 }
 
 impl Subject {
