@@ -73,6 +73,16 @@ pub(crate) struct Ask {
     pub(crate) narrow: Option<NarrowFn>,
 }
 
+/// A request that no rule matched: as much of it as its record needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passing<'a> {
+    pub(crate) action_id: &'a ActionId,
+    pub(crate) agent: &'a Agent,
+    pub(crate) key_id: &'a str,
+    pub(crate) peer: IpAddr,
+    pub(crate) actions: &'a [Action],
+}
+
 /// Puts the parameters of an approver's modification into the original request and names the result.
 pub(crate) type NarrowFn = Arc<dyn Fn(&Map<String, Value>) -> Result<Modified, String> + Send + Sync>;
 

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 use super::book::{Entry, JoinKey, Waiter};
 use super::decide::joined;
 use super::keeper::Gate;
-use super::permit::{Granted, Outcome, Permit, Receipt, Reply};
-use super::{Admission, Ask, Ended, records};
+use super::permit::{Granted, Matched, Outcome, Permit, Receipt, Reply};
+use super::{Admission, Ask, Ended, Passing, records};
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState, Word};
 use crate::id::HoldId;
-use crate::journal::{Durable, JournalError};
+use crate::journal::JournalError;
 use crate::rules::{Decision, Ruling};
 use crate::store::SavedHold;
 
@@ -23,19 +23,19 @@ impl Gate {
     ///
     /// # Errors
     /// When the ruling does not allow it, or the audit log has failed.
-    pub(crate) async fn pass(self: &Arc<Self>, ask: &Ask, ruling: &Ruling) -> Result<Permit, Ended> {
+    pub(crate) async fn pass(self: &Arc<Self>, request: &Passing<'_>, ruling: &Ruling) -> Result<Permit, Ended> {
         if !ruling.is_unmatched_allow() {
             return Err(Ended::new(Ending::RuleDenied, None, "this request needs a decision".to_owned()));
         }
-        let record = records::passed(ask);
+        let record = records::passed(request);
         match self.journal.enqueue(record) {
             Ok(()) => {}
             Err(JournalError::Behind) => {
-                self.journal.append(records::passed(ask)).await.map_err(|error| log_unavailable(&error))?;
+                self.journal.append(records::passed(request)).await.map_err(|error| log_unavailable(&error))?;
             }
             Err(error) => return Err(log_unavailable(&error)),
         }
-        Ok(self.permit(ask, ask.digest, None, None, None))
+        Ok(Permit::mint(Granted { gate: Arc::clone(self), action_id: request.action_id.clone(), matched: None }))
     }
 
     /// Brings a matched request to its decision: records it, holds it while people decide, and
@@ -77,10 +77,10 @@ impl Gate {
             self.metrics.upstream_errors.increment();
         }
         let record = records::outcome(&granted, &outcome);
-        if granted.forward.is_none() {
+        let Some(matched) = granted.matched else {
             self.note(record);
             return Ok(());
-        }
+        };
         let durable = self.journal.append(record).await;
         let outcome = if durable.is_ok() {
             outcome
@@ -88,19 +88,17 @@ impl Gate {
             // Without its record the action counts as one nobody knows about.
             Outcome::Unknown { reason: "the outcome could not be recorded".to_owned() }
         };
-        self.settle(granted.hold.as_ref(), &outcome, reply).await;
+        self.settle(matched.hold.as_ref(), &outcome, reply).await;
         durable.map(|_| ()).map_err(|error| log_unavailable(&error))
     }
 
     /// A permit was dropped unspent: nothing was sent, so its hold may be released once more.
     pub(super) fn unsent(granted: Granted) {
-        if granted.forward.is_none() {
-            return;
-        }
+        let Some(matched) = &granted.matched else { return };
         let gate = Arc::clone(&granted.gate);
         let outcome = Outcome::NotSent { reason: "the client left before anything was sent".to_owned() };
         gate.note(records::outcome(&granted, &outcome));
-        if let Some(id) = &granted.hold {
+        if let Some(id) = &matched.hold {
             gate.apply_and_save(id, Event::Unsent);
         }
     }
@@ -110,7 +108,7 @@ impl Gate {
         let gate = Arc::clone(&granted.gate);
         let outcome = Outcome::Unknown { reason: "the forward ended without reporting an outcome".to_owned() };
         gate.note(records::outcome(&granted, &outcome));
-        if let Some(id) = &granted.hold {
+        if let Some(id) = granted.matched.as_ref().and_then(|it| it.hold.as_ref()) {
             gate.apply_and_save(id, Event::OutcomeUnknown);
         }
     }
@@ -121,7 +119,9 @@ impl Gate {
         }
         let record = records::forward(&ask, &ruling, rule_set, ask.digest, None);
         match self.journal.append(record).await {
-            Ok(forward) => Admission::Permitted(self.permit(&ask, ask.digest, None, None, Some(forward))),
+            Ok(forward) => Admission::Permitted(
+                self.permit(&ask, Matched { digest: ask.digest, hold: None, modified: None, forward }),
+            ),
             Err(error) => Admission::Ended(log_unavailable(&error)),
         }
     }
@@ -369,13 +369,11 @@ impl Gate {
             return Some(Admission::Ended(log_unavailable(&error)));
         }
         match self.journal.append(record).await {
-            Ok(forward) => Some(Admission::Permitted(self.permit(
-                ask,
-                runnable.digest,
-                Some(id.clone()),
-                runnable.parameters,
-                Some(forward),
-            ))),
+            Ok(forward) => {
+                let Runnable { digest, parameters: modified } = runnable;
+                let hold = Some(id.clone());
+                Some(Admission::Permitted(self.permit(ask, Matched { digest, hold, modified, forward })))
+            }
             Err(error) => {
                 self.apply_and_save(id, Event::Unsent);
                 Some(Admission::Ended(log_unavailable(&error)))
@@ -503,16 +501,8 @@ impl Gate {
         }
     }
 
-    fn permit(
-        self: &Arc<Self>,
-        ask: &Ask,
-        digest: Digest,
-        hold: Option<HoldId>,
-        modified: Option<Map<String, Value>>,
-        forward: Option<Durable>,
-    ) -> Permit {
-        let action_id = ask.action_id.clone();
-        Permit::mint(Granted { gate: Arc::clone(self), action_id, digest, hold, modified, forward })
+    fn permit(self: &Arc<Self>, ask: &Ask, matched: Matched) -> Permit {
+        Permit::mint(Granted { gate: Arc::clone(self), action_id: ask.action_id.clone(), matched: Some(matched) })
     }
 }
 

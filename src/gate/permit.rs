@@ -22,13 +22,19 @@ pub(crate) struct Permit(Option<Granted>);
 pub(super) struct Granted {
     pub(super) gate: Arc<Gate>,
     pub(super) action_id: ActionId,
+    /// `None` where no rule matched.
+    pub(super) matched: Option<Matched>,
+}
+
+/// What a permit for a matched request is bound to. Its outcome must be durable before the client is answered.
+#[derive(Debug)]
+pub(super) struct Matched {
     pub(super) digest: Digest,
     pub(super) hold: Option<HoldId>,
     /// The whole parameters to put in before sending, when an approver modified the request.
     pub(super) modified: Option<Map<String, Value>>,
-    /// Where a rule matched: the proof that the forward is on disk. Its outcome must be durable
-    /// before the client is answered.
-    pub(super) forward: Option<Durable>,
+    /// The proof that the forward is on disk.
+    pub(super) forward: Durable,
 }
 
 impl Permit {
@@ -39,20 +45,21 @@ impl Permit {
     /// The parameters an approver put in; the plane narrows its own copy of the request by these,
     /// and [`Permit::spend`] proves that the result is what was approved.
     pub(crate) fn modified(&self) -> Option<&Map<String, Value>> {
-        self.0.as_ref().and_then(|granted| granted.modified.as_ref())
+        self.0.as_ref()?.matched.as_ref()?.modified.as_ref()
     }
 
     /// The hold this permit came from, to be told to the client.
     pub(crate) fn hold(&self) -> Option<&HoldId> {
-        self.0.as_ref().and_then(|granted| granted.hold.as_ref())
+        self.0.as_ref()?.matched.as_ref()?.hold.as_ref()
     }
 
-    /// Spends the permit on the request with that digest.
+    /// Spends the permit on the request with that digest. It is not asked for where no rule matched:
+    /// nothing was decided that another request could differ from.
     ///
     /// # Errors
     /// When the request about to be sent is not the one that was decided; nothing may be sent.
-    pub(crate) fn spend(mut self, digest: Digest) -> Result<Receipt, Drift> {
-        match self.0.take_if(|granted| granted.digest == digest) {
+    pub(crate) fn spend(mut self, digest: impl FnOnce() -> Digest) -> Result<Receipt, Drift> {
+        match self.0.take_if(|granted| granted.matched.as_ref().is_none_or(|it| it.digest == digest())) {
             Some(granted) => Ok(Receipt(Some(granted))),
             None => Err(Drift),
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::book::{Entry, bound_digest};
 use super::permit::{Granted, Outcome};
-use super::{Approver, Ask, Refusal};
+use super::{Approver, Ask, Passing, Refusal};
 use crate::action::{Action, Agent, Context};
 use crate::audit::record::{Kind, Record};
 use crate::digest::Digest;
@@ -18,13 +18,13 @@ use crate::people::{People, Person};
 use crate::rules::Ruling;
 
 /// An unmatched request: as short as an auditor's count of the population allows.
-pub(super) fn passed(ask: &Ask) -> Record {
+pub(super) fn passed(request: &Passing<'_>) -> Record {
     let mut record = Record::new(Kind::ActionPassed)
-        .text("action_id", ask.action_id.as_str())
-        .text("agent", ask.agent.id.as_str())
-        .text("key_id", ask.key_id.as_str())
-        .text("peer", ask.peer.to_string());
-    if let Some(action) = ask.actions.first() {
+        .text("action_id", request.action_id.as_str())
+        .text("agent", request.agent.id.as_str())
+        .text("key_id", request.key_id)
+        .text("peer", request.peer.to_string());
+    if let Some(action) = request.actions.first() {
         record = record
             .text("action", action.name.as_str())
             .text("access", action.access.as_str())
@@ -181,9 +181,9 @@ pub(super) fn ended(entry: &Entry, by: Option<&str>) -> Option<Record> {
 pub(super) fn outcome(granted: &Granted, outcome: &Outcome) -> Record {
     let mut record = Record::new(Kind::ActionOutcome)
         .text("action_id", granted.action_id.as_str())
-        .text_if("hold", granted.hold.as_ref().map(HoldId::as_str));
-    if let Some(forward) = &granted.forward {
-        record = record.integer("forward_seq", i64::try_from(forward.seq()).unwrap_or(i64::MAX));
+        .text_if("hold", granted.matched.as_ref().and_then(|it| it.hold.as_ref()).map(HoldId::as_str));
+    if let Some(matched) = &granted.matched {
+        record = record.integer("forward_seq", i64::try_from(matched.forward.seq()).unwrap_or(i64::MAX));
     }
     match outcome {
         Outcome::Answered { status, upstream_request_id, body_bytes, body_sha256 } => {

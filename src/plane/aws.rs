@@ -35,7 +35,7 @@ use crate::classify::aws::Front;
 use crate::credential::agent::{Agents, LookupError};
 use crate::credential::real::RealCredentials;
 use crate::digest::Digest;
-use crate::gate::{Admission, Ask, Gate, Refusal};
+use crate::gate::{Admission, Ask, Gate, Passing, Refusal};
 use crate::net::body::{AnswerBody, Outgoing};
 use crate::net::listen::Arrived;
 use crate::net::spool::Spool;
@@ -157,7 +157,14 @@ impl Plane {
         ruling: &Ruling,
     ) -> Result<Response<AnswerBody>, Fault> {
         let (ask, sending) = self.ask(exchange, request, true);
-        let permit = self.gate.pass(&ask, ruling).await?;
+        let passing = Passing {
+            action_id: &ask.action_id,
+            agent: &ask.agent,
+            key_id: &ask.key_id,
+            peer: ask.peer,
+            actions: &ask.actions,
+        };
+        let permit = self.gate.pass(&passing, ruling).await?;
         self.forward_unmatched(permit, sending).await
     }
 

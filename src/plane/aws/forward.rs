@@ -56,7 +56,7 @@ impl Plane {
     ) -> Result<Response<AnswerBody>, Fault> {
         let Sending { action, call, digest, body, payload, .. } = sending;
         let ready = self.ready(call, payload, body)?;
-        let receipt = permit.spend(digest).map_err(drifted)?;
+        let receipt = permit.spend(|| digest).map_err(drifted)?;
         // A client that leaves now drops the receipt, which is recorded as an unknown outcome.
         let sent = self.pool.send(&ready.endpoint, ready.request).await.map_err(|error| send_failure(&error));
         let outcome = match &sent {
@@ -101,7 +101,7 @@ impl Plane {
         // Taken from what will be sent, not from what was asked: this is the check that they are one.
         let digest = self.digest(&call, body.identity());
         let ready = self.ready(call, payload, body)?;
-        let receipt = permit.spend(digest).map_err(drifted)?;
+        let receipt = permit.spend(|| digest).map_err(drifted)?;
         let response = match self.pool.send(&ready.endpoint, ready.request).await {
             Ok(response) => response,
             Err(error) => return Err(self.failed(receipt, send_failure(&error)).await),
