@@ -82,7 +82,13 @@ impl Api {
                 let hold = self.gate.hold(&id).ok_or_else(Refusal::not_found)?;
                 Ok(self.hold_response(&hold))
             }
-            Route::Watch => Ok(watch::response(Arc::clone(&self.gate), self.shutdown.clone())),
+            Route::Watch => Ok(watch::response(watch::Watcher {
+                gate: Arc::clone(&self.gate),
+                tokens: Arc::clone(&self.tokens),
+                clock: self.clock.clone(),
+                approver,
+                shutdown: self.shutdown.clone(),
+            })),
             Route::Verdict(id) => {
                 let body: VerdictBody = read_json(arrived).await?;
                 self.decide(&id, &approver, body).await

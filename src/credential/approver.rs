@@ -73,6 +73,11 @@ impl ApproverTokens {
         })?;
         entry.is_valid(now).then_some(TokenHolder { person: entry.person, token_id: entry.token_id })
     }
+
+    /// True while the token of that id, which was presented before, is neither expired nor revoked.
+    pub(crate) fn is_valid(&self, token_id: &str, now: Timestamp) -> bool {
+        self.0.current(now).1.iter().any(|entry| entry.token_id == token_id && entry.is_valid(now))
+    }
 }
 
 /// Compares with every token whole, so that the time taken tells nothing about any of them.

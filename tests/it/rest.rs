@@ -1,6 +1,7 @@
 //! The approver API as a program sees it, and the admin port.
 
 use std::fs;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use crate::support::peer::Peer;
 use crate::support::sign::Draft;
 use crate::support::site::{Setup, Site, shown};
 use crate::support::upstream::Upstream;
-use crate::support::{CREATED, root, wait_for};
+use crate::support::{CREATED, PATIENCE, root, wait_for};
 
 fn site_and_hold() -> (Upstream, Site, Peer, String) {
     let upstream = Upstream::answering(CREATED);
@@ -170,6 +171,32 @@ fn watch_tells_each_change_as_it_comes() {
     wait("\"state\":\"pending\"");
     site.decide("alice", &id, "deny");
     wait("\"state\":\"denied\"");
+}
+
+/// A stream is no second token: it ends with the one it was opened with.
+#[test]
+fn watch_ends_with_its_token() {
+    let (_upstream, site, _peer, _id) = site_and_hold();
+    let issue = |lifetime: &str| -> Value {
+        let words = ["approver", "add", "bob", "--lifetime", lifetime, "--json"];
+        serde_json::from_str(&site.done(&words)).unwrap()
+    };
+    for lifetime in ["1d", "3s"] {
+        let issued = issue(lifetime);
+        let draft = Draft::new("api", &site.api.to_string(), "GET", "/v1/holds/watch")
+            .header("authorization", &format!("Bearer {}", issued["token"].as_str().unwrap()));
+        let mut watcher = Peer::connect(site.api);
+        watcher.send(&draft.unsigned());
+        assert_eq!(watcher.head().unwrap().0, 200);
+        assert!(!watcher.chunk().unwrap().is_empty(), "it begins with the holds as they are");
+        if lifetime == "1d" {
+            site.done(&["approver", "revoke", issued["id"].as_str().unwrap()]);
+        }
+        // No heartbeat is due before the end has to come.
+        let begun = Instant::now();
+        while !watcher.chunk().expect("a proper end of the stream").is_empty() {}
+        assert!(begun.elapsed() < PATIENCE / 2, "{lifetime}: {:?}", begun.elapsed());
+    }
 }
 
 #[test]
