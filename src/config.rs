@@ -55,6 +55,10 @@ pub(crate) struct Listen {
     pub(crate) admin: SocketAddr,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+    /// Open connections of one listener.
+    pub(crate) connections: usize,
+    /// Those of one address; `None` for no limit of its own.
+    pub(crate) connections_per_peer: Option<usize>,
 }
 
 /// The AWS plane and the real AWS behind it.

@@ -118,7 +118,8 @@ pub(crate) struct Refusal {
     pub(crate) peer: IpAddr,
     /// The agent, when its signature was good.
     pub(crate) agent: Option<Arc<Agent>>,
-    /// The AWS error code given to the client: `SignatureDoesNotMatch`.
+    /// What the client was told: an AWS error code such as `SignatureDoesNotMatch`, or the HTTP status
+    /// where its bytes were no request.
     pub(crate) code: &'static str,
     pub(crate) reason: String,
 }

@@ -9,6 +9,7 @@ mod guard;
 pub(crate) mod hashed;
 pub(crate) mod line;
 pub(crate) mod listen;
+mod peers;
 pub(crate) mod spool;
 mod stall;
 mod stream;

@@ -28,7 +28,7 @@ use crate::credential::approver::ApproverTokens;
 use crate::credential::real::RealCredentials;
 use crate::gate::Gate;
 use crate::journal::Journal;
-use crate::net::listen::{self, Limits};
+use crate::net::listen::{self, Limits, OnRefusal};
 use crate::net::spool::Spool;
 use crate::net::upstream::Pool;
 use crate::plane::aws::{Parts, Plane};
@@ -113,7 +113,12 @@ impl Server {
         let admin = Admin::new(journal.clone(), Arc::clone(&metrics), stopping.clone());
         let doors = Doors::open(&config.listen).await?;
         let bound = doors.bound()?;
-        let limits = Limits { drain_timeout: config.drain, ..Limits::default() };
+        let limits = Limits {
+            connections: config.listen.connections,
+            connections_per_peer: config.listen.connections_per_peer.unwrap_or(usize::MAX),
+            drain_timeout: config.drain,
+            ..Limits::default()
+        };
         let serving = doors.serve(limits, &metrics, &stopping, Arc::clone(&plane), Arc::new(api), Arc::new(admin));
         bound.publish(&config.data, out)?;
         tracing::info!(log_key = journal.public_key(), "ready");
@@ -219,23 +224,28 @@ impl Doors {
         let agents = self.agents.map(|listener| (listener, None));
         let agents_tls = self.agents_tls.map(|(listener, tls)| (listener, Some(tls)));
         for (listener, tls) in agents.into_iter().chain(agents_tls) {
+            let refusing = Arc::clone(&plane);
+            let on_refusal: OnRefusal = Arc::new(move |peer, status, reason| refusing.unreadable(peer, status, reason));
             let plane = Arc::clone(&plane);
             let answer = move |arrived| {
                 let plane = Arc::clone(&plane);
                 async move { plane.respond(arrived).await }
             };
-            serving.spawn(listen::serve(listener, tls, limits.clone(), Arc::clone(metrics), stopping.clone(), answer));
+            let (limits, metrics, stopping) = (limits.clone(), Arc::clone(metrics), stopping.clone());
+            serving.spawn(listen::serve(listener, tls, limits, metrics, on_refusal, stopping, answer));
         }
         // `countersign_connections` counts agents alone.
         let uncounted = Arc::new(Metrics::default());
+        let unheard: OnRefusal = Arc::new(|_, _, _| {});
         let (listener, tls) = self.api;
         let answer = move |arrived| {
             let api = Arc::clone(&api);
             async move { api.respond(arrived).await }
         };
-        serving.spawn(listen::serve(listener, tls, limits.clone(), Arc::clone(&uncounted), stopping.clone(), answer));
+        let (metrics, on_refusal) = (Arc::clone(&uncounted), Arc::clone(&unheard));
+        serving.spawn(listen::serve(listener, tls, limits.clone(), metrics, on_refusal, stopping.clone(), answer));
         let answer = move |arrived| std::future::ready(admin.respond(&arrived));
-        serving.spawn(listen::serve(self.admin, None, limits, uncounted, stopping.clone(), answer));
+        serving.spawn(listen::serve(self.admin, None, limits, uncounted, unheard, stopping.clone(), answer));
         serving
     }
 }

@@ -74,4 +74,5 @@ metrics! {
     rules: Gauge, "countersign_rules", "Rules in force.";
     rule_reload_errors: Counter, "countersign_rule_reload_errors_total", "Rule sets refused on reload; the one before stays in force.";
     connections: Gauge, "countersign_connections", "Open agent connections.";
+    turned_away: Counter, "countersign_connections_turned_away_total", "Agent connections closed at once: all places were taken, or their peer's share.";
 }

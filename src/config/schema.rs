@@ -58,6 +58,8 @@ fn listen(page: &mut Page<'_>) -> Listen {
     let localhost = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let spell = |address: &Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |a| spelled(&a.to_string()));
     let spell_one = |address: &SocketAddr| spelled(&address.to_string());
+    let defaults = crate::net::listen::Limits::default();
+    let default_per_peer = Some(defaults.connections_per_peer);
     let listen = Listen {
         agents: page.value("agents", Some(localhost(8700)), address_or_none, spell),
         agents_tls: page.value("agents_tls", None, address_or_none, spell),
@@ -66,6 +68,10 @@ fn listen(page: &mut Page<'_>) -> Listen {
         admin: page.value("admin", localhost(8702), address, spell_one),
         certificate: page.path("certificate", "server.pem"),
         key: page.path("key", "server.key"),
+        connections: page.count("connections", defaults.connections, 1_000_000),
+        connections_per_peer: page.value("connections_per_peer", default_per_peer, count_or_none, |count| {
+            count.map_or_else(|| "none".to_owned(), |count| count.to_string())
+        }),
     };
     let mut seen: Vec<SocketAddr> = Vec::new();
     let keys = ["agents", "agents_tls", "api", "admin"];
@@ -164,9 +170,14 @@ fn holds(page: &mut Page<'_>, persons: &[Person]) -> (HoldTerms, GateOptions, In
         rejoin_window: page.duration("rejoin_window", defaults.rejoin_window),
         max_holds: page.count("limit", defaults.max_holds, 1_000_000),
         max_holds_per_agent: page.count("limit_per_agent", defaults.max_holds_per_agent, 1_000_000),
-        ..defaults
+        max_held_bytes: held_bytes(page, "memory", defaults.max_held_bytes),
+        max_held_bytes_per_agent: held_bytes(page, "memory_per_agent", defaults.max_held_bytes_per_agent),
     };
     (terms, gate, page.section("interims", "`holds.interims`", interims))
+}
+
+fn held_bytes(page: &mut Page<'_>, key: &'static str, default: usize) -> usize {
+    usize::try_from(page.size(key, default as u64)).unwrap_or(usize::MAX)
 }
 
 fn rules(page: &mut Page<'_>, terms: HoldTerms, people: &Arc<People>) -> Rules {
@@ -260,6 +271,13 @@ fn address(node: &Node, problems: &Problems) -> Option<SocketAddr> {
 
 fn address_or_none(node: &Node, problems: &Problems) -> Option<Option<SocketAddr>> {
     if node.text(problems)? == "none" { Some(None) } else { address(node, problems).map(Some) }
+}
+
+fn count_or_none(node: &Node, problems: &Problems) -> Option<Option<usize>> {
+    match node.text(problems)? {
+        "none" => Some(None),
+        _ => node.integer(problems, 1, 1_000_000).and_then(|count| usize::try_from(count).ok()).map(Some),
+    }
 }
 
 /// `http://host:port` or `https://host`, nothing behind it.

@@ -67,8 +67,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         self.io
     }
 
-    pub(super) fn was_refused(&self) -> bool {
-        self.refusal.is_some()
+    /// Why the connection ends, when what came was refused; whether or not the client can be told.
+    pub(super) fn refused(&self) -> Option<Refusal> {
+        self.refusal
     }
 
     /// The refusal the client is still to be told. `None` when an answer has begun: nothing can be

@@ -27,6 +27,7 @@ use super::body::{AnswerBody, BodyError};
 use super::framing::{HEAD_FIELDS, Refusal};
 use super::guard::Guard;
 use super::line::{Line, Shared, Stage};
+use super::peers::{Peers, Seat};
 use super::stream::{Stream, tune};
 use crate::telemetry::Metrics;
 
@@ -54,6 +55,8 @@ pub(crate) struct ArrivedBody {
 pub(crate) struct Limits {
     /// Open connections; one more is closed at once.
     pub(crate) connections: usize,
+    /// Those of one peer. A listener bound to a loopback address knows one peer only, which may have all.
+    pub(crate) connections_per_peer: usize,
     /// TLS handshake, and a request head from its first byte to its last.
     pub(crate) head_timeout: Duration,
     /// Silence between two requests.
@@ -68,6 +71,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            connections_per_peer: 10_000,
             head_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(300),
             stall_timeout: Duration::from_secs(60),
@@ -75,6 +79,10 @@ impl Default for Limits {
         }
     }
 }
+
+/// Is told of each connection that ends because of what was sent on it: by whom, the status it was
+/// answered with, and why. Never any of the bytes.
+pub(crate) type OnRefusal = Arc<dyn Fn(IpAddr, &'static str, &'static str) + Send + Sync>;
 
 /// Serves until `shutdown` says true (or its sender is gone) and the running requests have ended or
 /// `drain_timeout` is over. The future that `answer` returns is dropped when its client leaves or
@@ -86,6 +94,7 @@ pub(crate) async fn serve<A, F>(
     tls: Option<Arc<rustls::ServerConfig>>,
     limits: Limits,
     metrics: Arc<Metrics>,
+    on_refusal: OnRefusal,
     mut shutdown: watch::Receiver<bool>,
     answer: A,
 ) where
@@ -94,6 +103,8 @@ pub(crate) async fn serve<A, F>(
 {
     let limits = Arc::new(limits);
     let tls = tls.map(TlsAcceptor::from);
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let peers = Peers::new(if is_local { usize::MAX } else { limits.connections_per_peer });
     let stop = shutdown.clone();
     let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
     let mut connections = JoinSet::new();
@@ -107,13 +118,19 @@ pub(crate) async fn serve<A, F>(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, _)) if connections.len() >= limits.connections => turn_away(&tcp, tls.is_some()),
             Ok((tcp, address)) => {
+                let has_room = connections.len() < limits.connections;
+                let Some(seat) = has_room.then(|| peers.seat(address.ip())).flatten() else {
+                    metrics.turned_away.increment();
+                    turn_away(&tcp, tls.is_some());
+                    continue;
+                };
                 let connection = Connection {
                     peer: address.ip().to_canonical(),
                     limits: Arc::clone(&limits),
-                    metrics: Arc::clone(&metrics),
+                    on_refusal: Arc::clone(&on_refusal),
                     stop: stop.clone(),
+                    _seat: seat,
                 };
                 metrics.connections.add(1);
                 connections.spawn(connection.run(tcp, tls.clone(), answer.clone()));
@@ -163,8 +180,9 @@ fn turn_away(tcp: &TcpStream, is_tls: bool) {
 struct Connection {
     peer: IpAddr,
     limits: Arc<Limits>,
-    metrics: Arc<Metrics>,
+    on_refusal: OnRefusal,
     stop: watch::Receiver<bool>,
+    _seat: Seat,
 }
 
 impl Connection {
@@ -185,8 +203,10 @@ impl Connection {
         }
         let is_cut = shared.is_cut() || (result.is_err() && shared.is_at(Stage::Sending));
         let refusal = guard.refusal();
-        if guard.was_refused() {
-            self.metrics.refused.increment();
+        if let Some(Refusal { status, reason }) = guard.refused() {
+            (self.on_refusal)(self.peer, status, reason);
+        } else if result.as_ref().is_err_and(hyper::Error::is_parse) {
+            (self.on_refusal)(self.peer, "400 Bad Request", "the request head cannot be read");
         }
         let must_linger = guard.must_linger();
         let stream = guard.into_inner();

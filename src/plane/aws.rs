@@ -16,6 +16,7 @@ mod forward;
 mod naming;
 mod patience;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Response;
@@ -267,6 +268,11 @@ impl Plane {
 
     fn digest(&self, call: &Call, body: call::BodyIdentity) -> Digest {
         call.digest(body, self.naming.front.account.as_deref())
+    }
+
+    /// Records that a connection ended over what was sent on it, before there was a request.
+    pub(crate) fn unreadable(&self, peer: IpAddr, status: &'static str, reason: &'static str) {
+        self.gate.refused(Refusal { peer, agent: None, code: status, reason: reason.to_owned() });
     }
 
     fn refuse(&self, exchange: &Exchange, fault: &Fault) -> Response<AnswerBody> {

@@ -1,9 +1,12 @@
 //! Two requests on one connection: the upstream sees as many as were answered, whatever stands between them.
 
+use serde_json::json;
+
 use crate::support::peer::Peer;
 use crate::support::sign::{Draft, Keys};
 use crate::support::site::Setup;
 use crate::support::upstream::Upstream;
+use crate::support::wait_for;
 
 /// A signed upload of this body, framed by these lines in place of its Content-Length.
 fn upload(keys: &Keys, lines: &str, body: &str) -> Vec<u8> {
@@ -64,6 +67,17 @@ fn the_upstream_sees_as_many_requests_as_were_answered() {
     // A streamed body may break off at the upstream; it never arrives whole.
     let whole = received.iter().filter(|(target, bytes)| target == "/bucket/second" || *bytes > 0).count();
     assert_eq!(whole, answered, "{received:?}");
-    assert!(site.metric("countersign_refused_total") >= refused);
+    assert_eq!(site.metric("countersign_refused_total"), refused);
+    let records = wait_for("every refusal in the log", || {
+        let mut records = site.records();
+        records.retain(|record| record["type"] == "action.refused");
+        let left_out: i64 = records.iter().filter_map(|record| record["suppressed"].as_i64()).sum();
+        (i64::try_from(records.len()).unwrap() + left_out == refused).then_some(records)
+    });
+    for record in &records {
+        assert_eq!((&record["code"], &record["peer"]), (&json!("400 Bad Request"), &json!("127.0.0.1")), "{record}");
+        assert!(!record["message"].as_str().unwrap().is_empty(), "{record}");
+        assert!(!record.to_string().contains("/bucket/first"), "none of the bytes: {record}");
+    }
     site.verify();
 }

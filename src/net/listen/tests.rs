@@ -36,6 +36,8 @@ impl Seen {
 struct Server {
     address: std::net::SocketAddr,
     metrics: Arc<Metrics>,
+    /// What was refused before it was a request.
+    refused: Arc<Mutex<Vec<(IpAddr, &'static str, &'static str)>>>,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
     trust: Option<(tempfile::TempDir, PathBuf)>,
@@ -47,8 +49,16 @@ impl Server {
         A: Fn(Arrived) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<AnswerBody>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::start_at("127.0.0.1:0", limits, with_tls, answer).await
+    }
+
+    async fn start_at<A, F>(address: &str, limits: Limits, with_tls: bool, answer: A) -> Self
+    where
+        A: Fn(Arrived) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<AnswerBody>> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let metrics = Arc::new(Metrics::default());
         let (stop, stopped) = watch::channel(false);
         let mut trust = None;
@@ -60,8 +70,12 @@ impl Server {
             config = Some(tls::server_config(&files.certificate, &files.key).unwrap());
             trust = Some((dir, files.ca));
         }
-        let serving = tokio::spawn(serve(listener, config, limits, Arc::clone(&metrics), stopped, answer));
-        Self { address, metrics, stop, serving, trust }
+        let refused = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&refused);
+        let on_refusal: OnRefusal =
+            Arc::new(move |peer, status, reason| seen.lock().unwrap().push((peer, status, reason)));
+        let serving = tokio::spawn(serve(listener, config, limits, Arc::clone(&metrics), on_refusal, stopped, answer));
+        Self { address, metrics, refused, stop, serving, trust }
     }
 
     /// A server whose plane reads each body and answers with its number, from 1.

@@ -115,6 +115,47 @@ async fn a_connection_too_many_is_turned_away() {
 }
 
 #[tokio::test]
+async fn a_peer_with_its_share_of_connections_is_turned_away() {
+    let limits = Limits { connections_per_peer: 2, ..Limits::default() };
+    let plane = |_| async { Response::new(AnswerBody::Empty) };
+    let server = Server::start_at("0.0.0.0:0", limits.clone(), false, plane).await;
+    let (mut first, second) = (server.connect().await, server.connect().await);
+    first.write(GET).await;
+    first.answer().await;
+    let said = server.connect().await.rest().await;
+    assert!(said.starts_with("HTTP/1.1 503 "), "{said:?}");
+    assert!(server.metrics.render().contains("countersign_connections_turned_away_total 1\n"));
+    drop(second);
+    while !server.say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200 ") {}
+
+    // Behind a loopback address everybody is the same peer.
+    let local = Server::start(limits, false, plane).await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let mut client = local.connect().await;
+        client.write(GET).await;
+        client.answer().await;
+        clients.push(client);
+    }
+}
+
+/// Whoever watches the log learns who it was and why, and none of the bytes.
+#[tokio::test]
+async fn what_is_refused_before_it_is_a_request_is_told() {
+    let (server, seen) = Server::counting(Limits::default()).await;
+    let answer = server.say("GET /secret HTTP/1.1\r\nHost: a\r\nHost: secret\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
+    // It was told before the answer was sent.
+    let refused = server.refused.lock().unwrap().clone();
+    assert_eq!(refused.len(), 1);
+    let (peer, status, reason) = refused[0];
+    assert_eq!((peer, status), (server.address.ip(), "400 Bad Request"));
+    assert!(reason.contains("Host") || reason.contains("host"), "{reason}");
+    assert!(!reason.contains("secret"), "{reason}");
+    assert!(seen.requests().is_empty());
+}
+
+#[tokio::test]
 async fn a_panic_costs_its_own_connection_only() {
     let server = Server::start(Limits::default(), false, |arrived: Arrived| async move {
         assert!(arrived.uri.path() != "/panic", "as planned");

@@ -25,7 +25,15 @@ where
         Endpoint { host: "localhost".into(), port: listener.local_addr().unwrap().port(), tls: certificate.is_some() };
     let config = certificate.map(|files| tls::server_config(&files.certificate, &files.key).unwrap());
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(serve(listener, config, Limits::default(), Arc::new(Metrics::default()), stopped, answer));
+    tokio::spawn(serve(
+        listener,
+        config,
+        Limits::default(),
+        Arc::new(Metrics::default()),
+        Arc::new(|_, _, _| {}),
+        stopped,
+        answer,
+    ));
     Served { endpoint, _stop: stop }
 }
 
