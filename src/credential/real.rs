@@ -183,9 +183,12 @@ const STS_TIMEOUT: Duration = Duration::from_secs(10);
 /// A credential is renewed this long before it expires, or at half its life when that is short.
 const RENEWED_AHEAD: Duration = Duration::from_secs(10 * 60);
 const RETRIED_AFTER: Duration = Duration::from_secs(15);
+/// The first time that STS is asked again; then after twice as long each time, up to `RETRIED_AFTER`.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// Renews the credential for ever, and asks for the account until it is known.
 async fn renew(held: Arc<Held>, source: RealSource, clock: Clock) {
+    let mut pause = FIRST_RETRY;
     loop {
         let key = held.key.load_full();
         let life = key.expires.map(|expires| expires.since(clock.now()));
@@ -193,10 +196,10 @@ async fn renew(held: Arc<Held>, source: RealSource, clock: Clock) {
         match (life, account_missing) {
             // The key does not expire and its owner is known: nothing is left to do.
             (None, false) => return,
-            (None, true) => tokio::time::sleep(RETRIED_AFTER).await,
+            (None, true) => tokio::time::sleep(pause).await,
             (Some(life), _) => {
                 let wait = life.saturating_sub(RENEWED_AHEAD.min(life / 2)).max(RETRIED_AFTER);
-                tokio::time::sleep(if account_missing { wait.min(RETRIED_AFTER) } else { wait }).await;
+                tokio::time::sleep(if account_missing { wait.min(pause) } else { wait }).await;
             }
         }
         if key.expires.is_some_and(|expires| expires.since(clock.now()) <= RENEWED_AHEAD) {
@@ -206,6 +209,7 @@ async fn renew(held: Arc<Held>, source: RealSource, clock: Clock) {
             }
         }
         if held.account.load().is_none() {
+            pause = (pause * 2).min(RETRIED_AFTER);
             match source.account().await {
                 Ok(account) => held.account.store(Some(Arc::new(account))),
                 Err(error) => tracing::warn!(%error, "the upstream account is still not known"),

@@ -19,6 +19,7 @@ mod patience;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::Response;
 use tokio::sync::watch;
 
@@ -26,7 +27,6 @@ pub(crate) use call::Endpoints;
 pub(crate) use patience::{InterimOptions, Sign};
 
 use arrive::{Body, Exchange, Request};
-use call::Call;
 use dialect::{Cause, Fault};
 use forward::Sending;
 use naming::{Naming, Original, unseen};
@@ -35,7 +35,6 @@ use crate::action::Agent;
 use crate::classify::aws::Front;
 use crate::credential::agent::{Agents, LookupError};
 use crate::credential::real::RealCredentials;
-use crate::digest::Digest;
 use crate::gate::{Admission, Ask, Gate, Passing, Refusal};
 use crate::net::body::{AnswerBody, Outgoing};
 use crate::net::listen::Arrived;
@@ -89,7 +88,8 @@ pub(crate) struct Parts {
 /// The plane of one process.
 pub(crate) struct Plane {
     options: Options,
-    naming: Arc<Naming>,
+    /// A request takes it once, so that its digest has one account from the question to the sending.
+    naming: ArcSwap<Naming>,
     agents: Arc<Agents>,
     real: Arc<RealCredentials>,
     pool: Arc<Pool>,
@@ -105,7 +105,7 @@ impl Plane {
     pub(crate) fn new(options: Options, parts: Parts) -> Arc<Self> {
         let Parts { agents, real, pool, spool, gate, clock, metrics } = parts;
         let front = Front { endpoint_hosts: options.endpoint_hosts.clone(), account: real.account() };
-        let naming = Arc::new(Naming { front, endpoints: options.endpoints.clone() });
+        let naming = ArcSwap::from_pointee(Naming { front, endpoints: options.endpoints.clone() });
         Arc::new(Self {
             options,
             naming,
@@ -118,6 +118,19 @@ impl Plane {
             metrics,
             forwarding: watch::Sender::new(0),
         })
+    }
+
+    /// What requests are named by from now on. STS may have told the account only after the start.
+    fn naming(&self) -> Arc<Naming> {
+        let naming = self.naming.load_full();
+        if naming.front.account.is_some() {
+            return naming;
+        }
+        let Some(account) = self.real.account() else { return naming };
+        let front = Front { account: Some(account), ..naming.front.clone() };
+        let naming = Arc::new(Naming { front, endpoints: naming.endpoints.clone() });
+        self.naming.store(Arc::clone(&naming));
+        naming
     }
 
     /// Returns once every matched request that was sent has its outcome, also where the client left.
@@ -157,7 +170,7 @@ impl Plane {
         request: Request,
         ruling: &Ruling,
     ) -> Result<Response<AnswerBody>, Fault> {
-        let (ask, sending) = self.ask(exchange, request, true);
+        let (ask, sending) = Self::ask(exchange, request, true);
         let passing = Passing {
             action_id: &ask.action_id,
             agent: &ask.agent,
@@ -196,7 +209,7 @@ impl Plane {
             let user_agent = request.head.header("user-agent");
             self.options.interims.patience(&request.agent.id, user_agent, ruling.expires)
         };
-        let (ask, sending) = self.ask(exchange, request, false);
+        let (ask, sending) = Self::ask(exchange, request, false);
         let is_hold = ruling.decision == Decision::Hold;
         if matches!(sending.body, Body::Streaming { .. }) && ruling.decision == Decision::Deny {
             // Its body stays unread, so that nothing can follow it on this connection.
@@ -240,14 +253,14 @@ impl Plane {
     }
 
     /// Splits a request into what the gate is asked and what would be sent.
-    fn ask(&self, exchange: &Exchange, request: Request, in_passing: bool) -> (Ask, Sending) {
-        let Request { agent, context, head, named, presented, body, look } = request;
+    fn ask(exchange: &Exchange, request: Request, in_passing: bool) -> (Ask, Sending) {
+        let Request { naming, agent, context, head, named, presented, body, look } = request;
         let identity = body.identity();
         let payload = body.payload(presented.payload);
         let original = (!in_passing).then(|| look.filter(|bytes| bytes.len() <= MODIFIABLE_LIMIT_BYTES)).flatten();
         let retry_id = head.header("amz-sdk-invocation-id").map(|id| id.chars().take(RETRY_ID_LIMIT_CHARS).collect());
-        let original = original.map(|body| Arc::new(Original { naming: self.naming.clone(), head, body }));
-        let digest = self.digest(&named.call, identity);
+        let original = original.map(|body| Arc::new(Original { naming: naming.clone(), head, body }));
+        let digest = naming.digest(&named.call, identity);
         let ask = Ask {
             action_id: exchange.action.clone(),
             agent,
@@ -263,11 +276,7 @@ impl Plane {
             narrow: original.clone().map(Original::narrow_fn),
         };
         let (action, is_head) = (exchange.action.clone(), exchange.is_head);
-        (ask, Sending { action, call: named.call, digest, body, payload, original, is_head })
-    }
-
-    fn digest(&self, call: &Call, body: call::BodyIdentity) -> Digest {
-        call.digest(body, self.naming.front.account.as_deref())
+        (ask, Sending { action, naming, call: named.call, digest, body, payload, original, is_head })
     }
 
     /// Records that a connection ended over what was sent on it, before there was a request.

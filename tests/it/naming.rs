@@ -1,7 +1,10 @@
 //! `countersign classify` and live traffic give a request the same name.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -9,7 +12,8 @@ use serde_json::{Value, json};
 use crate::support::peer::Peer;
 use crate::support::sign::Draft;
 use crate::support::site::Setup;
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{CALLER, Upstream};
+use crate::support::{CREATED, wait_for};
 
 fn drafts() -> Vec<(Draft, &'static str)> {
     let s3 = |method: &str, target: &str| Draft::new("s3", "s3.us-east-1.amazonaws.com", method, target);
@@ -137,4 +141,52 @@ fn what_cannot_be_named_does_not_pass() {
         assert_eq!(upstream.received().len(), 0, "{name} passed");
     }
     site.verify();
+}
+
+/// An STS that resets every connection until it is switched on.
+fn sts() -> (String, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let is_on = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&is_on);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            if is_on.load(Ordering::SeqCst) {
+                // One read takes the whole of so small a request, or its client asks again.
+                drop(stream.read(&mut [0; 16384]));
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\nconnection: close\r\n";
+                drop(write!(stream, "{head}content-length: {}\r\n\r\n{CALLER}", CALLER.len()));
+            }
+        }
+    });
+    (url, switch)
+}
+
+/// An STS that could not be reached at the start is asked again: names have the account as soon as
+/// it is known, and what was asked before that still runs as it was asked.
+#[test]
+fn the_account_is_learned_when_sts_comes_back() {
+    let upstream = Upstream::answering(CREATED);
+    let (sts, switch) = sts();
+    let site = Setup::new(upstream.url()).upstream_config(&format!("sts_endpoint: {sts}")).start();
+    let keys = site.agent("bot", "olga").keys;
+    let send = |form: &str| {
+        let mut peer = Peer::connect(site.proxy);
+        peer.send(&Draft::query("iam", "iam.amazonaws.com", form).signed(&keys));
+        peer
+    };
+    let mut held = send("Action=CreateAccessKey&Version=2010-05-08&UserName=early");
+    let id = site.pending(1).remove(0);
+    assert_eq!(site.hold(&id)["actions"][0]["resources"], json!(["arn:aws:iam::*:user/early"]));
+    switch.store(true, Ordering::SeqCst);
+    wait_for("names with the account", || {
+        send("Action=GetUser&Version=2010-05-08&UserName=later").read().unwrap();
+        let named = json!(["arn:aws:iam::123456789012:user/later"]);
+        site.records().iter().any(|record| record["resources"] == named).then_some(())
+    });
+    site.decide("alice", &id, "allow");
+    let answer = held.read().unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(upstream.count("UserName=early"), 1);
 }

@@ -9,7 +9,7 @@ use http_body::Body as _;
 
 use super::call::BodyIdentity;
 use super::dialect::{Cause, Fault, Shape};
-use super::naming::Named;
+use super::naming::{Named, Naming};
 use super::{Plane, context};
 use crate::action::{Agent, Context};
 use crate::classify::aws::{self, BodyNeed, Route, body_need};
@@ -65,6 +65,8 @@ impl Exchange {
 
 /// An authenticated request with its name.
 pub(super) struct Request {
+    /// What it was named by.
+    pub(super) naming: Arc<Naming>,
     pub(super) agent: Arc<Agent>,
     pub(super) context: Context,
     pub(super) head: Head,
@@ -156,27 +158,29 @@ impl Plane {
                  state the SHA-256 of the whole body, or send an unsigned trailer.",
             ));
         }
-        let (body, look) = self.take_body(&head, &presented, &found.key, body).await?;
+        let naming = self.naming();
+        let (body, look) = self.take_body(&naming, &head, &presented, &found.key, body).await?;
         exchange.agent = Some(found.agent.clone());
         let seen = match (&body, &look) {
             (_, Some(bytes)) => aws::Body::Whole(bytes),
             (Body::Spooled(_), None) => aws::Body::TooLarge,
             _ => aws::Body::Data,
         };
-        let named = self.naming.name(&head, seen)?;
+        let named = naming.name(&head, seen)?;
         exchange.shape = named.shape;
         check_scope(&presented, &named.route)?;
         if named.actions.iter().any(|action| action.unknown.is_some()) {
             self.metrics.unknown.increment();
         }
         let context = context::read(&head);
-        Ok(Request { agent: found.agent, context, head, named, presented, body, look })
+        Ok(Request { naming, agent: found.agent, context, head, named, presented, body, look })
     }
 
     /// Verifies the signature, over the body where that is needed, and reads the body where it names
     /// the request. A body nobody signed for is not read before the head's signature has held.
     async fn take_body(
         &self,
+        naming: &Naming,
         head: &Head,
         presented: &Presented,
         key: &Key,
@@ -189,7 +193,7 @@ impl Plane {
         }
         let needs_body = presented.needs_body();
         let verified = if needs_body { None } else { Some(presented.verify(head, None, key)?) };
-        if !needs_body && body_need(head, &self.naming.front) == BodyNeed::Data {
+        if !needs_body && body_need(head, &naming.front) == BodyNeed::Data {
             let stated = match presented.payload {
                 PayloadClaim::Stated(stated) => Some(stated),
                 _ => None,

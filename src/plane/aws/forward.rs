@@ -13,7 +13,7 @@ use super::answer::{Gathered, again, body_error, gather, kept, mark, request_id}
 use super::arrive::Body;
 use super::call::{BodyIdentity, Call};
 use super::dialect::{Cause, Fault};
-use super::naming::Original;
+use super::naming::{Naming, Original};
 use crate::digest::{Digest, sha256};
 use crate::gate::{Drift, Outcome, Permit, Receipt};
 use crate::hold::Ending;
@@ -25,6 +25,7 @@ use crate::wire::sigv4::{Payload, SigError};
 /// What would be sent, while the decision is awaited.
 pub(super) struct Sending {
     pub(super) action: ActionId,
+    pub(super) naming: Arc<Naming>,
     pub(super) call: Call,
     /// The digest the gate was asked with.
     pub(super) digest: Digest,
@@ -85,7 +86,7 @@ impl Plane {
 
     async fn forward_and_record(&self, permit: Permit, sending: Sending) -> Result<Response<AnswerBody>, Fault> {
         let hold = permit.hold().cloned();
-        let Sending { action, mut call, mut body, mut payload, original, is_head, .. } = sending;
+        let Sending { action, naming, mut call, mut body, mut payload, original, is_head, .. } = sending;
         let mut difference = None;
         if let Some(parameters) = permit.modified() {
             let original =
@@ -99,7 +100,7 @@ impl Plane {
             body = Body::Whole(narrowed.body);
         }
         // Taken from what will be sent, not from what was asked: this is the check that they are one.
-        let digest = self.digest(&call, body.identity());
+        let digest = naming.digest(&call, body.identity());
         let ready = self.ready(call, payload, body)?;
         let receipt = permit.spend(|| digest).map_err(drifted)?;
         let response = match self.pool.send(&ready.endpoint, ready.request).await {

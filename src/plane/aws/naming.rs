@@ -10,11 +10,11 @@ use super::call::{BodyIdentity, Call, Endpoints};
 use super::dialect::{Cause, Fault, Shape};
 use crate::action::{Action, Trait};
 use crate::classify::aws::{Body, Front, NarrowError, Route, classify, narrow};
-use crate::digest::sha256;
+use crate::digest::{Digest, sha256};
 use crate::gate::{Modified, NarrowFn};
 use crate::wire::head::Head;
 
-/// What naming needs besides the request; one for the plane.
+/// What naming needs besides the request; one for the plane until it learns more.
 #[derive(Debug)]
 pub(super) struct Naming {
     pub(super) front: Front,
@@ -38,6 +38,11 @@ pub(super) struct Narrowed {
 }
 
 impl Naming {
+    /// The digest of that call, run by the upstream identity this names by.
+    pub(super) fn digest(&self, call: &Call, body: BodyIdentity) -> Digest {
+        call.digest(body, self.front.account.as_deref())
+    }
+
     /// # Errors
     /// When the request contradicts itself, or names no place it could be sent to.
     pub(super) fn name(&self, head: &Head, body: Body<'_>) -> Result<Named, Fault> {
@@ -90,7 +95,7 @@ impl Original {
             let Narrowed { named, body } = self.narrow(parameters).map_err(|e| e.to_string())?;
             let identity = BodyIdentity::of(&body);
             Ok(Modified {
-                digest: named.call.digest(identity, self.naming.front.account.as_deref()),
+                digest: self.naming.digest(&named.call, identity),
                 shown: named.call.shown(identity, &named.actions, false),
                 actions: named.actions,
             })

@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) upstream: String,
     pub(crate) rules: String,
     pub(crate) answer_timeout: String,
+    /// One more line under `upstream.aws`.
+    pub(crate) upstream_config: String,
     /// More lines for the configuration file.
     pub(crate) config: String,
     /// Program and arguments to put before `countersign serve`.
@@ -49,6 +51,7 @@ impl Setup {
             upstream: upstream.into(),
             rules: HOLD_KEYS.to_owned(),
             answer_timeout: "15m".to_owned(),
+            upstream_config: String::new(),
             config: String::new(),
             launcher: Vec::new(),
         }
@@ -61,6 +64,11 @@ impl Setup {
 
     pub(crate) fn answer_timeout(mut self, duration: &str) -> Self {
         self.answer_timeout = duration.to_owned();
+        self
+    }
+
+    pub(crate) fn upstream_config(mut self, line: &str) -> Self {
+        self.upstream_config = line.to_owned();
         self
     }
 
@@ -137,8 +145,14 @@ impl Site {
     /// Everything a restart must find again is in here: also the ports, once they are known.
     fn write_config(&self) {
         let text = format!(
-            "listen:\n  agents: {}\n  api: {}\n  admin: {}\nupstream:\n  aws:\n    endpoint: {}\n    answer_timeout: {}\n{PEOPLE}{}",
-            self.proxy, self.api, self.admin, self.setup.upstream, self.setup.answer_timeout, self.setup.config
+            "listen:\n  agents: {}\n  api: {}\n  admin: {}\nupstream:\n  aws:\n    endpoint: {}\n    answer_timeout: {}\n    {}\n{PEOPLE}{}",
+            self.proxy,
+            self.api,
+            self.admin,
+            self.setup.upstream,
+            self.setup.answer_timeout,
+            self.setup.upstream_config,
+            self.setup.config
         );
         fs::write(self.config_file(), text).unwrap();
     }

@@ -225,7 +225,7 @@ fn take(
     Ok(())
 }
 
-const CALLER: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+pub(crate) const CALLER: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
 <GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/countersign</Arn><UserId>AIDAREAL</UserId>\
 <Account>123456789012</Account></GetCallerIdentityResult><ResponseMetadata><RequestId>r</RequestId>\
 </ResponseMetadata></GetCallerIdentityResponse>";
