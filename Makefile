@@ -47,6 +47,12 @@ bench: setup $(STAMPS)/bench-packages
 	$(call step,benchmarks)
 	@$(CARGO) bench --bench proxy
 
+## make bench-naming what it takes to name one request, in microseconds
+.PHONY: bench-naming
+bench-naming: setup
+	$(call step,naming one request)
+	@$(CARGO) test --release --lib classify::aws::tests::cost -- --ignored --nocapture --test-threads 1
+
 ## make lint         formatting and lints, as CI runs them
 .PHONY: lint
 lint: setup
