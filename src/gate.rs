@@ -46,7 +46,7 @@ mod permit;
 mod records;
 
 pub(crate) use keeper::{Gate, GateOptions};
-pub(crate) use permit::{Drift, Outcome, Permit, Receipt, Reply};
+pub(crate) use permit::{Drift, OVERDUE_AFTER, Outcome, Permit, Receipt, Reply};
 
 /// One authenticated, named request that asks to pass.
 #[derive(Clone)]

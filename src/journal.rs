@@ -158,6 +158,13 @@ impl Durable {
     }
 }
 
+/// A record that was not taken without waiting, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) error: JournalError,
+    pub(crate) record: Record,
+}
+
 /// A record was not taken. But for `Behind`, the log stays so until an operator restarts the process.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JournalError {
@@ -261,8 +268,17 @@ impl Journal {
     ///
     /// # Errors
     /// When the log has failed, or so many records wait that the disk has fallen behind.
-    pub(crate) fn enqueue(&self, record: Record) -> Result<(), JournalError> {
+    pub(crate) fn enqueue(&self, record: Record) -> Result<(), Refused> {
         self.0.queue.push(record)
+    }
+
+    /// Returns once a record about something new would be taken at once, so that it may begin. Costs
+    /// one look at an atomic then.
+    ///
+    /// # Errors
+    /// When the log takes no such record any more.
+    pub(crate) async fn ready(&self) -> Result<(), JournalError> {
+        self.0.queue.ready().await
     }
 
     /// Why the log takes nothing any more; `None` while it works.

@@ -159,6 +159,10 @@ impl Record {
         self.values.len() + 512
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|member| member.name == name)
+    }
+
     /// The text of a member, when it has one.
     pub(crate) fn find_text(&self, name: &str) -> Option<String> {
         let member = self.members.iter().rev().find(|member| member.name == name)?;

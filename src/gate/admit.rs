@@ -8,18 +8,17 @@ use tokio::sync::watch;
 use super::book::{Entry, JoinKey, Waiter};
 use super::decide::joined;
 use super::keeper::Gate;
-use super::permit::{Granted, Matched, Outcome, Permit, Receipt, Reply};
+use super::permit::{Granted, Matched, Outcome, Passed, Permit, Receipt, Reply, Way};
 use super::{Admission, Ask, Ended, Passing, records};
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState, Word};
 use crate::id::HoldId;
-use crate::journal::JournalError;
 use crate::rules::{Decision, Ruling};
 use crate::store::SavedHold;
 
 impl Gate {
-    /// Lets an unmatched request pass: its record is queued, not awaited, unless the disk is behind.
-    /// A ruling that is not an unmatched allow gives no permit here.
+    /// Lets an unmatched request pass. Its record is written with its outcome, or once it is overdue; it
+    /// waits here while the disk is behind. A ruling that is not an unmatched allow gives no permit here.
     ///
     /// # Errors
     /// When the ruling does not allow it, or the audit log has failed.
@@ -27,15 +26,9 @@ impl Gate {
         if !ruling.is_unmatched_allow() {
             return Err(Ended::new(Ending::RuleDenied, None, "this request needs a decision".to_owned()));
         }
-        let record = records::passed(request);
-        match self.journal.enqueue(record) {
-            Ok(()) => {}
-            Err(JournalError::Behind) => {
-                self.journal.append(records::passed(request)).await.map_err(|error| log_unavailable(&error))?;
-            }
-            Err(error) => return Err(log_unavailable(&error)),
-        }
-        Ok(Permit::mint(Granted { gate: Arc::clone(self), action_id: request.action_id.clone(), matched: None }))
+        self.journal.ready().await.map_err(|error| log_unavailable(&error))?;
+        let way = Way::Passed(Passed { record: Some(records::passed(request)) });
+        Ok(Permit::mint(Granted { gate: Arc::clone(self), action_id: request.action_id.clone(), way }))
     }
 
     /// Brings a matched request to its decision: records it, holds it while people decide, and
@@ -76,11 +69,15 @@ impl Gate {
         if !matches!(outcome, Outcome::Answered { .. }) {
             self.metrics.upstream_errors.increment();
         }
-        let record = records::outcome(&granted, &outcome);
-        let Some(matched) = granted.matched else {
-            self.note(record);
-            return Ok(());
+        let Granted { action_id, way, .. } = granted;
+        let matched = match way {
+            Way::Passed(passed) => {
+                self.note(records::passed_outcome(&action_id, passed, &outcome));
+                return Ok(());
+            }
+            Way::Matched(matched) => matched,
         };
+        let record = records::matched_outcome(&action_id, &matched, &outcome);
         let durable = self.journal.append(record).await;
         let outcome = if durable.is_ok() {
             outcome
@@ -94,22 +91,22 @@ impl Gate {
 
     /// A permit was dropped unspent: nothing was sent, so its hold may be released once more.
     pub(super) fn unsent(granted: Granted) {
-        let Some(matched) = &granted.matched else { return };
-        let gate = Arc::clone(&granted.gate);
         let outcome = Outcome::NotSent { reason: "the client left before anything was sent".to_owned() };
-        gate.note(records::outcome(&granted, &outcome));
-        if let Some(id) = &matched.hold {
-            gate.apply_and_save(id, Event::Unsent);
-        }
+        granted.ended(&outcome, Event::Unsent);
     }
 
     /// A receipt was dropped without an outcome: the request may have run.
     pub(super) fn lost(granted: Granted) {
-        let gate = Arc::clone(&granted.gate);
         let outcome = Outcome::Unknown { reason: "the forward ended without reporting an outcome".to_owned() };
-        gate.note(records::outcome(&granted, &outcome));
-        if let Some(id) = granted.matched.as_ref().and_then(|it| it.hold.as_ref()) {
-            gate.apply_and_save(id, Event::OutcomeUnknown);
+        granted.ended(&outcome, Event::OutcomeUnknown);
+    }
+
+    /// Records a passed request before its outcome is known.
+    pub(super) fn record_intent(&self, passed: &mut Passed) {
+        let Some(record) = passed.record.take() else { return };
+        if let Err(refused) = self.journal.enqueue(record) {
+            // A log that is behind, or full but for outcomes, may still take it with its outcome.
+            passed.record = Some(refused.record);
         }
     }
 
@@ -502,7 +499,24 @@ impl Gate {
     }
 
     fn permit(self: &Arc<Self>, ask: &Ask, matched: Matched) -> Permit {
-        Permit::mint(Granted { gate: Arc::clone(self), action_id: ask.action_id.clone(), matched: Some(matched) })
+        let (gate, action_id) = (Arc::clone(self), ask.action_id.clone());
+        Permit::mint(Granted { gate, action_id, way: Way::Matched(matched) })
+    }
+}
+
+impl Granted {
+    /// Records an end that nobody waits for, and brings it to the hold.
+    fn ended(self, outcome: &Outcome, event: Event) {
+        let Self { gate, action_id, way } = self;
+        match way {
+            Way::Passed(passed) => gate.note(records::passed_outcome(&action_id, passed, outcome)),
+            Way::Matched(matched) => {
+                gate.note(records::matched_outcome(&action_id, &matched, outcome));
+                if let Some(id) = &matched.hold {
+                    gate.apply_and_save(id, event);
+                }
+            }
+        }
     }
 }
 

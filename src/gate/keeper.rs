@@ -16,7 +16,7 @@ use crate::audit::record::Record;
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState, Patience};
 use crate::id::{HoldId, PersonId};
-use crate::journal::{Journal, JournalError, Recovered};
+use crate::journal::{Journal, JournalError, Recovered, Refused};
 use crate::people::People;
 use crate::rules::{RuleSet, Ruling, Subject};
 use crate::store::{SavedHold, Store, StoreError};
@@ -276,9 +276,9 @@ impl Gate {
 
     /// Appends a record that nothing waits for. When the disk is behind, a task of its own waits.
     pub(super) fn note(self: &Arc<Self>, record: Record) {
-        match self.journal.enqueue(record.clone()) {
+        match self.journal.enqueue(record) {
             Ok(()) => {}
-            Err(JournalError::Behind) => {
+            Err(Refused { error: JournalError::Behind, record }) => {
                 let gate = Arc::clone(self);
                 tokio::spawn(async move {
                     if let Err(error) = gate.journal.append(record).await {
@@ -286,7 +286,7 @@ impl Gate {
                     }
                 });
             }
-            Err(error) => tracing::error!(%error, "a record was lost"),
+            Err(Refused { error, .. }) => tracing::error!(%error, "a record was lost"),
         }
     }
 
@@ -304,7 +304,7 @@ impl Gate {
         let ended = self.end_quietly(Event::Superseded, |entry| entry.about.rule_set != current);
         let count = ended.len();
         for (record, saved) in ended {
-            if let Err(error) = self.journal.enqueue(record) {
+            if let Err(Refused { error, .. }) = self.journal.enqueue(record) {
                 tracing::error!(%error, "a record was lost");
             }
             self.save_later(saved);

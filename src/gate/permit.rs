@@ -1,14 +1,20 @@
 //! The right to send one request once, and what must be reported after it was used.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::keeper::Gate;
+use crate::audit::record::Record;
 use crate::digest::Digest;
 use crate::id::{ActionId, HoldId};
 use crate::journal::Durable;
+
+/// How long a request that no rule matched may be under way before its record is written without
+/// its outcome: the most that a crash can keep from the log.
+pub(crate) const OVERDUE_AFTER: Duration = Duration::from_secs(1);
 
 /// The right to send one request once. Minted by the gate only; spent by the plane's forward.
 ///
@@ -22,8 +28,20 @@ pub(crate) struct Permit(Option<Granted>);
 pub(super) struct Granted {
     pub(super) gate: Arc<Gate>,
     pub(super) action_id: ActionId,
-    /// `None` where no rule matched.
-    pub(super) matched: Option<Matched>,
+    pub(super) way: Way,
+}
+
+#[derive(Debug)]
+pub(super) enum Way {
+    Passed(Passed),
+    Matched(Matched),
+}
+
+/// A request that no rule matched.
+#[derive(Debug)]
+pub(super) struct Passed {
+    /// Its one record, until that is handed to the log.
+    pub(super) record: Option<Record>,
 }
 
 /// What a permit for a matched request is bound to. Its outcome must be durable before the client is answered.
@@ -37,6 +55,15 @@ pub(super) struct Matched {
     pub(super) forward: Durable,
 }
 
+impl Granted {
+    pub(super) fn matched(&self) -> Option<&Matched> {
+        match &self.way {
+            Way::Passed(_) => None,
+            Way::Matched(matched) => Some(matched),
+        }
+    }
+}
+
 impl Permit {
     pub(super) fn mint(granted: Granted) -> Self {
         Self(Some(granted))
@@ -45,12 +72,12 @@ impl Permit {
     /// The parameters an approver put in; the plane narrows its own copy of the request by these,
     /// and [`Permit::spend`] proves that the result is what was approved.
     pub(crate) fn modified(&self) -> Option<&Map<String, Value>> {
-        self.0.as_ref()?.matched.as_ref()?.modified.as_ref()
+        self.0.as_ref()?.matched()?.modified.as_ref()
     }
 
     /// The hold this permit came from, to be told to the client.
     pub(crate) fn hold(&self) -> Option<&HoldId> {
-        self.0.as_ref()?.matched.as_ref()?.hold.as_ref()
+        self.0.as_ref()?.matched()?.hold.as_ref()
     }
 
     /// Spends the permit on the request with that digest. It is not asked for where no rule matched:
@@ -59,7 +86,7 @@ impl Permit {
     /// # Errors
     /// When the request about to be sent is not the one that was decided; nothing may be sent.
     pub(crate) fn spend(mut self, digest: impl FnOnce() -> Digest) -> Result<Receipt, Drift> {
-        match self.0.take_if(|granted| granted.matched.as_ref().is_none_or(|it| it.digest == digest())) {
+        match self.0.take_if(|granted| granted.matched().is_none_or(|it| it.digest == digest())) {
             Some(granted) => Ok(Receipt(Some(granted))),
             None => Err(Drift),
         }
@@ -86,6 +113,14 @@ pub(crate) struct Drift;
 pub(crate) struct Receipt(Option<Granted>);
 
 impl Receipt {
+    /// The answer takes long: records that the request is under way, where that is not on record yet.
+    /// To be called [`OVERDUE_AFTER`] the request was let pass.
+    pub(crate) fn overdue(&mut self) {
+        if let Some(Granted { gate, way: Way::Passed(passed), .. }) = &mut self.0 {
+            gate.record_intent(passed);
+        }
+    }
+
     pub(super) fn redeem(mut self) -> Option<Granted> {
         self.0.take()
     }

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::book::{Entry, bound_digest};
-use super::permit::{Granted, Outcome};
+use super::permit::{Matched, Outcome, Passed};
 use super::{Approver, Ask, Passing, Refusal};
 use crate::action::{Action, Agent, Context};
 use crate::audit::record::{Kind, Record};
 use crate::digest::Digest;
 use crate::hold::{Change, Ending, HoldState};
-use crate::id::{HoldId, PersonId, RuleId};
+use crate::id::{ActionId, HoldId, PersonId, RuleId};
 use crate::people::{People, Person};
 use crate::rules::Ruling;
 
@@ -177,14 +177,22 @@ pub(super) fn ended(entry: &Entry, by: Option<&str>) -> Option<Record> {
     )
 }
 
-/// How a forwarded request ended.
-pub(super) fn outcome(granted: &Granted, outcome: &Outcome) -> Record {
-    let mut record = Record::new(Kind::ActionOutcome)
-        .text("action_id", granted.action_id.as_str())
-        .text_if("hold", granted.matched.as_ref().and_then(|it| it.hold.as_ref()).map(HoldId::as_str));
-    if let Some(matched) = &granted.matched {
-        record = record.integer("forward_seq", i64::try_from(matched.forward.seq()).unwrap_or(i64::MAX));
-    }
+/// How a forwarded request ended that no rule matched: its one record, or when that is written already another.
+pub(super) fn passed_outcome(action_id: &ActionId, passed: Passed, outcome: &Outcome) -> Record {
+    let late = || Record::new(Kind::ActionOutcome).text("action_id", action_id.as_str());
+    with_outcome(passed.record.unwrap_or_else(late), outcome)
+}
+
+/// How a forwarded request ended that a rule matched.
+pub(super) fn matched_outcome(action_id: &ActionId, matched: &Matched, outcome: &Outcome) -> Record {
+    let record = Record::new(Kind::ActionOutcome)
+        .text("action_id", action_id.as_str())
+        .text_if("hold", matched.hold.as_ref().map(HoldId::as_str))
+        .integer("forward_seq", i64::try_from(matched.forward.seq()).unwrap_or(i64::MAX));
+    with_outcome(record, outcome)
+}
+
+fn with_outcome(record: Record, outcome: &Outcome) -> Record {
     match outcome {
         Outcome::Answered { status, upstream_request_id, body_bytes, body_sha256 } => {
             let record = record

@@ -20,6 +20,8 @@ use crate::telemetry::Metrics;
 use crate::time::Clock;
 use crate::yaml::Source;
 
+mod passing;
+
 const RULES: &str = "
 rules:
   - id: hold-iam

@@ -3,12 +3,13 @@
 //! INVARIANT (order): records get their moment and their place in the queue under one lock, so that
 //! `ts` never runs backwards along `seq` unless the clock does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::{Durable, JournalError};
+use super::{Durable, JournalError, Refused};
 use crate::audit::record::{Kind, Record};
 use crate::time::{Clock, Timestamp};
 
@@ -50,6 +51,9 @@ pub(super) struct Queue {
     wake: Condvar,
     /// Wakes callers that wait for room.
     room: Notify,
+    /// A record about something new would be taken at once. Set under the lock of `state`, for those
+    /// who ask before they begin.
+    is_open: AtomicBool,
     clock: Clock,
 }
 
@@ -70,32 +74,61 @@ struct State {
 
 impl Queue {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), room: Notify::new(), clock }
+        Self {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            room: Notify::new(),
+            is_open: AtomicBool::new(true),
+            clock,
+        }
     }
 
     /// Queues a record that nobody waits for.
-    pub(super) fn push(&self, record: Record) -> Result<(), JournalError> {
+    pub(super) fn push(&self, record: Record) -> Result<(), Refused> {
         let state = self.lock();
-        state.admits(&record)?;
-        if state.is_full() {
-            return Err(JournalError::Behind);
+        let full = || if state.is_full() { Err(JournalError::Behind) } else { Ok(()) };
+        match state.admits(is_final(&record)).and_then(|()| full()) {
+            Ok(()) => {
+                self.add(state, record, None);
+                Ok(())
+            }
+            Err(error) => Err(Refused { error, record }),
         }
-        self.add(state, record, None);
-        Ok(())
+    }
+
+    /// Returns once a record about something new would be taken at once.
+    pub(super) async fn ready(&self) -> Result<(), JournalError> {
+        if self.is_open.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.with_room(|state| state.admits(false), |_| ()).await
     }
 
     /// Queues a record when there is room; `waiter` hears of its fate from then on.
     pub(super) async fn push_hurried(&self, record: Record, waiter: Waiter) -> Result<(), JournalError> {
+        let is_final = is_final(&record);
+        let add = |mut state: MutexGuard<'_, State>| {
+            state.hurried = true;
+            self.add(state, record, Some(waiter));
+        };
+        self.with_room(|state| state.admits(is_final), add).await
+    }
+
+    /// Waits for room as long as `admits` says that there is hope, and uses it.
+    async fn with_room(
+        &self,
+        admits: impl Fn(&State) -> Result<(), JournalError>,
+        act: impl FnOnce(MutexGuard<'_, State>),
+    ) -> Result<(), JournalError> {
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             // Registers before the look at the state, so that room made in between is not missed.
             room.as_mut().enable();
             {
-                let mut state = self.lock();
-                state.admits(&record)?;
+                let state = self.lock();
+                admits(&state)?;
                 if !state.is_full() {
-                    state.hurried = true;
-                    self.add(state, record, Some(waiter));
+                    act(state);
                     return Ok(());
                 }
             }
@@ -108,13 +141,16 @@ impl Queue {
         let mut state = self.lock();
         state.closing = true;
         state.ended.get_or_insert(JournalError::Closed);
+        self.is_open.store(false, Ordering::Release);
         drop(state);
         self.wake.notify_one();
     }
 
     /// From now on, outcomes only.
     pub(super) fn set_disk_full(&self) {
-        self.lock().disk_full = true;
+        let mut state = self.lock();
+        state.disk_full = true;
+        self.is_open.store(false, Ordering::Release);
     }
 
     /// Refuses everything from now on, and everything that waits.
@@ -123,6 +159,7 @@ impl Queue {
         state.ended = Some(error.clone());
         let items = std::mem::take(&mut state.items);
         state.bytes = 0;
+        self.is_open.store(false, Ordering::Release);
         drop(state);
         for waiter in items.into_iter().filter_map(|item| item.waiter) {
             // A caller that has gone does not hear of it.
@@ -163,6 +200,7 @@ impl Queue {
         }
         std::mem::swap(&mut state.items, taken);
         (state.bytes, state.hurried) = (0, false);
+        self.is_open.store(state.admits(false).is_ok(), Ordering::Release);
         let turn = if state.closing { Turn::Close } else { Turn::Write };
         drop(state);
         self.room.notify_waiters();
@@ -174,6 +212,9 @@ impl Queue {
         state.bytes += record.weight();
         let item = Item { record, at: self.clock.now(), waiter };
         state.items.push(item);
+        if state.is_full() {
+            self.is_open.store(false, Ordering::Release);
+        }
         // The writer sleeps for a first record, lingers over unhurried ones, or works and looks later.
         let wake = state.asleep && (first || state.hurried || state.bytes >= BATCH_BYTES);
         drop(state);
@@ -189,10 +230,11 @@ impl Queue {
 }
 
 impl State {
-    fn admits(&self, record: &Record) -> Result<(), JournalError> {
+    /// Whether a record is taken once there is room; `is_final` as [`is_final`] says.
+    fn admits(&self, is_final: bool) -> Result<(), JournalError> {
         match &self.ended {
             Some(error) => Err(error.clone()),
-            None if self.disk_full && !is_outcome(record.kind()) => Err(JournalError::DiskFull),
+            None if self.disk_full && !is_final => Err(JournalError::DiskFull),
             None => Ok(()),
         }
     }
@@ -203,6 +245,11 @@ impl State {
 }
 
 /// True for what ends an action that was sent: it is recorded as long as anything can be.
+fn is_final(record: &Record) -> bool {
+    is_outcome(record.kind()) || (record.kind() == Kind::ActionPassed && record.has("outcome"))
+}
+
+/// True for the records that end a forward.
 pub(super) fn is_outcome(kind: Kind) -> bool {
     matches!(kind, Kind::ActionOutcome | Kind::ActionOutcomeUnknown)
 }

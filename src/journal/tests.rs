@@ -169,7 +169,7 @@ async fn a_log_has_one_writer_and_needs_its_key() {
     assert!(matches!(bench.try_open(), Err(OpenError::Locked(_))));
     journal.close().await.unwrap();
     assert_eq!(journal.append(numbered(1)).await.unwrap_err(), JournalError::Closed);
-    assert_eq!(journal.enqueue(numbered(1)), Err(JournalError::Closed));
+    assert_eq!(journal.enqueue(numbered(1)).unwrap_err().error, JournalError::Closed);
 
     let other = Bench::new();
     let stranger = Options { key_file: other.options.key_file.clone(), ..bench.options.clone() };
@@ -214,22 +214,30 @@ async fn what_nobody_waits_for_is_written_all_the_same() {
 async fn a_queue_that_is_full_refuses_or_makes_wait() {
     let queue = Arc::new(Queue::new(Clock::default()));
     while queue.push(Record::new(Kind::ActionPassed)).is_ok() {}
-    assert_eq!(queue.push(numbered(1)), Err(JournalError::Behind));
+    assert_eq!(queue.push(numbered(1)).unwrap_err().error, JournalError::Behind);
     let (waiter, durable) = oneshot::channel();
     let pushing = tokio::spawn({
         let queue = queue.clone();
         async move { queue.push_hurried(numbered(1), waiter).await }
     });
+    // So does what has not begun yet.
+    let beginning = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.ready().await }
+    });
     tokio::task::yield_now().await;
-    assert!(!pushing.is_finished());
+    assert!(!pushing.is_finished() && !beginning.is_finished());
     let mut taken = Vec::new();
     assert_eq!(queue.take(&mut taken, None), queue::Turn::Write);
     assert_eq!(pushing.await.unwrap(), Ok(()));
+    assert_eq!(beginning.await.unwrap(), Ok(()));
     taken.clear();
     queue.take(&mut taken, None);
     assert_eq!(taken.len(), 1);
+    assert_eq!(queue.ready().await, Ok(()));
     queue.fail(&JournalError::DiskFull);
-    assert_eq!(queue.push(numbered(1)), Err(JournalError::DiskFull));
+    assert_eq!(queue.ready().await, Err(JournalError::DiskFull));
+    assert_eq!(queue.push(numbered(1)).unwrap_err().error, JournalError::DiskFull);
     drop(taken);
     assert!(durable.await.is_err());
 }

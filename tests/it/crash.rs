@@ -161,6 +161,10 @@ fn when_the_log_cannot_be_written_matched_actions_stop_and_say_so() {
     let answer = Peer::connect(site.proxy).ask(&Draft::query("iam", "iam.amazonaws.com", form).signed(&keys));
     assert_eq!(answer.status, 403, "a retry cannot help: {}", answer.text());
     assert!(answer.text().to_lowercase().contains("audit log"), "{}", answer.text());
+    // What no rule matches is not sent either.
+    let form = "Action=ListUsers&Version=2010-05-08";
+    let answer = Peer::connect(site.proxy).ask(&Draft::query("iam", "iam.amazonaws.com", form).signed(&keys));
+    assert!(answer.text().to_lowercase().contains("audit log"), "{}", answer.text());
     // Space alone does not heal it: what was lost between is unknown until a restart looks.
     limit("unlimited");
     assert_eq!(site.verdict("alice", &id, "allow", "as agreed").status, 503);

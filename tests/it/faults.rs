@@ -1,10 +1,12 @@
 //! An upstream that fails: what may have run is never sent again, what did not run is said so.
 
-use crate::support::CREATED;
+use serde_json::Value;
+
 use crate::support::peer::{Answer, Peer};
 use crate::support::sign::Draft;
 use crate::support::site::{Setup, Site};
 use crate::support::upstream::{Reaction, Upstream};
+use crate::support::{CREATED, wait_for};
 
 /// A held call that is approved and then meets this upstream; its hold's id and the answer.
 fn approved(site: &Site) -> (String, Answer) {
@@ -83,8 +85,58 @@ fn unmatched_call_is_not_retried_either() {
         let answer = peer.ask(&Draft::query("iam", "iam.amazonaws.com", form).signed(&keys));
         assert!(answer.status >= 500, "{}", answer.text());
         assert_eq!(upstream.count("TagUser"), 1);
+        let records = passed(&site, |records| records.iter().any(|record| !record["outcome"].is_null()));
+        assert_eq!(records.last().unwrap()["outcome"], "unknown");
         site.verify();
     }
+}
+
+/// The records of the one request that no rule matched, once they are as wanted.
+fn passed(site: &Site, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    wait_for("the records of the request that passed", || {
+        let mut records = site.records();
+        let id = records.iter().find(|record| record["type"] == "action.passed")?["action_id"].clone();
+        records.retain(|record| record["action_id"] == id);
+        wanted(&records).then_some(records)
+    })
+}
+
+#[test]
+fn a_slow_upstream_is_on_record_before_it_answers() {
+    let upstream = Upstream::start(|_| Reaction::Wait(200, CREATED.to_owned()));
+    let site = Setup::new(upstream.url()).start();
+    let keys = site.agent("bot", "olga").keys;
+    let list = Draft::query("iam", "iam.amazonaws.com", "Action=ListUsers&Version=2010-05-08");
+    let mut peer = Peer::connect(site.proxy);
+    peer.send(&list.signed(&keys));
+    let records = passed(&site, |_| true);
+    assert_eq!((records.len(), &records[0]["outcome"]), (1, &Value::Null));
+    upstream.open();
+    assert_eq!(peer.read().unwrap().status, 200);
+    let records = passed(&site, |records| records.len() > 1);
+    assert_eq!((&records[1]["type"], &records[1]["status"]), (&"action.outcome".into(), &200.into()));
+    // One that is answered at once needs one record.
+    let other = Draft::query("iam", "iam.amazonaws.com", "Action=ListRoles&Version=2010-05-08");
+    let before = site.records().len();
+    assert_eq!(peer.ask(&other.signed(&keys)).status, 200);
+    let records = wait_for("its record", || Some(site.records()).filter(|records| records.len() > before));
+    assert_eq!(records.len(), before + 1);
+    assert_eq!((&records[before]["type"], &records[before]["status"]), (&"action.passed".into(), &200.into()));
+    site.verify();
+}
+
+#[test]
+fn a_client_that_leaves_an_unmatched_call_leaves_an_unknown_outcome() {
+    let upstream = Upstream::start(|_| Reaction::Hang);
+    let site = Setup::new(upstream.url()).start();
+    let keys = site.agent("bot", "olga").keys;
+    let mut peer = Peer::connect(site.proxy);
+    peer.send(&Draft::query("iam", "iam.amazonaws.com", "Action=ListUsers&Version=2010-05-08").signed(&keys));
+    wait_for("the request to reach the upstream", || (!upstream.received().is_empty()).then_some(()));
+    drop(peer);
+    let records = passed(&site, |records| records.iter().any(|record| !record["outcome"].is_null()));
+    assert_eq!(records.last().unwrap()["outcome"], "unknown");
+    site.verify();
 }
 
 #[test]

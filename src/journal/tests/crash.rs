@@ -152,13 +152,16 @@ async fn a_full_disk_still_takes_outcomes_and_says_so() {
         }
     };
     assert_eq!(error, JournalError::DiskFull);
-    assert_eq!(journal.enqueue(numbered(0)), Err(JournalError::DiskFull));
+    assert_eq!(journal.enqueue(numbered(0)).unwrap_err().error, JournalError::DiskFull);
     assert!(metrics.render().contains("countersign_audit_failed 1"));
+    assert_eq!(journal.ready().await, Err(JournalError::DiskFull));
     journal.append(outcome("a_1")).await.unwrap();
+    // What no rule matched was under way too.
+    journal.enqueue(numbered(acknowledged).text("outcome", "answered")).unwrap();
     journal.close().await.unwrap();
     assert!(!bench.file("reserve").exists());
     assert_eq!(bench.records_of(Kind::LogFull).len(), 1);
-    assert_eq!(bench.records_of(Kind::ActionPassed).len() as u64, acknowledged);
+    assert_eq!(bench.records_of(Kind::ActionPassed).len() as u64, acknowledged + 1);
     bench.verify().unwrap();
 
     let faults = Arc::new(Faults::default());

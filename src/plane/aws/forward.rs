@@ -15,7 +15,7 @@ use super::call::{BodyIdentity, Call};
 use super::dialect::{Cause, Fault};
 use super::naming::{Naming, Original};
 use crate::digest::{Digest, sha256};
-use crate::gate::{Drift, Outcome, Permit, Receipt};
+use crate::gate::{Drift, OVERDUE_AFTER, Outcome, Permit, Receipt};
 use crate::hold::Ending;
 use crate::id::ActionId;
 use crate::net::body::{AnswerBody, BodyError, Outgoing};
@@ -57,9 +57,17 @@ impl Plane {
     ) -> Result<Response<AnswerBody>, Fault> {
         let Sending { action, call, digest, body, payload, .. } = sending;
         let ready = self.ready(call, payload, body)?;
-        let receipt = permit.spend(|| digest).map_err(drifted)?;
+        let mut receipt = permit.spend(|| digest).map_err(drifted)?;
         // A client that leaves now drops the receipt, which is recorded as an unknown outcome.
-        let sent = self.pool.send(&ready.endpoint, ready.request).await.map_err(|error| send_failure(&error));
+        let mut sending = std::pin::pin!(self.pool.send(&ready.endpoint, ready.request));
+        let sent = match tokio::time::timeout(OVERDUE_AFTER, &mut sending).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                receipt.overdue();
+                sending.await
+            }
+        };
+        let sent = sent.map_err(|error| send_failure(&error));
         let outcome = match &sent {
             Ok(response) => answered(response.status(), response.headers(), None),
             Err(failure) => failure.outcome.clone(),
