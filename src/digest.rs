@@ -24,6 +24,11 @@ impl Digest {
         hex(&self.0)
     }
 
+    /// Appends the 64 digits of [`Digest::hex`].
+    pub(crate) fn push_hex(&self, text: &mut String) {
+        push_hex(&self.0, text);
+    }
+
     /// Reads exactly 64 lower-case hexadecimal digits.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.as_bytes();
@@ -51,6 +56,12 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// The SHA-256 of nothing: that of every body that is not there.
+pub(crate) const EMPTY_SHA256: Digest = Digest([
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
+    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+]);
+
 /// SHA-256 of one slice.
 pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     finished(digest::digest(&digest::SHA256, bytes))
@@ -76,14 +87,24 @@ impl Hasher {
 
 /// Lower-case hexadecimal of any bytes.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        for index in [byte >> 4, byte & 15] {
-            text.push(char::from(DIGITS.get(usize::from(index)).copied().unwrap_or(b'0')));
-        }
-    }
+    push_hex(bytes, &mut text);
     text
+}
+
+/// Appends the lower-case hexadecimal of any bytes.
+pub(crate) fn push_hex(bytes: &[u8], text: &mut String) {
+    for piece in bytes.chunks(32) {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(piece) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        text.push_str(digits.get(..piece.len() * 2).and_then(|digits| str::from_utf8(digits).ok()).unwrap_or_default());
+    }
+}
+
+const fn digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' - 10 + value }
 }
 
 /// The RFC 8785 form of a value that holds no floating-point number: members sorted by UTF-16
@@ -96,10 +117,16 @@ pub(crate) fn canonical_json(value: &Value) -> String {
 
 /// Appends a JSON string literal in the RFC 8785 spelling.
 pub(crate) fn write_json_string(value: &str, text: &mut String) {
+    let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
     text.push('"');
     let mut rest = value;
+    // Without a way out in its middle this loop runs on many bytes at a time; nearly all texts are plain.
+    let mut is_plain = true;
+    for byte in value.bytes() {
+        is_plain &= !is_escaped(byte);
+    }
     // Only ASCII characters are escaped: the text splits at them, and what is between is copied whole.
-    while let Some(at) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+    while !is_plain && let Some(at) = rest.bytes().position(is_escaped) {
         let (plain, after) = rest.split_at_checked(at).unwrap_or((rest, ""));
         text.push_str(plain);
         let mut after = after.chars();
@@ -176,9 +203,19 @@ mod tests {
     #[test]
     fn empty_digest_is_the_known_one() {
         let digest = sha256(b"");
+        assert_eq!(digest, EMPTY_SHA256);
         assert_eq!(digest.hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(Digest::parse(&digest.hex()), Some(digest));
         assert_eq!(Digest::parse(&digest.hex().to_uppercase()), None);
+    }
+
+    #[test]
+    fn hexadecimal_is_two_digits_a_byte() {
+        let all: Vec<u8> = (0..=255).collect();
+        for end in 0..=all.len() {
+            let expected: String = all[..end].iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex(&all[..end]), expected);
+        }
     }
 
     #[test]

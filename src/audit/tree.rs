@@ -1,6 +1,6 @@
 //! The Merkle tree of RFC 6962 section 2.1 over the log's lines, as much of it as an appender needs.
 
-use crate::digest::{Digest, Hasher, sha256};
+use crate::digest::{Digest, EMPTY_SHA256, Hasher, sha256};
 
 /// Hash of a record: SHA-256(0x00 ‖ line without line feed). Also the next record's `prev`.
 pub(crate) fn leaf_hash(line: &[u8]) -> Digest {
@@ -56,7 +56,7 @@ impl Frontier {
         let mut peaks = self.peaks.iter().rev();
         match peaks.next() {
             Some(last) => peaks.fold(*last, |right, left| node_hash(left, &right)),
-            None => sha256(b""),
+            None => EMPTY_SHA256,
         }
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::body::BodyError;
-use crate::digest::{Digest, Hasher, sha256};
+use crate::digest::{Digest, EMPTY_SHA256, Hasher};
 
 /// The adaptor.
 pub(crate) struct Hashed<B> {
@@ -41,7 +41,7 @@ where
         if announced.is_some() && announced != claimed_bytes {
             return Err(BodyError::LengthDiffers);
         }
-        if claimed_bytes == Some(0) && claimed != sha256(&[]) {
+        if claimed_bytes == Some(0) && claimed != EMPTY_SHA256 {
             return Err(BodyError::HashDiffers);
         }
         let hasher = Some(Hasher::new());

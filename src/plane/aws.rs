@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::Response;
+use http::{Response, header};
 use tokio::sync::watch;
 
 pub(crate) use call::Endpoints;
@@ -43,6 +43,7 @@ use crate::net::upstream::Pool;
 use crate::rules::{Decision, Ruling};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
+use crate::wire::head::fields;
 use crate::wire::sigv4::SigError;
 
 /// What an operator may set.
@@ -206,7 +207,7 @@ impl Plane {
             }
         }
         let patience = {
-            let user_agent = request.head.header("user-agent");
+            let user_agent = request.head.header(header::USER_AGENT);
             self.options.interims.patience(&request.agent.id, user_agent, ruling.expires)
         };
         let (ask, sending) = Self::ask(exchange, request, false);
@@ -258,7 +259,8 @@ impl Plane {
         let identity = body.identity();
         let payload = body.payload(presented.payload);
         let original = (!in_passing).then(|| look.filter(|bytes| bytes.len() <= MODIFIABLE_LIMIT_BYTES)).flatten();
-        let retry_id = head.header("amz-sdk-invocation-id").map(|id| id.chars().take(RETRY_ID_LIMIT_CHARS).collect());
+        let retry_id =
+            head.header(&fields::AMZ_SDK_INVOCATION_ID).map(|id| id.chars().take(RETRY_ID_LIMIT_CHARS).collect());
         let original = original.map(|body| Arc::new(Original { naming: naming.clone(), head, body }));
         let digest = naming.digest(&named.call, identity);
         let ask = Ask {

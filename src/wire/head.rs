@@ -8,8 +8,10 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use percent_encoding::percent_decode_str;
+
+pub(crate) mod fields;
 
 /// A request head in which every part has exactly one reading.
 #[derive(Clone, Debug)]
@@ -80,14 +82,28 @@ impl Head {
     }
 
     /// A header field as text; `None` when absent. [`Head::parse`] made sure that it is ASCII.
+    ///
+    /// Fields that every request is asked for are asked for by [`fields`]: a name that is text is
+    /// read anew with each look-up.
     pub(crate) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+        self.headers.get(name).and_then(field_text)
     }
 
     /// The first query field of that exact name.
     pub(crate) fn query_value(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// The value of a header field as text; `None` where it is not ASCII that can be seen.
+pub(crate) fn field_text(value: &HeaderValue) -> Option<&str> {
+    let bytes = value.as_bytes();
+    let mut is_visible = true;
+    for byte in bytes {
+        is_visible &= matches!(byte, b'\t' | b' '..=b'~');
+    }
+    // The loop above has no way out in its middle, so that it runs on many bytes at a time.
+    if is_visible { str::from_utf8(bytes).ok() } else { None }
 }
 
 /// The methods any AWS or GCP operation uses.
@@ -133,7 +149,7 @@ fn check_fields(headers: &HeaderMap) -> Result<(), HeadError> {
     }
     for (name, value) in headers {
         // S3 user metadata may be UTF-8 by RFC 2047 escapes only; raw bytes above ASCII sign differently per SDK.
-        if value.to_str().is_err() {
+        if field_text(value).is_none() {
             return Err(HeadError::Value(name.to_string()));
         }
     }
@@ -141,7 +157,7 @@ fn check_fields(headers: &HeaderMap) -> Result<(), HeadError> {
 }
 
 fn parse_host(uri: &Uri, headers: &HeaderMap) -> Result<Host, HeadError> {
-    let field = headers.get(header::HOST).and_then(|value| value.to_str().ok()).ok_or(HeadError::HostMalformed)?;
+    let field = headers.get(header::HOST).and_then(field_text).ok_or(HeadError::HostMalformed)?;
     if field.is_empty() || field.contains('@') {
         return Err(HeadError::HostMalformed);
     }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use http::Method;
+use http::{Method, header};
 use smallvec::SmallVec;
 
 use super::place::{Place, clip};
@@ -14,7 +14,7 @@ use super::{Body, Trouble};
 use crate::catalog::aws::operation::Operation;
 use crate::catalog::aws::{self as catalog, Service};
 use crate::wire::aws::form::{self, Fields, Flavour};
-use crate::wire::head::Head;
+use crate::wire::head::{Head, fields};
 
 /// How the request is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +62,8 @@ pub(super) enum Selector<'h> {
 /// # Errors
 /// When there is more than one.
 pub(super) fn selector<'h>(head: &'h Head, place: &Place) -> Result<Selector<'h>, Trouble> {
-    let target = head.header("x-amz-target");
-    let smithy = head.header("smithy-protocol");
+    let target = head.header(&fields::X_AMZ_TARGET);
+    let smithy = head.header(&fields::SMITHY_PROTOCOL);
     let speaks_forms =
         place.services.iter().filter_map(|it| catalog::entry(*it)).any(|it| it.speaks("query") || it.speaks("ec2"));
     let has_action = head.query.iter().any(|(name, _)| name == "Action");
@@ -281,7 +281,7 @@ pub(super) fn is_form(head: &Head) -> bool {
 
 /// The media type without parameters; empty when there is none.
 pub(super) fn media_type(head: &Head) -> &str {
-    let kind = head.header("content-type").unwrap_or_default();
+    let kind = head.header(header::CONTENT_TYPE).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim()
 }
 

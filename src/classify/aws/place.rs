@@ -7,12 +7,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use http::header;
 use smallvec::SmallVec;
 
 use super::s3::{Bucket, s3_host};
 use super::{Front, Trouble};
 use crate::catalog::aws::{self as catalog, Partition, ServiceNumber};
-use crate::wire::head::Head;
+use crate::wire::head::{Head, fields};
 use crate::wire::sigv4::{Scope, claimed_scope};
 
 /// What host and credential scope say.
@@ -80,7 +81,7 @@ fn at_endpoint(head: &Head, scope: Claim, label: Option<&str>) -> Result<Place, 
         }
         Claim::SigV2 if is_storage_v2(head) => services.extend(signed_as("s3")),
         Claim::SigV2 | Claim::None => {
-            let target = head.header("x-amz-target").and_then(|target| target.rsplit_once('.'));
+            let target = head.header(&fields::X_AMZ_TARGET).and_then(|target| target.rsplit_once('.'));
             match target {
                 Some((prefix, _)) => services.extend_from_slice(catalog::services_with_target(prefix)),
                 None if is_form(head) => services.extend_from_slice(catalog::services_with_forms()),
@@ -238,7 +239,7 @@ fn scope(head: &Head) -> Result<Claim, Trouble> {
     if let Some(Scope { region, service, .. }) = claimed_scope(head) {
         return Ok(Claim::Scope(ClaimedScope { service, region: Some(region) }));
     }
-    let authorization = head.header("authorization");
+    let authorization = head.header(header::AUTHORIZATION);
     let in_query = head.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-credential")).count();
     let in_old_query = head.query.iter().filter(|(name, _)| name == "AWSAccessKeyId").count();
     match (authorization, in_query, in_old_query) {
@@ -318,7 +319,7 @@ fn is_storage_v2(head: &Head) -> bool {
 }
 
 fn is_form(head: &Head) -> bool {
-    head.header("content-type").is_some_and(|it| it.starts_with("application/x-www-form-urlencoded"))
+    head.header(header::CONTENT_TYPE).is_some_and(|it| it.starts_with("application/x-www-form-urlencoded"))
         || head.query_value("Action").is_some()
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 
+use http::header;
 use serde_json::{Map, Value};
 
 use super::identify::{Candidate, Identified, Protocol, is_credential, media_type};
@@ -390,7 +391,7 @@ fn whole<'b>(
             return Ok(None);
         }
     };
-    match head.header("content-encoding").map(str::trim) {
+    match head.header(header::CONTENT_ENCODING).map(str::trim) {
         None | Some("" | "identity") => Ok(Some(body.into())),
         // Without a body it is the encoding of an object to come.
         Some(_) if body.is_empty() => Ok(Some(body.into())),
@@ -414,7 +415,7 @@ fn whole<'b>(
 }
 
 fn check_plain_encoding(head: &Head) -> Result<(), Trouble> {
-    match head.header("content-encoding").map(str::trim) {
+    match head.header(header::CONTENT_ENCODING).map(str::trim) {
         None | Some("" | "identity") => Ok(()),
         Some(encoding) => Err(Trouble::refused(format_args!("a form must not be encoded as `{}`", clip(encoding)))),
     }
@@ -422,7 +423,7 @@ fn check_plain_encoding(head: &Head) -> Result<(), Trouble> {
 
 /// Every AWS text body is UTF-8; one that says otherwise has two readings.
 fn check_charset(head: &Head) -> Result<(), Trouble> {
-    let kind = head.header("content-type").unwrap_or_default();
+    let kind = head.header(header::CONTENT_TYPE).unwrap_or_default();
     for parameter in kind.split(';').skip(1) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let is_charset = name.trim().eq_ignore_ascii_case("charset");

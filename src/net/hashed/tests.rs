@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use http_body_util::{BodyExt, Full};
 
 use super::*;
+use crate::digest::sha256;
 
 /// A body that comes in these pieces; its length is announced when `exact` is set.
 struct Pieces {

@@ -13,7 +13,7 @@ use super::naming::{Named, Naming};
 use super::{Plane, context};
 use crate::action::{Agent, Context};
 use crate::classify::aws::{self, BodyNeed, Route, body_need};
-use crate::digest::{Digest, sha256};
+use crate::digest::{Digest, EMPTY_SHA256, sha256};
 use crate::gate::Ended;
 use crate::hold::Ending;
 use crate::id::ActionId;
@@ -103,7 +103,7 @@ impl Body {
 
     pub(super) fn identity(&self) -> BodyIdentity {
         let sha256 = match self {
-            Self::Empty => Some(sha256(&[])),
+            Self::Empty => Some(EMPTY_SHA256),
             Self::Streaming { stated, .. } => *stated,
             Self::Spooled(spooled) => Some(spooled.sha256()),
             Self::Whole(bytes) => Some(sha256(bytes)),
@@ -187,7 +187,7 @@ impl Plane {
         body: ArrivedBody,
     ) -> Result<(Body, Option<Bytes>), Fault> {
         if body.is_end_stream() {
-            let empty = sha256(&[]);
+            let empty = EMPTY_SHA256;
             presented.verify(head, Some(empty), key)?.check_body(empty)?;
             return Ok((Body::Empty, Some(Bytes::new())));
         }

@@ -66,11 +66,11 @@ impl Canonical<'_> {
 
 /// The text whose HMAC is the signature.
 pub(super) fn string_to_sign(amz_date: &str, date: &str, region: &str, service: &str, request: Digest) -> String {
-    let mut text = String::with_capacity(160);
+    let mut text = String::with_capacity(192);
     for part in [ALGORITHM, "\n", amz_date, "\n", date, "/", region, "/", service, "/aws4_request\n"] {
         text.push_str(part);
     }
-    text.push_str(&request.hex());
+    request.push_hex(&mut text);
     text
 }
 

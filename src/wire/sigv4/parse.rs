@@ -10,7 +10,7 @@ use super::SigError;
 use super::canonical::{ALGORITHM, is_s3_family};
 use crate::digest::{Digest, sha256};
 use crate::time::Timestamp;
-use crate::wire::head::Head;
+use crate::wire::head::{Head, fields};
 
 /// The credential scope: which day, region and service a signature is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,7 +73,10 @@ impl Presented {
     /// or when a part of the request that AWS wants signed is outside the signature.
     pub(crate) fn parse(head: &Head, now: Timestamp) -> Result<Self, SigError> {
         let source = single_source(head)?;
-        if TOKEN_FIELDS.iter().any(|field| head.headers.contains_key(*field)) {
+        if [&fields::X_AMZ_SECURITY_TOKEN, &fields::X_AMZ_S3SESSION_TOKEN]
+            .iter()
+            .any(|field| head.headers.contains_key(*field))
+        {
             return Err(SigError::Token);
         }
         let raw = match source {
@@ -308,7 +311,7 @@ fn query_field<'h>(head: &'h Head, name: &'static str) -> Result<&'h str, SigErr
 fn header_date(head: &Head) -> Result<(Timestamp, String), SigError> {
     let malformed = |why| SigError::Malformed { place: Source::Header, why };
     let date = head.header(header::DATE).map(|text| parse_any_date(text).ok_or(malformed("the Date field")));
-    let Some(amz_date) = head.header("x-amz-date") else {
+    let Some(amz_date) = head.header(&fields::X_AMZ_DATE) else {
         return date.unwrap_or(Err(malformed("there is neither an x-amz-date nor a Date field")));
     };
     let found = parse_date(amz_date).ok_or(malformed("x-amz-date is not of the form 20261120T112555Z"))?;
@@ -382,7 +385,7 @@ fn check_signed(head: &Head, source: Source, names: &str, service: &str) -> Resu
             return Err(SigError::Unsigned(name.to_string()));
         }
     }
-    if !head.headers.contains_key("x-amz-date") && source == Source::Header && !is_signed("date") {
+    if !head.headers.contains_key(&fields::X_AMZ_DATE) && source == Source::Header && !is_signed("date") {
         return Err(SigError::Unsigned("date".to_owned()));
     }
     Ok(())
@@ -407,7 +410,7 @@ fn payload_claim(head: &Head, source: Source, service: &str) -> Result<PayloadCl
         _ => return Err(SigError::PayloadUnknown),
     };
     check_hoisted(head, source, service)?;
-    let text = match (head.header(PAYLOAD_FIELD), in_query) {
+    let text = match (head.header(&fields::X_AMZ_CONTENT_SHA256), in_query) {
         (Some(in_header), Some(in_query)) if in_header != in_query => return Err(SigError::PayloadUnknown),
         (Some(text), _) | (None, Some(text)) => text,
         (None, None) => {

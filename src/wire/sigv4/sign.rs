@@ -11,7 +11,7 @@ use super::parse::{is_credential_field, is_hoisted_field};
 use super::{Key, PayloadClaim};
 use crate::digest::Digest;
 use crate::time::Timestamp;
-use crate::wire::head::Head;
+use crate::wire::head::{Head, fields};
 
 /// Path and query in the one spelling that is both signed and sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,15 +106,18 @@ impl Outgoing<'_> {
         headers.remove(header::AUTHORIZATION);
         // Two dates could disagree; x-amz-date is the one that is signed.
         headers.remove(header::DATE);
-        headers.insert(X_AMZ_DATE, HeaderValue::from_str(amz_date).map_err(|_| SignError::KeyMalformed)?);
+        headers.insert(&fields::X_AMZ_DATE, HeaderValue::from_str(amz_date).map_err(|_| SignError::KeyMalformed)?);
         let states_payload = is_s3_family(self.service) || !matches!(self.payload, Payload::Sha256(_));
-        if states_payload || headers.contains_key(&X_AMZ_CONTENT_SHA256) {
-            headers.insert(X_AMZ_CONTENT_SHA256, HeaderValue::from_str(payload).map_err(|_| SignError::KeyMalformed)?);
+        if states_payload || headers.contains_key(&fields::X_AMZ_CONTENT_SHA256) {
+            headers.insert(
+                &fields::X_AMZ_CONTENT_SHA256,
+                HeaderValue::from_str(payload).map_err(|_| SignError::KeyMalformed)?,
+            );
         }
-        headers.remove(X_AMZ_S3SESSION_TOKEN);
-        headers.remove(X_AMZ_SECURITY_TOKEN);
+        headers.remove(&fields::X_AMZ_S3SESSION_TOKEN);
+        headers.remove(&fields::X_AMZ_SECURITY_TOKEN);
         if let Some(token) = &key.token {
-            headers.insert(X_AMZ_SECURITY_TOKEN, sensitive(token.expose().to_owned())?);
+            headers.insert(&fields::X_AMZ_SECURITY_TOKEN, sensitive(token.expose().to_owned())?);
         }
         Ok(())
     }
@@ -167,8 +170,3 @@ fn sensitive(text: String) -> Result<HeaderValue, SignError> {
     value.set_sensitive(true);
     Ok(value)
 }
-
-const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
-const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
-const X_AMZ_S3SESSION_TOKEN: HeaderName = HeaderName::from_static("x-amz-s3session-token");
-const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
