@@ -227,10 +227,7 @@ impl Doors {
             let refusing = Arc::clone(&plane);
             let on_refusal: OnRefusal = Arc::new(move |peer, status, reason| refusing.unreadable(peer, status, reason));
             let plane = Arc::clone(&plane);
-            let answer = move |arrived| {
-                let plane = Arc::clone(&plane);
-                async move { plane.respond(arrived).await }
-            };
+            let answer = move |arrived| Arc::clone(&plane).respond(arrived);
             let (limits, metrics, stopping) = (limits.clone(), Arc::clone(metrics), stopping.clone());
             serving.spawn(listen::serve(listener, tls, limits, metrics, on_refusal, stopping, answer));
         }

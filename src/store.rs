@@ -49,7 +49,7 @@ impl Store {
     /// When the file cannot be opened (also because another process has it open) or holds what this
     /// version cannot read: starting without a pending hold would lose it, so nothing is skipped.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<SavedHold>), StoreError> {
-        let database = Database::create(path).map_err(|e| failed("open", e))?;
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|e| failed("open", e))?;
         let holds = load(&database)?;
         let (writes, queue) = mpsc::sync_channel(QUEUE_LENGTH);
         std::thread::Builder::new()
@@ -92,6 +92,9 @@ impl Store {
         durable.await.map_err(|_| StoreError::Closed)?
     }
 }
+
+/// Holds are read once, at start: a larger cache would only take memory.
+const CACHE_BYTES: usize = 8 << 20;
 
 /// Writes that may wait for the disk before callers feel it.
 const QUEUE_LENGTH: usize = 4096;

@@ -120,7 +120,7 @@ impl Client {
         let request = request.body(Outgoing::whole(content)).context("the token or the URL cannot be sent")?;
         let response = self
             .pool
-            .send(&self.endpoint, request)
+            .send(&self.endpoint, Box::new(request))
             .await
             .with_context(|| format!("no answer from {}: is the server running?", self.authority))?;
         let (parts, body) = response.into_parts();

@@ -12,7 +12,7 @@ use super::permit::{Granted, Matched, Outcome, Passed, Permit, Receipt, Reply, W
 use super::{Admission, Ask, Ended, Passing, records};
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState, Word};
-use crate::id::HoldId;
+use crate::id::{ActionId, HoldId};
 use crate::rules::{Decision, Ruling};
 use crate::store::SavedHold;
 
@@ -65,18 +65,15 @@ impl Gate {
         reply: Option<Arc<Reply>>,
     ) -> Result<(), Ended> {
         let Some(granted) = receipt.redeem() else { return Ok(()) };
-        self.metrics.forwarded.increment();
-        if !matches!(outcome, Outcome::Answered { .. }) {
-            self.metrics.upstream_errors.increment();
-        }
         let Granted { action_id, way, .. } = granted;
         let matched = match way {
             Way::Passed(passed) => {
-                self.note(records::passed_outcome(&action_id, passed, &outcome));
+                self.note_passed(&action_id, passed, &outcome);
                 return Ok(());
             }
             Way::Matched(matched) => matched,
         };
+        self.count_forward(&outcome);
         let record = records::matched_outcome(&action_id, &matched, &outcome);
         let durable = self.journal.append(record).await;
         let outcome = if durable.is_ok() {
@@ -87,6 +84,25 @@ impl Gate {
         };
         self.settle(matched.hold.as_ref(), &outcome, reply).await;
         durable.map(|_| ()).map_err(|error| log_unavailable(&error))
+    }
+
+    /// Records how a request ended that no rule matched.
+    pub(crate) fn passed(self: &Arc<Self>, receipt: Receipt, outcome: &Outcome) {
+        if let Some(Granted { action_id, way: Way::Passed(passed), .. }) = receipt.redeem() {
+            self.note_passed(&action_id, passed, outcome);
+        }
+    }
+
+    fn note_passed(self: &Arc<Self>, action_id: &ActionId, passed: Passed, outcome: &Outcome) {
+        self.count_forward(outcome);
+        self.note(records::passed_outcome(action_id, passed, outcome));
+    }
+
+    fn count_forward(&self, outcome: &Outcome) {
+        self.metrics.forwarded.increment();
+        if !matches!(outcome, Outcome::Answered { .. }) {
+            self.metrics.upstream_errors.increment();
+        }
     }
 
     /// A permit was dropped unspent: nothing was sent, so its hold may be released once more.

@@ -80,13 +80,25 @@ impl Permit {
         self.0.as_ref()?.matched()?.hold.as_ref()
     }
 
-    /// Spends the permit on the request with that digest. It is not asked for where no rule matched:
-    /// nothing was decided that another request could differ from.
+    /// Spends the permit of a matched request on the request with that digest.
     ///
     /// # Errors
     /// When the request about to be sent is not the one that was decided; nothing may be sent.
-    pub(crate) fn spend(mut self, digest: impl FnOnce() -> Digest) -> Result<Receipt, Drift> {
-        match self.0.take_if(|granted| granted.matched().is_none_or(|it| it.digest == digest())) {
+    pub(crate) fn spend(self, digest: Digest) -> Result<Receipt, Drift> {
+        self.spend_if(|matched| matched.is_some_and(|it| it.digest == digest))
+    }
+
+    /// Spends the permit of a request that no rule matched: nobody decided on anything that another
+    /// request could differ from.
+    ///
+    /// # Errors
+    /// When it is the permit of a matched request.
+    pub(crate) fn spend_unmatched(self) -> Result<Receipt, Drift> {
+        self.spend_if(|matched| matched.is_none())
+    }
+
+    fn spend_if(mut self, fits: impl FnOnce(Option<&Matched>) -> bool) -> Result<Receipt, Drift> {
+        match self.0.take_if(|granted| fits(granted.matched())) {
             Some(granted) => Ok(Receipt(Some(granted))),
             None => Err(Drift),
         }

@@ -224,7 +224,7 @@ async fn an_approved_request_gets_one_permit_for_its_digest() {
     let hold = it.one_attached().await;
     assert_eq!(hold.eligible, [PersonId::new("alice"), PersonId::new("bob")], "the owner is not among them");
     it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
-    let receipt = permitted(waiting.await.unwrap()).spend(|| sha256(b"u")).unwrap();
+    let receipt = permitted(waiting.await.unwrap()).spend(sha256(b"u")).unwrap();
     assert_eq!(it.count("action.forward"), 1, "the forward is on disk before the permit is out");
     it.gate.complete(receipt, answered(200), reply()).await.unwrap();
     assert_eq!(it.count("action.outcome"), 1);
@@ -238,7 +238,7 @@ async fn a_permit_does_not_fit_another_request() {
     let waiting = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s1"));
     let hold = it.one_attached().await;
     it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
-    assert!(permitted(waiting.await.unwrap()).spend(|| sha256(b"other")).is_err());
+    assert!(permitted(waiting.await.unwrap()).spend(sha256(b"other")).is_err());
     it.until(|holds| holds[0].state == HoldState::Approved).await;
 }
 
@@ -250,7 +250,7 @@ async fn rules_decide_without_people_where_they_can() {
         Ending::RuleDenied
     );
     let permit = permitted(it.admit(it.ask("aws:sts:AssumeRole", "r", None, "s2")).await.unwrap());
-    drop(permit.spend(|| sha256(b"r")).unwrap());
+    drop(permit.spend(sha256(b"r")).unwrap());
     assert_eq!((it.count("action.denied"), it.count("action.forward")), (1, 1));
     assert_eq!(ended(it.admit(it.ask("aws:sts:AssumeRole", "r", None, "s2")).await.unwrap()), Ending::Replayed);
 }
@@ -278,7 +278,7 @@ async fn a_retry_joins_and_only_the_live_attempt_is_released() {
     let second = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s2"));
     it.until(|holds| holds.len() == 1 && holds[0].attached == 2).await;
     it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
-    let receipt = permitted(second.await.unwrap()).spend(|| sha256(b"u")).unwrap();
+    let receipt = permitted(second.await.unwrap()).spend(sha256(b"u")).unwrap();
     it.gate.complete(receipt, answered(200), reply()).await.unwrap();
     assert!(matches!(first.await.unwrap(), Admission::Answered(_)), "the earlier connection gets the same answer");
     let late = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s3")).await.unwrap();
@@ -300,7 +300,7 @@ async fn a_verdict_given_while_nobody_is_connected_waits_for_the_retry() {
     it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
     assert_eq!(it.count("action.forward"), 0, "nothing runs while nobody waits");
     let second = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s2"));
-    drop(permitted(second.await.unwrap()).spend(|| sha256(b"u")).unwrap());
+    drop(permitted(second.await.unwrap()).spend(sha256(b"u")).unwrap());
     assert_eq!(it.count("action.forward"), 1);
 }
 
@@ -479,7 +479,7 @@ async fn a_modification_runs_as_modified_and_voids_earlier_votes() {
     let permit = permitted(waiting.await.unwrap());
     assert_eq!(permit.modified().unwrap()["UserName"], json!("small"));
     assert_eq!(permit.modified().unwrap()["Password"], json!("hunter2-secret"), "what was not changed is as sent");
-    assert!(permit.spend(|| sha256(b"small")).is_ok(), "the permit is for the modified request");
+    assert!(permit.spend(sha256(b"small")).is_ok(), "the permit is for the modified request");
     assert!(!it.log().contains("hunter2-secret"));
 }
 
@@ -514,8 +514,8 @@ async fn a_restart_keeps_what_is_open_and_never_sends_twice() {
     for body in ["approved", "sent", "done"] {
         it.decide(&id(body), "alice", Verdict::Allow).await.unwrap();
     }
-    let lost = permitted(sent.await.unwrap()).spend(|| sha256(b"sent")).unwrap();
-    let receipt = permitted(done.await.unwrap()).spend(|| sha256(b"done")).unwrap();
+    let lost = permitted(sent.await.unwrap()).spend(sha256(b"sent")).unwrap();
+    let receipt = permitted(done.await.unwrap()).spend(sha256(b"done")).unwrap();
     it.gate.complete(receipt, answered(200), reply()).await.unwrap();
     // A crash: what is in memory is gone and runs no more destructors. The copy stands for the disk.
     let dir = tempfile::tempdir().unwrap();
@@ -536,11 +536,11 @@ async fn a_restart_keeps_what_is_open_and_never_sends_twice() {
     assert_eq!(ended(retry("sent", "s", "t1").await.unwrap()), Ending::OutcomeUnknown);
     assert_eq!(ended(retry("done", "d", "t2").await.unwrap()), Ending::AnswerLost);
     assert_eq!(ended(retry("done", "x", "s4").await.unwrap()), Ending::Replayed, "signatures are remembered");
-    drop(permitted(retry("approved", "a", "t3").await.unwrap()).spend(|| sha256(b"approved")).unwrap());
+    drop(permitted(retry("approved", "a", "t3").await.unwrap()).spend(sha256(b"approved")).unwrap());
     let waiting = retry("pending", "p", "t4");
     it.until(|holds| holds.iter().any(|h| h.attached == 1)).await;
     it.decide(&id("pending"), "bob", Verdict::Allow).await.unwrap();
-    drop(permitted(waiting.await.unwrap()).spend(|| sha256(b"pending")).unwrap());
+    drop(permitted(waiting.await.unwrap()).spend(sha256(b"pending")).unwrap());
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {
@@ -573,7 +573,7 @@ async fn a_receipt_that_is_lost_is_an_unknown_outcome() {
     let waiting = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s1"));
     let hold = it.one_attached().await;
     it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
-    drop(permitted(waiting.await.unwrap()).spend(|| sha256(b"u")).unwrap());
+    drop(permitted(waiting.await.unwrap()).spend(sha256(b"u")).unwrap());
     it.until(|holds| holds[0].state == HoldState::Ended(Ending::OutcomeUnknown)).await;
     assert_eq!(
         ended(it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s2")).await.unwrap()),
@@ -684,7 +684,7 @@ async fn many_holds_at_once_are_each_released_once() {
                 match gate.admit(ask, ruling).await {
                     Admission::Permitted(permit) => {
                         *permits.lock().unwrap().entry(body.clone()).or_default() += 1;
-                        let receipt = permit.spend(|| sha256(body.as_bytes())).unwrap();
+                        let receipt = permit.spend(sha256(body.as_bytes())).unwrap();
                         gate.complete(receipt, answered(200), reply()).await.unwrap();
                     }
                     Admission::Answered(_) => {}

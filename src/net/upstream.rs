@@ -135,17 +135,26 @@ impl Pool {
     pub(crate) async fn send(
         &self,
         endpoint: &Endpoint,
-        request: Request<Outgoing>,
+        mut request: Box<Request<Outgoing>>,
     ) -> Result<Response<UpstreamBody>, SendError> {
-        let request = with_origin_form(request);
-        let request = match self.shelf.take(endpoint) {
-            None => request,
-            Some(lease) => match self.exchange(lease, request).await {
-                Err(Failed::Untouched(request, _)) => *request,
+        make_origin_form(&mut request);
+        if let Some(lease) = self.shelf.take(endpoint) {
+            match self.exchange(lease, request).await {
+                Err(Failed::Untouched(untouched, _)) => request = untouched,
                 Err(Failed::Final(error)) => return Err(error),
                 Ok(response) => return Ok(response),
-            },
-        };
+            }
+        }
+        // Boxed, as the rare case: every waiting request would carry the room for it.
+        Box::pin(self.send_fresh(endpoint, request)).await
+    }
+
+    /// Sends on a connection of its own.
+    async fn send_fresh(
+        &self,
+        endpoint: &Endpoint,
+        request: Box<Request<Outgoing>>,
+    ) -> Result<Response<UpstreamBody>, SendError> {
         let lease = self.connect(endpoint).await?;
         self.exchange(lease, request).await.map_err(|failed| match failed {
             Failed::Untouched(_, error) => SendError::Closed(error),
@@ -153,11 +162,15 @@ impl Pool {
         })
     }
 
-    async fn exchange(&self, mut lease: Lease, request: Request<Outgoing>) -> Result<Response<UpstreamBody>, Failed> {
-        let written = lease.connection.written.clone();
-        let before = written.bytes();
+    async fn exchange(
+        &self,
+        mut lease: Lease,
+        request: Box<Request<Outgoing>>,
+    ) -> Result<Response<UpstreamBody>, Failed> {
+        let before = lease.connection.written.bytes();
         let mut seen = before;
-        let mut answering = std::pin::pin!(lease.connection.sender.try_send_request(request));
+        let mut answering = std::pin::pin!(lease.connection.sender.try_send_request(*request));
+        let written = &lease.connection.written;
         let answer = loop {
             if let Ok(answer) = timeout(self.options.answer_timeout, &mut answering).await {
                 break answer;
@@ -361,27 +374,27 @@ impl fmt::Debug for UpstreamBody {
 }
 
 /// hyper writes the URI as it is, and a whole URL as target is for proxies.
-fn with_origin_form(mut request: Request<Outgoing>) -> Request<Outgoing> {
+fn make_origin_form(request: &mut Request<Outgoing>) {
     if request.uri().authority().is_some() {
         let target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         *request.uri_mut() = target.into();
     }
-    request
 }
 
 /// Removes what describes the connection rather than the answer (RFC 9110 section 7.6.1).
 fn drop_connection_fields(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|option| option.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
+    // Most answers have none of them, and looking is cheaper than eight removals.
+    let found: SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| CONNECTION_FIELDS.contains(name)).cloned().collect();
+    if found.contains(&header::CONNECTION) {
+        let listed = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let options = listed.flat_map(|value| value.split(','));
+        let named: Vec<HeaderName> = options.filter_map(|option| option.trim().parse().ok()).collect();
+        for name in named {
+            headers.remove(name);
+        }
     }
-    for name in CONNECTION_FIELDS {
+    for name in found {
         headers.remove(name);
     }
 }

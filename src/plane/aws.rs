@@ -26,7 +26,7 @@ use tokio::sync::watch;
 pub(crate) use call::Endpoints;
 pub(crate) use patience::{InterimOptions, Sign};
 
-use arrive::{Body, Exchange, Request};
+use arrive::{Body, Exchange, Opened, Request};
 use dialect::{Cause, Fault};
 use forward::Sending;
 use naming::{Naming, Original, unseen};
@@ -141,7 +141,7 @@ impl Plane {
     }
 
     /// Answers one request. Dropping the future means that its client has left.
-    pub(crate) async fn respond(self: &Arc<Self>, arrived: Arrived) -> Response<AnswerBody> {
+    pub(crate) async fn respond(self: Arc<Self>, arrived: Arrived) -> Response<AnswerBody> {
         self.metrics.requests.increment();
         let (mut exchange, parts) = Exchange::open(arrived, self.clock.now());
         match self.answer(&mut exchange, parts).await {
@@ -150,44 +150,48 @@ impl Plane {
         }
     }
 
+    /// The boxed parts are what few requests need: each future is as large as the largest thing it may wait for.
     async fn answer(
         self: &Arc<Self>,
         exchange: &mut Exchange,
         parts: arrive::Parts,
     ) -> Result<Response<AnswerBody>, Fault> {
-        let request = self.arrive(exchange, parts).await?;
+        let request = match self.open(exchange, parts)? {
+            Opened::Named(request) => request,
+            Opened::Unread(unread) => Box::pin(self.read(exchange, unread)).await?,
+        };
         let ruling = self.gate.judge(&request.agent, &request.context, &request.named.actions);
         if ruling.is_unmatched_allow() {
             self.pass(exchange, request, &ruling).await
         } else {
-            self.decide(exchange, request, ruling).await
+            Box::pin(self.decide(exchange, request, ruling)).await
         }
     }
 
-    /// Lets a request through that no rule matched.
+    /// Lets a request through that no rule matched; both bodies stream.
     async fn pass(
-        self: &Arc<Self>,
+        &self,
         exchange: &Exchange,
-        request: Request,
+        request: Box<Request>,
         ruling: &Ruling,
     ) -> Result<Response<AnswerBody>, Fault> {
-        let (ask, sending) = Self::ask(exchange, request, true);
         let passing = Passing {
-            action_id: &ask.action_id,
-            agent: &ask.agent,
-            key_id: &ask.key_id,
-            peer: ask.peer,
-            actions: &ask.actions,
+            action_id: &exchange.action,
+            agent: &request.agent,
+            key_id: &request.presented.key_id,
+            peer: exchange.peer,
+            actions: &request.named.actions,
         };
         let permit = self.gate.pass(&passing, ruling).await?;
-        self.forward_unmatched(permit, sending).await
+        let ready = self.ready_unmatched(*request)?;
+        self.forward_unmatched(permit, &exchange.action, ready).await
     }
 
     /// Brings a matched request to its decision, and forwards it when that is yes.
     async fn decide(
         self: &Arc<Self>,
         exchange: &Exchange,
-        mut request: Request,
+        mut request: Box<Request>,
         mut ruling: Ruling,
     ) -> Result<Response<AnswerBody>, Fault> {
         if Self::must_be_seen(&request, &ruling) {
@@ -195,7 +199,7 @@ impl Plane {
                 request.named.actions = unseen(&request.named.actions, self.options.spool_limit_bytes);
                 ruling = self.gate.judge(&request.agent, &request.context, &request.named.actions);
                 if ruling.is_unmatched_allow() {
-                    return self.pass(exchange, request, &ruling).await;
+                    return Box::pin(self.pass(exchange, request, &ruling)).await;
                 }
                 if ruling.decision != Decision::Deny {
                     return Err(arrive::too_large(self.options.spool_limit_bytes));
@@ -206,23 +210,25 @@ impl Plane {
                 ruling = self.gate.judge(&request.agent, &request.context, &request.named.actions);
             }
         }
-        let patience = {
-            let user_agent = request.head.header(header::USER_AGENT);
-            self.options.interims.patience(&request.agent.id, user_agent, ruling.expires)
-        };
-        let (ask, sending) = Self::ask(exchange, request, false);
-        let is_hold = ruling.decision == Decision::Hold;
-        if matches!(sending.body, Body::Streaming { .. }) && ruling.decision == Decision::Deny {
+        if matches!(request.body, Body::Streaming { .. }) && ruling.decision == Decision::Deny {
             // Its body stays unread, so that nothing can follow it on this connection.
             exchange.line.close_after();
         }
+        let patience = match ruling.decision {
+            Decision::Hold => {
+                let user_agent = request.head.header(header::USER_AGENT);
+                self.options.interims.patience(&request.agent.id, user_agent, ruling.expires)
+            }
+            Decision::Allow | Decision::Deny => None,
+        };
+        let (ask, sending) = Self::ask(exchange, *request)?;
         let (agent, key_id) = (ask.agent.clone(), ask.key_id.clone());
-        let admission = self.gate.admit(ask, ruling);
+        let admission = Box::pin(self.gate.admit(ask, ruling));
         let admission = match patience {
-            Some(patience) if is_hold => {
+            Some(patience) => {
                 patience::kept_waiting(admission, patience, |interim| exchange.line.interim(interim)).await
             }
-            _ => admission.await,
+            None => admission.await,
         };
         match admission {
             Admission::Answered(reply) => Ok(answer::again(&reply, exchange.is_head)),
@@ -254,31 +260,34 @@ impl Plane {
     }
 
     /// Splits a request into what the gate is asked and what would be sent.
-    fn ask(exchange: &Exchange, request: Request, in_passing: bool) -> (Ask, Sending) {
-        let Request { naming, agent, context, head, named, presented, body, look } = request;
+    fn ask(exchange: &Exchange, request: Request) -> Result<(Ask, Box<Sending>), Fault> {
+        let Request { naming, agent, context, mut head, named, presented, body, look } = request;
+        head.detach();
         let identity = body.identity();
         let payload = body.payload(presented.payload);
-        let original = (!in_passing).then(|| look.filter(|bytes| bytes.len() <= MODIFIABLE_LIMIT_BYTES)).flatten();
         let retry_id =
             head.header(&fields::AMZ_SDK_INVOCATION_ID).map(|id| id.chars().take(RETRY_ID_LIMIT_CHARS).collect());
-        let original = original.map(|body| Arc::new(Original { naming: naming.clone(), head, body }));
-        let digest = naming.digest(&named.call, identity);
+        // Only a body has parameters that can be written anew.
+        let original = look
+            .filter(|bytes| (1..=MODIFIABLE_LIMIT_BYTES).contains(&bytes.len()))
+            .map(|body| Arc::new(Original { naming: naming.clone(), head: head.clone(), body }));
+        let call = naming.call(head, named.route)?;
         let ask = Ask {
             action_id: exchange.action.clone(),
             agent,
             context,
             peer: exchange.peer,
-            digest,
+            digest: naming.digest(&call, identity),
             retry_id,
             signature: presented.replay_key(),
             signature_expires: presented.not_after,
             key_id: presented.key_id,
-            shown: named.call.shown(identity, &named.actions, in_passing),
+            shown: call.shown(identity, &named.actions),
             actions: named.actions,
             narrow: original.clone().map(Original::narrow_fn),
         };
         let (action, is_head) = (exchange.action.clone(), exchange.is_head);
-        (ask, Sending { action, naming, call: named.call, digest, body, payload, original, is_head })
+        Ok((ask, Box::new(Sending { action, naming, call, body, payload, original, is_head })))
     }
 
     /// Records that a connection ended over what was sent on it, before there was a request.

@@ -81,6 +81,16 @@ impl Head {
         Ok(Self { method, host, path: path.to_owned(), query, headers })
     }
 
+    /// Copies the header values. Those of a parsed head are slices of the buffer it was read into,
+    /// which they would keep for as long as the request is held.
+    pub(crate) fn detach(&mut self) {
+        for value in self.headers.values_mut() {
+            if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+                *value = copy;
+            }
+        }
+    }
+
     /// A header field as text; `None` when absent. [`Head::parse`] made sure that it is ASCII.
     ///
     /// Fields that every request is asked for are asked for by [`fields`]: a name that is text is

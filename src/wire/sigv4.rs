@@ -20,6 +20,7 @@ pub(crate) use error::{Family, SigError};
 pub(crate) use key::Key;
 pub(crate) use parse::{PayloadClaim, Presented, Scope, Source, claimed_scope};
 pub(crate) use sign::{Outgoing, Payload, SignError, Target};
+pub(crate) use verify::Verified;
 
 #[cfg(test)]
 mod tests;

@@ -33,11 +33,14 @@ impl Seen {
     }
 }
 
+/// Peer, status and reason.
+type Refused = (IpAddr, &'static str, &'static str);
+
 struct Server {
     address: std::net::SocketAddr,
     metrics: Arc<Metrics>,
     /// What was refused before it was a request.
-    refused: Arc<Mutex<Vec<(IpAddr, &'static str, &'static str)>>>,
+    refused: Arc<Mutex<Vec<Refused>>>,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
     trust: Option<(tempfile::TempDir, PathBuf)>,

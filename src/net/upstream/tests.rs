@@ -76,12 +76,12 @@ fn pool_with(options: UpstreamOptions) -> Pool {
     Pool::new(options).unwrap()
 }
 
-fn get() -> Request<Outgoing> {
-    Request::get("https://a.example/x?y=z").header("host", "a.example").body(Outgoing::Empty).unwrap()
+fn get() -> Box<Request<Outgoing>> {
+    Box::new(Request::get("https://a.example/x?y=z").header("host", "a.example").body(Outgoing::Empty).unwrap())
 }
 
-fn put(body: Outgoing) -> Request<Outgoing> {
-    Request::put("/x").header("host", "a.example").body(body).unwrap()
+fn put(body: Outgoing) -> Box<Request<Outgoing>> {
+    Box::new(Request::put("/x").header("host", "a.example").body(body).unwrap())
 }
 
 async fn text(response: Response<UpstreamBody>) -> Result<String, BodyError> {

@@ -18,27 +18,35 @@ use crate::net::upstream::UpstreamBody;
 
 /// Sets the fields by which an agent finds its request in the log. An upstream cannot speak in our name.
 pub(super) fn mark(headers: &mut HeaderMap, action: &ActionId, hold: Option<&HoldId>, difference: Option<&str>) {
-    let fields = [
-        ("x-countersign-action", Some(action.as_str())),
-        ("x-countersign-hold", hold.map(HoldId::as_str)),
-        ("x-countersign-modified", difference),
-        ("x-countersign-ending", None),
-        ("x-countersign-message", None),
-    ];
+    if headers.keys().any(|name| name.as_str().starts_with("x-countersign-")) {
+        for name in [ACTION, HOLD, MODIFIED, ENDING, MESSAGE] {
+            headers.remove(name);
+        }
+    }
+    let fields = [(ACTION, Some(action.as_str())), (HOLD, hold.map(HoldId::as_str)), (MODIFIED, difference)];
     for (name, text) in fields {
-        let name = HeaderName::from_static(name);
-        match text.and_then(|text| HeaderValue::from_str(text).ok()) {
-            Some(value) => headers.insert(name, value),
-            None => headers.remove(name),
-        };
+        if let Some(value) = text.and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(name, value);
+        }
     }
 }
 
+const ACTION: HeaderName = HeaderName::from_static("x-countersign-action");
+const HOLD: HeaderName = HeaderName::from_static("x-countersign-hold");
+const MODIFIED: HeaderName = HeaderName::from_static("x-countersign-modified");
+const ENDING: HeaderName = HeaderName::from_static("x-countersign-ending");
+const MESSAGE: HeaderName = HeaderName::from_static("x-countersign-message");
+
 /// The request id the upstream gave.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id"))?;
-    value.to_str().ok().map(|text| text.chars().take(128).collect())
+    let value = headers.get(X_AMZN_REQUESTID).or_else(|| headers.get(X_AMZ_REQUEST_ID))?;
+    // Visible ASCII, so any place is between two characters.
+    let text = value.to_str().ok()?;
+    Some(text.get(..128).unwrap_or(text).to_owned())
 }
+
+const X_AMZN_REQUESTID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const X_AMZ_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
 /// An answer's body, read as far as it is kept.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use super::naming::{Named, Naming};
 use super::{Plane, context};
 use crate::action::{Agent, Context};
 use crate::classify::aws::{self, BodyNeed, Route, body_need};
+use crate::credential::agent::Found;
 use crate::digest::{Digest, EMPTY_SHA256, sha256};
 use crate::gate::Ended;
 use crate::hold::Ending;
@@ -25,7 +26,7 @@ use crate::net::spool::{SpoolError, Spooled};
 use crate::rules::{Decision, Ruling};
 use crate::time::Timestamp;
 use crate::wire::head::Head;
-use crate::wire::sigv4::{Key, Payload, PayloadClaim, Presented, Scope, SigError};
+use crate::wire::sigv4::{Payload, PayloadClaim, Presented, Scope, SigError, Verified};
 
 /// What every answer to one request needs, also before the request could be read.
 pub(super) struct Exchange {
@@ -139,9 +140,27 @@ impl Body {
     }
 }
 
+/// An authenticated request whose body names it, or proves its signature, and is still with the agent.
+pub(super) struct Unread {
+    naming: Arc<Naming>,
+    found: Found,
+    head: Head,
+    presented: Presented,
+    /// Absent where the signature covers the body's hash, which nobody has stated.
+    verified: Option<Verified>,
+    body: ArrivedBody,
+}
+
+/// A request that was opened.
+pub(super) enum Opened {
+    Named(Box<Request>),
+    Unread(Box<Unread>),
+}
+
 impl Plane {
-    /// Authenticates and names one request.
-    pub(super) async fn arrive(&self, exchange: &mut Exchange, parts: Parts) -> Result<Request, Fault> {
+    /// Authenticates one request, as far as its head allows, and names it where its body is not
+    /// needed for that. A body nobody signed for is not read before the head's signature has held.
+    pub(super) fn open(&self, exchange: &mut Exchange, parts: Parts) -> Result<Opened, Fault> {
         let Parts { method, uri, headers, body } = parts;
         let head = Head::parse(method, &uri, headers).map_err(|error| {
             Fault::new(Cause::Malformed, format!("the request has more than one reading: {error}."))
@@ -159,8 +178,52 @@ impl Plane {
             ));
         }
         let naming = self.naming();
-        let (body, look) = self.take_body(&naming, &head, &presented, &found.key, body).await?;
-        exchange.agent = Some(found.agent.clone());
+        if body.is_end_stream() {
+            presented.verify(&head, Some(EMPTY_SHA256), &found.key)?.check_body(EMPTY_SHA256)?;
+            let named = self.named(exchange, naming, found, head, presented, Body::Empty, Some(Bytes::new()))?;
+            return Ok(Opened::Named(named));
+        }
+        let verified = if presented.needs_body() { None } else { Some(presented.verify(&head, None, &found.key)?) };
+        if verified.is_none() || body_need(&head, &naming.front) == BodyNeed::Whole {
+            return Ok(Opened::Unread(Box::new(Unread { naming, found, head, presented, verified, body })));
+        }
+        let stated = match presented.payload {
+            PayloadClaim::Stated(stated) => Some(stated),
+            _ => None,
+        };
+        let body = Body::Streaming { arrived: body, stated };
+        Ok(Opened::Named(self.named(exchange, naming, found, head, presented, body, None)?))
+    }
+
+    /// Reads the body, verifies the signature over it and names the request.
+    pub(super) async fn read(&self, exchange: &mut Exchange, unread: Box<Unread>) -> Result<Box<Request>, Fault> {
+        let Unread { naming, found, head, presented, verified, body } = *unread;
+        let spooled = self.spool.collect(body, self.options.spool_limit_bytes).await.map_err(spool_fault)?;
+        let verified = match verified {
+            Some(verified) => verified,
+            None => presented.verify(&head, Some(spooled.sha256()), &found.key)?,
+        };
+        verified.check_body(spooled.sha256())?;
+        let look = if spooled.len() <= self.options.look_limit_bytes {
+            Some(spooled.bytes().await.map_err(spool_fault)?)
+        } else {
+            None
+        };
+        self.named(exchange, naming, found, head, presented, Body::Spooled(spooled), look)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request, put together once")]
+    fn named(
+        &self,
+        exchange: &mut Exchange,
+        naming: Arc<Naming>,
+        found: Found,
+        head: Head,
+        presented: Presented,
+        body: Body,
+        look: Option<Bytes>,
+    ) -> Result<Box<Request>, Fault> {
+        exchange.agent = Some(Arc::clone(&found.agent));
         let seen = match (&body, &look) {
             (_, Some(bytes)) => aws::Body::Whole(bytes),
             (Body::Spooled(_), None) => aws::Body::TooLarge,
@@ -173,45 +236,7 @@ impl Plane {
             self.metrics.unknown.increment();
         }
         let context = context::read(&head);
-        Ok(Request { naming, agent: found.agent, context, head, named, presented, body, look })
-    }
-
-    /// Verifies the signature, over the body where that is needed, and reads the body where it names
-    /// the request. A body nobody signed for is not read before the head's signature has held.
-    async fn take_body(
-        &self,
-        naming: &Naming,
-        head: &Head,
-        presented: &Presented,
-        key: &Key,
-        body: ArrivedBody,
-    ) -> Result<(Body, Option<Bytes>), Fault> {
-        if body.is_end_stream() {
-            let empty = EMPTY_SHA256;
-            presented.verify(head, Some(empty), key)?.check_body(empty)?;
-            return Ok((Body::Empty, Some(Bytes::new())));
-        }
-        let needs_body = presented.needs_body();
-        let verified = if needs_body { None } else { Some(presented.verify(head, None, key)?) };
-        if !needs_body && body_need(head, &naming.front) == BodyNeed::Data {
-            let stated = match presented.payload {
-                PayloadClaim::Stated(stated) => Some(stated),
-                _ => None,
-            };
-            return Ok((Body::Streaming { arrived: body, stated }, None));
-        }
-        let spooled = self.spool.collect(body, self.options.spool_limit_bytes).await.map_err(spool_fault)?;
-        let verified = match verified {
-            Some(verified) => verified,
-            None => presented.verify(head, Some(spooled.sha256()), key)?,
-        };
-        verified.check_body(spooled.sha256())?;
-        let look = if spooled.len() <= self.options.look_limit_bytes {
-            Some(spooled.bytes().await.map_err(spool_fault)?)
-        } else {
-            None
-        };
-        Ok((Body::Spooled(spooled), look))
+        Ok(Box::new(Request { naming, agent: found.agent, context, head, named, presented, body, look }))
     }
 
     /// True when the body must be read before this decision: all that people decide, and all that

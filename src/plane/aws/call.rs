@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use percent_encoding::percent_decode_str;
+use smallvec::SmallVec;
 
 use crate::action::Action;
 use crate::action::Shown;
@@ -86,19 +87,20 @@ pub(super) struct Call {
 impl Call {
     /// # Errors
     /// When a field of a presigned URL says the same as a header field: one of them would be ignored.
-    pub(super) fn new(head: &Head, route: &Route, endpoints: &Endpoints) -> Result<Self, Ambiguous> {
-        let (endpoint, head) = match endpoints.override_for(&route.signing_name) {
-            Some(endpoint) => (endpoint.clone(), with_bucket_in_path(head, route)),
-            None => (Endpoint { tls: true, host: route.host.clone(), port: 443 }, Cow::Borrowed(head)),
+    pub(super) fn new(mut head: Head, route: Route, endpoints: &Endpoints) -> Result<Self, Ambiguous> {
+        let endpoint = if let Some(endpoint) = endpoints.override_for(&route.signing_name) {
+            move_bucket_into_path(&mut head, &route);
+            endpoint.clone()
+        } else {
+            Endpoint { tls: true, host: route.host, port: 443 }
         };
-        let mut headers = HeaderMap::with_capacity(head.headers.len() + 4);
+        let mut headers = std::mem::take(&mut head.headers);
+        let dropped: SmallVec<[HeaderName; 16]> = headers.keys().filter(|name| is_dropped(name)).cloned().collect();
+        for name in dropped {
+            headers.remove(name);
+        }
         if let Ok(authority) = HeaderValue::from_str(&authority(&endpoint)) {
             headers.insert(HOST, authority);
-        }
-        for (name, value) in &head.headers {
-            if !is_dropped(name) {
-                headers.append(name.clone(), value.clone());
-            }
         }
         for (name, value) in Target::hoisted(&head, &route.signing_name) {
             let name: HeaderName = name.parse().map_err(|_| Ambiguous(name.to_owned()))?;
@@ -107,14 +109,9 @@ impl Call {
                 return Err(Ambiguous(name.to_string()));
             }
         }
-        Ok(Self {
-            endpoint,
-            method: head.method.clone(),
-            target: Target::of(&head, &route.signing_name),
-            headers,
-            service: route.signing_name.clone(),
-            region: route.signing_region.clone(),
-        })
+        let target = Target::of(&head, &route.signing_name);
+        let Route { signing_name: service, signing_region: region, .. } = route;
+        Ok(Self { endpoint, method: head.method, target, headers, service, region })
     }
 
     /// The digest of this call with that body, run by the upstream identity's `account`: SHA-256 of
@@ -149,11 +146,10 @@ impl Call {
         sha256(text.as_bytes())
     }
 
-    /// The request for people. Secrets that stand in fields or in the query are replaced. One that
-    /// passes is seen by nobody: the log needs no header fields of it.
-    pub(super) fn shown(&self, body: BodyIdentity, actions: &[Action], in_passing: bool) -> Shown {
+    /// The request for people. Secrets that stand in fields or in the query are replaced.
+    pub(super) fn shown(&self, body: BodyIdentity, actions: &[Action]) -> Shown {
         let mut headers: BTreeMap<String, String> = BTreeMap::new();
-        for (name, value) in self.bearing().filter(|(name, _)| *name != "host" && !in_passing) {
+        for (name, value) in self.bearing().filter(|(name, _)| *name != "host") {
             let value = if is_secret_field(name) { REDACTED } else { value };
             headers
                 .entry(name.to_owned())
@@ -187,7 +183,7 @@ impl Call {
         let mut request = http::Request::new(());
         *request.method_mut() = self.method;
         // `Target` spells only what a URI can hold; should it ever not, nothing must be sent.
-        *request.uri_mut() = self.target.path_and_query().parse().map_err(|_| SignError::HostMissing)?;
+        *request.uri_mut() = Uri::try_from(self.target.path_and_query()).map_err(|_| SignError::HostMissing)?;
         *request.headers_mut() = self.headers;
         Ok(request)
     }
@@ -206,16 +202,14 @@ pub(super) struct Ambiguous(String);
 
 /// An S3 bucket in the host name would be lost at an endpoint of our own: it moves to the path,
 /// which means the same to S3.
-fn with_bucket_in_path<'h>(head: &'h Head, route: &Route) -> Cow<'h, Head> {
+fn move_bucket_into_path(head: &mut Head, route: &Route) {
     let is_s3 = route.signing_name == "s3";
     let bucket = [".s3.", ".s3-"].iter().filter_map(|mark| route.host.find(mark)).min();
-    match bucket.and_then(|end| route.host.get(..end)) {
-        Some(bucket) if is_s3 && !bucket.is_empty() => {
-            let mut moved = head.clone();
-            moved.path = format!("/{bucket}{}", head.path);
-            Cow::Owned(moved)
-        }
-        _ => Cow::Borrowed(head),
+    if let Some(bucket) = bucket.and_then(|end| route.host.get(..end))
+        && is_s3
+        && !bucket.is_empty()
+    {
+        head.path = format!("/{bucket}{}", head.path);
     }
 }
 

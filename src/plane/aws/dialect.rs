@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use quick_xml::escape::escape;
 
@@ -47,10 +47,10 @@ impl Shape {
     /// The most likely shape for a request that could not be named: what its fields say about the
     /// client's parser. A wrong guess costs the client the code of an error, nothing else.
     pub(super) fn guess(headers: &HeaderMap, path: &str, query: &str) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let content_type = text("content-type");
-        let service = scope_service(text("authorization"), query);
-        if headers.contains_key("x-amz-target") || content_type.starts_with("application/x-amz-json") {
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = text(CONTENT_TYPE);
+        let service = scope_service(text(AUTHORIZATION), query);
+        if headers.contains_key(X_AMZ_TARGET) || content_type.starts_with("application/x-amz-json") {
             return Self::Json;
         }
         let is_form = content_type.starts_with("application/x-www-form-urlencoded");
@@ -360,6 +360,7 @@ fn scope_service<'a>(authorization: &'a str, query: &'a str) -> &'a str {
     service.rsplit("%2F").next().unwrap_or_default()
 }
 
+const X_AMZ_TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 /// Every S3 Control operation's path starts so; S3 Control wraps its errors as other services do.
 const S3_CONTROL: &str = "/v20180820/";

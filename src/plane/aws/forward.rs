@@ -10,16 +10,16 @@ use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::Plane;
 use super::answer::{Gathered, again, body_error, gather, kept, mark, request_id};
-use super::arrive::Body;
+use super::arrive::{self, Body};
 use super::call::{BodyIdentity, Call};
 use super::dialect::{Cause, Fault};
 use super::naming::{Naming, Original};
-use crate::digest::{Digest, sha256};
+use crate::digest::sha256;
 use crate::gate::{Drift, OVERDUE_AFTER, Outcome, Permit, Receipt};
 use crate::hold::Ending;
 use crate::id::ActionId;
 use crate::net::body::{AnswerBody, BodyError, Outgoing};
-use crate::net::upstream::{Endpoint, SendError};
+use crate::net::upstream::{Endpoint, SendError, UpstreamBody};
 use crate::wire::sigv4::{Payload, SigError};
 
 /// What would be sent, while the decision is awaited.
@@ -27,8 +27,6 @@ pub(super) struct Sending {
     pub(super) action: ActionId,
     pub(super) naming: Arc<Naming>,
     pub(super) call: Call,
-    /// The digest the gate was asked with.
-    pub(super) digest: Digest,
     pub(super) body: Body,
     pub(super) payload: Payload,
     /// What a modification starts from.
@@ -43,21 +41,27 @@ struct Failure {
 }
 
 /// A signed request and where it goes.
-struct Ready {
+pub(super) struct Ready {
     endpoint: Endpoint,
-    request: Request<Outgoing>,
+    request: Box<Request<Outgoing>>,
 }
 
 impl Plane {
-    /// Sends a request that no rule matched; both bodies stream.
+    /// What would be sent of a request that no rule matched.
+    pub(super) fn ready_unmatched(&self, request: arrive::Request) -> Result<Ready, Fault> {
+        let arrive::Request { naming, head, named, presented, body, .. } = request;
+        let payload = body.payload(presented.payload);
+        self.ready(naming.call(head, named.route)?, payload, body)
+    }
+
+    /// Sends a request that no rule matched.
     pub(super) async fn forward_unmatched(
         &self,
         permit: Permit,
-        sending: Sending,
+        action: &ActionId,
+        ready: Ready,
     ) -> Result<Response<AnswerBody>, Fault> {
-        let Sending { action, call, digest, body, payload, .. } = sending;
-        let ready = self.ready(call, payload, body)?;
-        let mut receipt = permit.spend(|| digest).map_err(drifted)?;
+        let mut receipt = permit.spend_unmatched().map_err(drifted)?;
         // A client that leaves now drops the receipt, which is recorded as an unknown outcome.
         let mut sending = std::pin::pin!(self.pool.send(&ready.endpoint, ready.request));
         let sent = match tokio::time::timeout(OVERDUE_AFTER, &mut sending).await {
@@ -67,18 +71,27 @@ impl Plane {
                 sending.await
             }
         };
-        let sent = sent.map_err(|error| send_failure(&error));
-        let outcome = match &sent {
-            Ok(response) => answered(response.status(), response.headers(), None),
-            Err(failure) => failure.outcome.clone(),
-        };
-        if let Err(ended) = self.gate.complete(receipt, outcome, None).await {
-            // No rule matched it, so its answer is not withheld; the next request is refused.
-            tracing::error!(message = %ended.message, "the outcome of a request could not be recorded");
+        self.answer_unmatched(receipt, action, sent)
+    }
+
+    fn answer_unmatched(
+        &self,
+        receipt: Receipt,
+        action: &ActionId,
+        sent: Result<Response<UpstreamBody>, SendError>,
+    ) -> Result<Response<AnswerBody>, Fault> {
+        match sent {
+            Ok(mut response) => {
+                self.gate.passed(receipt, &answered(response.status(), response.headers(), None));
+                mark(response.headers_mut(), action, None, None);
+                Ok(response.map(Outgoing::Upstream))
+            }
+            Err(error) => {
+                let Failure { fault, outcome } = send_failure(&error);
+                self.gate.passed(receipt, &outcome);
+                Err(fault)
+            }
         }
-        let mut response = sent.map_err(|failure| failure.fault)?;
-        mark(response.headers_mut(), &action, None, None);
-        Ok(response.map(Outgoing::Upstream))
     }
 
     /// Sends a request that a rule matched. To be run in a task of its own: dropped in the middle, it
@@ -86,15 +99,15 @@ impl Plane {
     pub(super) async fn forward_matched(
         &self,
         permit: Permit,
-        sending: Sending,
+        sending: Box<Sending>,
     ) -> Result<Response<AnswerBody>, Fault> {
         let hold = permit.hold().cloned();
         self.forward_and_record(permit, sending).await.map_err(|fault| fault.with_hold(hold))
     }
 
-    async fn forward_and_record(&self, permit: Permit, sending: Sending) -> Result<Response<AnswerBody>, Fault> {
+    async fn forward_and_record(&self, permit: Permit, sending: Box<Sending>) -> Result<Response<AnswerBody>, Fault> {
         let hold = permit.hold().cloned();
-        let Sending { action, naming, mut call, mut body, mut payload, original, is_head, .. } = sending;
+        let Sending { action, naming, mut call, mut body, mut payload, original, is_head } = *sending;
         let mut difference = None;
         if let Some(parameters) = permit.modified() {
             let original =
@@ -104,16 +117,16 @@ impl Plane {
                 .map_err(|error| internal(&format!("the modification cannot be made: {error}; nothing was sent.")))?;
             difference = Some(original.difference(&narrowed));
             payload = Payload::Sha256(sha256(&narrowed.body));
-            call = narrowed.named.call;
+            call = narrowed.call;
             body = Body::Whole(narrowed.body);
         }
         // Taken from what will be sent, not from what was asked: this is the check that they are one.
         let digest = naming.digest(&call, body.identity());
         let ready = self.ready(call, payload, body)?;
-        let receipt = permit.spend(|| digest).map_err(drifted)?;
+        let receipt = permit.spend(digest).map_err(drifted)?;
         let response = match self.pool.send(&ready.endpoint, ready.request).await {
             Ok(response) => response,
-            Err(error) => return Err(self.failed(receipt, send_failure(&error)).await),
+            Err(error) => return Err(Box::pin(self.failed(receipt, send_failure(&error))).await),
         };
         let (mut head, body) = response.into_parts();
         mark(&mut head.headers, &action, hold.as_ref(), difference.as_deref());
@@ -123,7 +136,7 @@ impl Plane {
                 (outcome, Some(Arc::new(kept(head.status, &head.headers, bytes))), None)
             }
             Ok(Gathered::Large(large)) => (answered(head.status, &head.headers, None), None, Some(large)),
-            Err(error) => return Err(self.failed(receipt, broken_off(&error)).await),
+            Err(error) => return Err(Box::pin(self.failed(receipt, broken_off(&error))).await),
         };
         if self.gate.complete(receipt, outcome, reply.clone()).await.is_err() {
             return Err(Fault::new(Cause::Ended(Ending::OutcomeUnknown), UNRECORDED));
@@ -136,7 +149,7 @@ impl Plane {
     }
 
     /// Signs with the real credential. Nothing has left when this fails: the permit is still whole.
-    fn ready(&self, call: Call, payload: Payload, body: Body) -> Result<Ready, Fault> {
+    pub(super) fn ready(&self, call: Call, payload: Payload, body: Body) -> Result<Ready, Fault> {
         let now = self.clock.now();
         let key = self.real.current(now).map_err(|error| {
             tracing::error!(%error, "no real credential to forward with");
@@ -150,7 +163,7 @@ impl Plane {
             internal("the request cannot be signed for the upstream; nothing was sent.")
         })?;
         let body = body.outgoing().map_err(|_| SigError::BodyDiffers)?;
-        Ok(Ready { endpoint, request: request.map(|()| body) })
+        Ok(Ready { endpoint, request: Box::new(request.map(|()| body)) })
     }
 
     /// Records the failure of a matched request; gives what the client is told.

@@ -25,7 +25,6 @@ pub(super) struct Naming {
 #[derive(Debug)]
 pub(super) struct Named {
     pub(super) actions: Vec<Action>,
-    pub(super) call: Call,
     pub(super) route: Route,
     pub(super) shape: Shape,
 }
@@ -33,7 +32,8 @@ pub(super) struct Named {
 /// A modified request, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Narrowed {
-    pub(super) named: Named,
+    pub(super) actions: Vec<Action>,
+    pub(super) call: Call,
     pub(super) body: Bytes,
 }
 
@@ -58,9 +58,16 @@ impl Naming {
         if classified.actions.is_empty() {
             return Err(malformed("the request names no action.".to_owned()));
         }
-        let call = Call::new(head, &route, &self.endpoints).map_err(|e| malformed(format!("{e}.")))?;
         let shape = Shape::of(classified.dialect, &route.signing_name, head);
-        Ok(Named { actions: classified.actions, call, route, shape })
+        Ok(Named { actions: classified.actions, route, shape })
+    }
+
+    /// The request as it would be sent.
+    ///
+    /// # Errors
+    /// When a field of a presigned URL contradicts a header field.
+    pub(super) fn call(&self, head: Head, route: Route) -> Result<Call, Fault> {
+        Call::new(head, route, &self.endpoints).map_err(|error| Fault::new(Cause::Malformed, format!("{error}.")))
     }
 }
 
@@ -82,23 +89,18 @@ impl Original {
             return Err(NarrowError(format!("its field `{name}` vouches for the exact bytes of the body")));
         }
         let (head, body) = narrow(&self.head, &self.body, &self.naming.front, parameters)?;
-        let named = self
-            .naming
-            .name(&head, Body::Whole(&body))
-            .map_err(|fault| NarrowError(format!("the result is refused: {}", fault.message())))?;
-        Ok(Narrowed { named, body: Bytes::from(body) })
+        let refused = |fault: Fault| NarrowError(format!("the result is refused: {}", fault.message()));
+        let Named { actions, route, .. } = self.naming.name(&head, Body::Whole(&body)).map_err(refused)?;
+        let call = self.naming.call(head, route).map_err(refused)?;
+        Ok(Narrowed { actions, call, body: Bytes::from(body) })
     }
 
     /// As the gate needs it, to judge a modification while its approver waits.
     pub(super) fn narrow_fn(self: Arc<Self>) -> NarrowFn {
         Arc::new(move |parameters| {
-            let Narrowed { named, body } = self.narrow(parameters).map_err(|e| e.to_string())?;
+            let Narrowed { actions, call, body } = self.narrow(parameters).map_err(|e| e.to_string())?;
             let identity = BodyIdentity::of(&body);
-            Ok(Modified {
-                digest: self.naming.digest(&named.call, identity),
-                shown: named.call.shown(identity, &named.actions, false),
-                actions: named.actions,
-            })
+            Ok(Modified { digest: self.naming.digest(&call, identity), shown: call.shown(identity, &actions), actions })
         })
     }
 
@@ -107,7 +109,7 @@ impl Original {
     pub(super) fn difference(&self, narrowed: &Narrowed) -> String {
         let before = self.naming.name(&self.head, Body::Whole(&self.body)).ok();
         let before = before.as_ref().and_then(|named| named.actions.first());
-        let after = narrowed.named.actions.first();
+        let after = narrowed.actions.first();
         let (Some(before), Some(after)) = (before, after) else { return "{}".to_owned() };
         let (old, new) = (before.shown_parameters(), after.shown_parameters());
         let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
