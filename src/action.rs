@@ -5,6 +5,7 @@
 //! may. What could not be named without doubt carries [`Trait::Unknown`] and the reason, so that
 //! doubt is data that rules must face and no caller can drop.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -16,13 +17,13 @@ use crate::id::{AgentId, GroupId, PersonId};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Action {
     /// `aws:iam:CreateAccessKey`: plane, IAM service prefix, operation as the API reference spells it.
-    pub(crate) name: String,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) access: Access,
     pub(crate) traits: Traits,
     /// Full names of everything the request touches (ARNs on AWS); `*` when it is not about one thing.
     pub(crate) resources: Vec<String>,
     /// Region the request runs in; `None` for a global service.
-    pub(crate) region: Option<String>,
+    pub(crate) region: Option<Cow<'static, str>>,
     /// Account of the upstream identity; `None` while that is not known.
     pub(crate) account: Option<String>,
     /// Input members by the names of the service's model.
@@ -30,7 +31,7 @@ pub(crate) struct Action {
     /// Names of top-level parameters whose values are secret (passwords, SecretString); never shown.
     pub(crate) sensitive: Vec<String>,
     /// IAM actions the request needs, `s3:ListBucket`; the first is the main one.
-    pub(crate) iam_actions: Vec<String>,
+    pub(crate) iam_actions: Vec<Cow<'static, str>>,
     /// Why the request could not be named without doubt; set exactly when [`Trait::Unknown`] is.
     pub(crate) unknown: Option<String>,
 }

@@ -21,7 +21,7 @@ pub(super) fn now() -> Timestamp {
 
 pub(super) fn hold() -> HoldView {
     let action = Action {
-        name: "aws:iam:CreateAccessKey".to_owned(),
+        name: "aws:iam:CreateAccessKey".into(),
         access: Access::Permissions,
         traits: [Trait::Credential, Trait::Privilege].into_iter().collect(),
         resources: vec!["arn:aws:iam::123456789012:user/bob".to_owned()],
@@ -29,7 +29,7 @@ pub(super) fn hold() -> HoldView {
         account: Some("123456789012".to_owned()),
         parameters: json!({"UserName": "bob"}).as_object().unwrap().clone(),
         sensitive: Vec::new(),
-        iam_actions: vec!["iam:CreateAccessKey".to_owned()],
+        iam_actions: vec!["iam:CreateAccessKey".into()],
         unknown: None,
     };
     HoldView {

@@ -188,11 +188,11 @@ impl Trouble {
         let prefix = self.prefix.or_else(|| place.and_then(identify::prefix_of)).unwrap_or("unknown");
         let operation = self.operation.as_deref().unwrap_or("unknown");
         let action = Action {
-            name: format!("aws:{prefix}:{operation}"),
+            name: format!("aws:{prefix}:{operation}").into(),
             access: unknown_access(operation),
             traits: Traits::EMPTY.with(Trait::Unknown),
             resources: vec!["*".to_owned()],
-            region: place.and_then(|it| it.region.clone()),
+            region: place.and_then(|it| it.region.clone()).map(Into::into),
             account: front.account.clone(),
             parameters: Map::new(),
             sensitive: Vec::new(),

@@ -165,7 +165,7 @@ fn judge(case: &Case, rules: &RuleSet) -> Result<Vec<String>, Diagnostic> {
     };
     let ruling = rules.decide(&case.subject(), actions);
     case.check(&ruling).map_err(|failure| {
-        let names: Vec<&str> = actions.iter().map(|action| action.name.as_str()).collect();
+        let names: Vec<&str> = actions.iter().map(|action| &*action.name).collect();
         let unknown = actions.iter().find_map(|action| action.unknown.as_deref());
         let failure = failure.help(format!("the request is: {}", names.join(", ")));
         match unknown {

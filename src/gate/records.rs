@@ -26,7 +26,7 @@ pub(super) fn passed(request: &Passing<'_>) -> Record {
         .text("peer", request.peer.to_string());
     if let Some(action) = request.actions.first() {
         record = record
-            .text("action", action.name.as_str())
+            .text("action", &*action.name)
             .text("access", action.access.as_str())
             .text_if("region", action.region.as_deref())
             .texts("resources", &action.resources);
@@ -266,7 +266,7 @@ fn about_hold(kind: Kind, entry: &Entry) -> Record {
         .text("action_id", entry.about.action_id.as_str())
         .text("hold", entry.about.id.as_str())
         .text("agent", entry.about.agent.id.as_str())
-        .texts("action", entry.about.actions.iter().map(|action| action.name.as_str()))
+        .texts("action", entry.about.actions.iter().map(|action| &*action.name))
 }
 
 fn described(record: Record, agent: &Agent, context: &Context, actions: &[Action]) -> Record {

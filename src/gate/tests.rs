@@ -153,7 +153,7 @@ fn approver(person: &str) -> Approver {
 
 fn action(name: &str, parameters: Value) -> Action {
     Action {
-        name: name.into(),
+        name: name.to_owned().into(),
         access: Access::Permissions,
         traits: Traits::EMPTY.with(Trait::Privilege),
         resources: vec![format!("arn:aws:iam::1:user/{}", parameters["UserName"].as_str().unwrap_or("x"))],

@@ -3,6 +3,8 @@
 //! A case is a request, as bytes or as an action, and the decision it must get. Naming the bytes is
 //! not done here: the caller classifies a request with the code that names live traffic.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::{Decision, Ruling, Subject, syntax};
@@ -218,18 +220,18 @@ fn read_action(fields: &mut Fields<'_>) -> Option<Action> {
     }
     let mut traits = match (traits, operation) {
         (Some(traits), _) => traits.into_iter().collect(),
-        (None, Some(operation)) => operation.traits(),
+        (None, Some(operation)) => operation.traits,
         (None, None) => crate::action::Traits::EMPTY,
     };
     if unknown.is_some() {
         traits = traits.with(Trait::Unknown);
     }
     Some(Action {
-        name: name.to_owned(),
+        name: name.to_owned().into(),
         access: access.or_else(|| operation.map(|it| it.access())).unwrap_or(Access::Permissions),
         traits,
         resources: if resources.is_empty() { vec!["*".to_owned()] } else { resources },
-        region,
+        region: region.map(Cow::Owned),
         account: Some(account),
         parameters: match parameters {
             Value::Object(members) => members,
@@ -237,7 +239,7 @@ fn read_action(fields: &mut Fields<'_>) -> Option<Action> {
         },
         sensitive,
         iam_actions: operation
-            .map(|it| it.row.iam_actions.iter().map(|it| (*it).to_owned()).collect())
+            .map(|it| it.row.iam_actions.iter().map(|it| Cow::Borrowed(*it)).collect())
             .unwrap_or_default(),
         unknown,
     })

@@ -250,7 +250,7 @@ impl Facts {
             .collect();
         facts.variables = vec![
             ("access", action.access.as_str().into()),
-            ("action", action.name.as_str().into()),
+            ("action", (&*action.name).into()),
             ("agent", subject.agent.id.as_str().into()),
             ("context", claims.into()),
             ("owner", subject.agent.owner.to_string().into()),

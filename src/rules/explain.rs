@@ -71,7 +71,7 @@ impl RuleSet {
             rules.retain(RuleTrace::is_near);
             rules.sort_by_key(|rule| (!rule.matched, std::cmp::Reverse(rule.decision)));
             ActionTrace {
-                name: action.name.clone(),
+                name: action.name.to_string(),
                 decision: judged.decision,
                 fallback: judged.fallback.map(Fallback::message),
                 others: all - rules.len(),
@@ -133,7 +133,7 @@ fn criteria_steps(criteria: &Criteria, subject: &Subject<'_>, action: &Action, r
 
 fn found(field: Field, subject: &Subject<'_>, action: &Action) -> String {
     match field {
-        Field::Action => action.name.clone(),
+        Field::Action => action.name.to_string(),
         Field::Access => action.access.as_str().to_owned(),
         Field::Traits if action.traits.names().is_empty() => "none".to_owned(),
         Field::Traits => action.traits.names().join(", "),

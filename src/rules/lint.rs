@@ -130,7 +130,7 @@ fn never_matching(rule: &Rule) -> Option<Diagnostic> {
             warning(format!("`{}` can never match", rule.id))?.label(format!("its actions are: {}", has.join(", "))),
         );
     }
-    let possible = |it: &Operation| it.traits().union(it.traits_with_role()).union(DEPENDENT.into_iter().collect());
+    let possible = |it: &Operation| it.traits.union(it.traits_with_role).union(DEPENDENT.into_iter().collect());
     let met = |it: &Operation| {
         let possible = possible(it);
         traits.all.is_subset(possible)

@@ -35,11 +35,11 @@ fn agent() -> Agent {
 
 fn action(name: &str) -> Action {
     Action {
-        name: name.to_owned(),
+        name: name.to_owned().into(),
         access: Access::Write,
         traits: Traits::EMPTY,
         resources: vec!["*".to_owned()],
-        region: Some("eu-west-1".to_owned()),
+        region: Some("eu-west-1".into()),
         account: Some("123456789012".to_owned()),
         parameters: serde_json::Map::new(),
         sensitive: Vec::new(),

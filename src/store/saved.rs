@@ -280,15 +280,15 @@ impl HoldForm {
 impl From<&Action> for ActionForm {
     fn from(action: &Action) -> Self {
         Self {
-            name: action.name.clone(),
+            name: action.name.to_string(),
             access: action.access.as_str().to_owned(),
             traits: action.traits.names().into_iter().map(str::to_owned).collect(),
             resources: action.resources.clone(),
-            region: action.region.clone(),
+            region: action.region.as_deref().map(str::to_owned),
             account: action.account.clone(),
             parameters: action.shown_parameters(),
             sensitive: action.sensitive.clone(),
-            iam_actions: action.iam_actions.clone(),
+            iam_actions: action.iam_actions.iter().map(|it| it.to_string()).collect(),
             unknown: action.unknown.clone(),
         }
     }
@@ -297,15 +297,15 @@ impl From<&Action> for ActionForm {
 impl ActionForm {
     fn into_action(self) -> Option<Action> {
         Some(Action {
-            name: self.name,
+            name: self.name.into(),
             access: Access::parse(&self.access)?,
             traits: self.traits.iter().map(|name| Trait::parse(name)).collect::<Option<_>>()?,
             resources: self.resources,
-            region: self.region,
+            region: self.region.map(Into::into),
             account: self.account,
             parameters: self.parameters,
             sensitive: self.sensitive,
-            iam_actions: self.iam_actions,
+            iam_actions: self.iam_actions.into_iter().map(Into::into).collect(),
             unknown: self.unknown,
         })
     }

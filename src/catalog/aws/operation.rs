@@ -21,6 +21,52 @@ pub(crate) struct Operation {
     pub(crate) required_headers: Vec<&'static str>,
     /// True when some member travels in the body.
     pub(crate) has_body: bool,
+    pub(crate) traits: Traits,
+    /// The traits it has in addition when a role is handed over.
+    pub(crate) traits_with_role: Traits,
+    pub(crate) resources: Vec<Template>,
+    /// Members that hand over a role.
+    pub(crate) roles: Vec<Role>,
+    pub(crate) conditional_iam: Vec<Conditional>,
+    /// A text member, and the words that make the operation an export.
+    pub(crate) export_words: Option<(Path, Vec<&'static str>)>,
+}
+
+/// Names that lead to a member: lists are entered, `#` takes a map's keys, `*` its values.
+pub(crate) type Path = Vec<&'static str>;
+
+/// A resource's name with holes for what the request says.
+#[derive(Debug)]
+pub(crate) struct Template {
+    /// What stands before each hole, and what fills it.
+    pub(crate) holes: Vec<(&'static str, Filler)>,
+    pub(crate) rest: &'static str,
+}
+
+/// What fills a hole of a [`Template`].
+#[derive(Debug)]
+pub(crate) enum Filler {
+    Account,
+    Member(Path),
+    Partition,
+    Region,
+}
+
+/// A member that hands over a role.
+#[derive(Debug)]
+pub(crate) struct Role {
+    pub(crate) path: Path,
+    /// It names an instance profile, which holds the role.
+    pub(crate) is_profile: bool,
+}
+
+/// An IAM action that a member's presence adds.
+#[derive(Debug)]
+pub(crate) struct Conditional {
+    pub(crate) path: Path,
+    pub(crate) action: &'static str,
+    /// It comes instead of the main one.
+    pub(crate) is_instead: bool,
 }
 
 /// One segment of a path template.
@@ -76,19 +122,19 @@ pub(crate) struct OperationRow {
     pub(crate) iam_actions: Vec<&'static str>,
     /// Member path and the IAM action its presence adds; `=` in front: instead of the main one.
     #[serde(rename = "ci", default)]
-    pub(crate) conditional_iam: Vec<(&'static str, &'static str)>,
+    conditional_iam: Vec<(&'static str, &'static str)>,
     #[serde(rename = "t", default)]
     traits: u16,
     #[serde(rename = "tr", default)]
     traits_with_role: u16,
     /// A text member, and the words that make the operation an export.
     #[serde(rename = "tx", default)]
-    pub(crate) export_words: Vec<&'static str>,
+    export_words: Vec<&'static str>,
     /// Paths of members that hand over a role.
     #[serde(rename = "pr", default)]
-    pub(crate) roles: Vec<&'static str>,
+    roles: Vec<&'static str>,
     #[serde(rename = "r", default)]
-    pub(crate) resources: Vec<&'static str>,
+    resources: Vec<&'static str>,
     #[serde(rename = "se", default)]
     pub(crate) sensitive: Vec<&'static str>,
 }
@@ -117,6 +163,27 @@ impl Operation {
             required_query: required(Location::Query),
             required_headers: required(Location::Header),
             has_body: row.payload.is_some() || members.iter().any(|it| it.location == Location::Body),
+            traits: traits(row.traits),
+            traits_with_role: traits(row.traits_with_role),
+            resources: row.resources.iter().filter_map(|text| Template::read(text)).collect(),
+            roles: row
+                .roles
+                .iter()
+                .map(|text| Role { path: self::path(text), is_profile: text.contains("nstanceProfile") })
+                .collect(),
+            conditional_iam: row
+                .conditional_iam
+                .iter()
+                .map(|(path, action)| {
+                    let instead = action.strip_prefix('=');
+                    Conditional {
+                        path: self::path(path),
+                        action: instead.unwrap_or(action),
+                        is_instead: instead.is_some(),
+                    }
+                })
+                .collect(),
+            export_words: row.export_words.split_first().map(|(text, words)| (self::path(text), words.to_vec())),
             row,
         }
     }
@@ -124,15 +191,6 @@ impl Operation {
     pub(crate) fn access(&self) -> Access {
         const LEVELS: [Access; 5] = [Access::List, Access::Read, Access::Tagging, Access::Write, Access::Permissions];
         LEVELS.get(self.row.access).copied().unwrap_or(Access::Permissions)
-    }
-
-    pub(crate) fn traits(&self) -> Traits {
-        traits(self.row.traits)
-    }
-
-    /// The traits it has in addition when a role is handed over.
-    pub(crate) fn traits_with_role(&self) -> Traits {
-        traits(self.row.traits_with_role)
     }
 
     pub(crate) fn payload(&self) -> Option<Payload> {
@@ -153,6 +211,30 @@ impl Operation {
     pub(crate) fn takes_gzip(&self) -> bool {
         self.row.flags.contains('z')
     }
+}
+
+impl Template {
+    /// `arn:{P}:s3:::{Bucket}`; `None` when a brace is not closed.
+    fn read(text: &'static str) -> Option<Self> {
+        let mut holes = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, after) = after.split_once('}')?;
+            rest = after;
+            let filler = match name {
+                "A" => Filler::Account,
+                "P" => Filler::Partition,
+                "R" => Filler::Region,
+                name => Filler::Member(path(name.strip_prefix('=').unwrap_or(name))),
+            };
+            holes.push((before, filler));
+        }
+        Some(Self { holes, rest })
+    }
+}
+
+fn path(text: &'static str) -> Path {
+    text.split('.').collect()
 }
 
 fn segment(text: &'static str) -> Segment {

@@ -29,11 +29,11 @@ fn names_are_sorted_and_unique() {
 fn rights_come_from_the_strictest_source() {
     let create = named("iam").operation("CreateAccessKey").unwrap();
     assert_eq!(create.access(), Access::Permissions);
-    assert!(create.traits().contains(Trait::Privilege) && create.traits().contains(Trait::Credential));
+    assert!(create.traits.contains(Trait::Privilege) && create.traits.contains(Trait::Credential));
     assert_eq!(named("s3").operation("ListObjectsV2").unwrap().row.iam_actions, ["s3:ListBucket"]);
     assert_eq!(named("s3").operation("HeadObject").unwrap().row.iam_actions, ["s3:GetObject"]);
     let run = named("ec2").operation("RunInstances").unwrap();
-    assert!(!run.traits().contains(Trait::Privilege) && run.traits_with_role().contains(Trait::Privilege));
+    assert!(!run.traits.contains(Trait::Privilege) && run.traits_with_role.contains(Trait::Privilege));
 }
 
 #[test]

@@ -78,9 +78,9 @@ fn no_value_can_fake_a_field_or_hide_a_character() {
         hold.context.model = Some(attack.clone());
         hold.shown.url = attack.clone();
         hold.shown.headers.insert("x-note".to_owned(), attack.clone());
-        hold.actions[0].name = format!("aws:iam:{attack}");
+        hold.actions[0].name = format!("aws:iam:{attack}").into();
         hold.actions[0].resources = vec![attack.clone()];
-        hold.actions[0].region = Some(attack.clone());
+        hold.actions[0].region = Some(attack.clone().into());
         hold.actions[0].unknown = Some(attack.clone());
         hold.actions[0].parameters.insert(attack.clone(), json!([attack]));
         let card = render(&hold, now());

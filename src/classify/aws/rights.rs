@@ -10,6 +10,7 @@ use super::Front;
 use super::identify::Candidate;
 use super::place::Place;
 use crate::action::{Access, Action, Trait, Traits};
+use crate::catalog::aws::operation::{Filler, Template};
 use crate::wire::aws::Reading;
 use crate::wire::head::Head;
 
@@ -28,37 +29,37 @@ pub(super) fn action(head: &Head, place: &Place, candidate: &Candidate, reading:
         prefix: service.entry.prefix,
         creates: operation.row.name.starts_with("Create"),
     };
-    let roles = roles(candidate, &parameters, &own);
-    let mut resources = Vec::new();
-    for template in &operation.row.resources {
-        own.fill(template, &parameters, &mut resources);
-    }
+    let mut resources = Vec::with_capacity(operation.resources.len() + operation.roles.len());
     if service.entry.prefix == "apigateway" {
-        resources = vec![format!("arn:{}:apigateway:{}::{}", own.partition, own.region, head.path)];
+        resources.push(format!("arn:{}:apigateway:{}::{}", own.partition, own.region, head.path));
+    } else {
+        for template in &operation.resources {
+            own.fill(template, &parameters, &mut resources);
+        }
     }
-    resources.extend(roles.iter().cloned());
+    let before_roles = resources.len();
+    add_roles(candidate, &parameters, &own, &mut resources);
+    let has_role = resources.len() > before_roles;
     if resources.is_empty() {
         resources.push("*".to_owned());
     }
-    if resources.len() > 1 {
-        let mut seen = std::collections::HashSet::new();
-        resources.retain(|it| seen.insert(it.clone()));
-    }
+    drop_repeated(&mut resources);
     if resources.len() > RESOURCE_LIMIT {
         doubt = Some(format!("the request touches more than {RESOURCE_LIMIT} resources"));
     }
-    let iam_actions = iam_actions(head, candidate, &parameters, !roles.is_empty());
-    let mut traits = traits(candidate, &parameters, &iam_actions, !roles.is_empty());
+    let verbs = partiql_verbs(candidate, &parameters);
+    let iam_actions = iam_actions(head, candidate, &parameters, verbs.as_deref(), has_role);
+    let mut traits = traits(candidate, &parameters, &iam_actions, has_role);
     if is_cross_account(&parameters, &resources, front) {
         traits = traits.with(Trait::CrossAccount);
     }
     if doubt.is_some() {
         traits = traits.with(Trait::Unknown);
     }
-    let sensitive = operation.row.sensitive.iter().filter(|name| parameters.contains_key(**name));
+    let sensitive = operation.row.sensitive.iter().filter(|name| member(&parameters, name).is_some());
     Action {
-        name: operation.action_name.clone(),
-        access: access(candidate, &parameters),
+        name: Cow::Borrowed(&operation.action_name),
+        access: if verbs.as_deref() == Some(&["Select"]) { Access::Read } else { operation.access() },
         traits,
         resources,
         sensitive: sensitive.map(|name| (*name).to_owned()).collect(),
@@ -71,10 +72,30 @@ pub(super) fn action(head: &Head, place: &Place, candidate: &Candidate, reading:
 }
 
 /// Region of the action: none for a service that has one endpoint for the whole partition.
-fn region(place: &Place, candidate: &Candidate) -> Option<String> {
+fn region(place: &Place, candidate: &Candidate) -> Option<Cow<'static, str>> {
     let region = place.region.as_deref()?;
     let is_global = candidate.service.entry.is_global(place.partition.id);
-    (!is_global).then(|| region.to_owned())
+    (!is_global).then(|| region.to_owned().into())
+}
+
+/// Keeps the first of equal names.
+fn drop_repeated(resources: &mut Vec<String>) {
+    match resources.len() {
+        0 | 1 => {}
+        2..=8 => {
+            let mut kept: Vec<String> = Vec::with_capacity(resources.len());
+            for resource in resources.drain(..) {
+                if !kept.contains(&resource) {
+                    kept.push(resource);
+                }
+            }
+            *resources = kept;
+        }
+        _ => {
+            let mut seen = std::collections::HashSet::with_capacity(resources.len());
+            resources.retain(|it| seen.insert(it.clone()));
+        }
+    }
 }
 
 /// What fills the parts of an ARN that are not in the request.
@@ -88,72 +109,77 @@ struct Own<'a> {
 
 impl Own<'_> {
     /// Fills one template into as many resources as its members name; none when one is absent.
-    fn fill(&self, template: &str, parameters: &Map<String, Value>, resources: &mut Vec<String>) {
-        let mut filled: SmallVec<[Partial; 4]> = SmallVec::new();
-        filled.push(Partial::default());
-        let mut rest = template;
-        while let Some((before, after)) = rest.split_once('{') {
-            let Some((name, after)) = after.split_once('}') else { return };
-            rest = after;
-            match name {
-                "P" => push(&mut filled, before, self.partition),
-                "R" => push(&mut filled, before, self.region),
-                "A" => push(&mut filled, before, self.account),
-                path => {
-                    let path = path.strip_prefix('=').unwrap_or(path);
-                    let values = values_at(parameters, path);
-                    if values.is_empty() || filled.len().saturating_mul(values.len()) > RESOURCE_LIMIT * 2 {
-                        return;
-                    }
-                    let mut next = SmallVec::new();
-                    for partial in &filled {
-                        for value in &values {
-                            self.extend(partial, before, path, value, parameters, &mut next);
-                        }
-                    }
-                    filled = next;
+    fn fill(&self, template: &Template, parameters: &Map<String, Value>, resources: &mut Vec<String>) {
+        let mut filled = Partials::new();
+        filled.push(Partial { text: String::with_capacity(ARN_CAPACITY), is_arn: false });
+        for (before, filler) in &template.holes {
+            let value = match filler {
+                Filler::Partition => self.partition,
+                Filler::Region => self.region,
+                Filler::Account => self.account,
+                Filler::Member(path) => {
+                    filled = self.filled_with(filled, before, path, parameters);
+                    continue;
                 }
+            };
+            for partial in &mut filled {
+                partial.text.push_str(before);
+                partial.text.push_str(value);
             }
         }
         for mut partial in filled {
-            partial.text.push_str(rest);
+            partial.text.push_str(template.rest);
             resources.push(partial.text);
         }
     }
 
+    /// Each of the partial names with each value of a member: none where the member is absent or has too many.
+    fn filled_with(&self, filled: Partials, before: &str, path: &[&str], parameters: &Map<String, Value>) -> Partials {
+        let values = values_at(parameters, path);
+        let mut next = Partials::new();
+        let Some((last, others)) = values.split_last() else { return next };
+        if filled.len().saturating_mul(values.len()) > RESOURCE_LIMIT * 2 {
+            return next;
+        }
+        for partial in filled {
+            for value in others {
+                self.extend(partial.clone(), before, path, value, parameters, &mut next);
+            }
+            self.extend(partial, before, path, last, parameters, &mut next);
+        }
+        next
+    }
+
     fn extend(
         &self,
-        partial: &Partial,
+        partial: Partial,
         before: &str,
-        path: &str,
+        path: &[&str],
         value: &str,
         parameters: &Map<String, Value>,
-        next: &mut SmallVec<[Partial; 4]>,
+        next: &mut Partials,
     ) {
-        if partial.text.is_empty() && before.is_empty() && !value.starts_with("arn:") {
-            // The template is the member alone, and it holds no ARN: show it as sent.
-            next.push(Partial { text: value.to_owned(), is_arn: false });
+        let Partial { mut text, is_arn } = partial;
+        let is_whole = value.starts_with("arn:") && !is_arn;
+        // Alone in the template and no ARN, the member is shown as sent.
+        if is_whole || text.is_empty() && before.is_empty() && !value.starts_with("arn:") {
+            next.push(Partial { text: value.to_owned(), is_arn: is_whole });
             return;
         }
-        if value.starts_with("arn:") && !partial.is_arn {
-            next.push(Partial { text: value.to_owned(), is_arn: true });
-            return;
-        }
-        let mut text = partial.text.clone();
-        if partial.is_arn && self.prefix == "s3" && before == "/" {
+        if is_arn && self.prefix == "s3" && before == "/" {
             // An object behind an access point.
             text.push_str("/object");
         }
         text.push_str(before);
         match (self.prefix, path) {
-            ("sqs", "QueueUrl") => self.queue(&mut text, value),
-            ("s3", "CopySource") => copy_source(&mut text, value),
+            ("sqs", ["QueueUrl"]) => self.queue(&mut text, value),
+            ("s3", ["CopySource"]) => copy_source(&mut text, value),
             ("kms", _) if value.starts_with("alias/") && text.ends_with("key/") => {
                 text.truncate(text.len() - "key/".len());
                 text.push_str(value);
             }
-            ("ec2", "Resources") => text.push_str(&ec2_resource(value)),
-            ("lambda", "FunctionName" | "functionName") => {
+            ("ec2", ["Resources"]) => text.push_str(&ec2_resource(value)),
+            ("lambda", ["FunctionName" | "functionName"]) => {
                 let (account, name, qualifier) = lambda_function(value);
                 if let Some(account) = account {
                     text = format!("arn:{}:lambda:{}:{account}:function:", self.partition, self.region);
@@ -171,7 +197,7 @@ impl Own<'_> {
             }
             _ => push_once(&mut text, value),
         }
-        next.push(Partial { text, is_arn: partial.is_arn });
+        next.push(Partial { text, is_arn });
     }
 
     /// `https://sqs.us-east-1.amazonaws.com/123456789012/name` or its path.
@@ -183,19 +209,17 @@ impl Own<'_> {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+/// What most ARNs have room in.
+const ARN_CAPACITY: usize = 96;
+
+#[derive(Clone, Debug)]
 struct Partial {
     text: String,
     /// A member held a whole ARN, which stands for everything before it.
     is_arn: bool,
 }
 
-fn push(filled: &mut SmallVec<[Partial; 4]>, before: &str, value: &str) {
-    for partial in filled {
-        partial.text.push_str(before);
-        partial.text.push_str(value);
-    }
-}
+type Partials = SmallVec<[Partial; 2]>;
 
 /// Appends a value whose own first part may repeat what precedes it: `alias/` + `alias/x`, `parameter/` + `/x`.
 fn push_once(text: &mut String, value: &str) {
@@ -256,27 +280,37 @@ fn ec2_resource(id: &str) -> String {
     format!("{kind}/{id}")
 }
 
-/// The texts at a path of names joined by dots; lists are entered, `#` takes a map's keys, `*` its values.
-fn values_at<'v>(parameters: &'v Map<String, Value>, path: &str) -> Vec<Cow<'v, str>> {
-    let mut found = Vec::new();
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    if let Some(value) = parameters.get(first) {
+/// A parameter; most requests have so few that hashing the name costs more than comparing it.
+fn member<'v>(parameters: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
+    if parameters.len() <= 8 {
+        parameters.iter().find(|(it, _)| *it == name).map(|(_, value)| value)
+    } else {
+        parameters.get(name)
+    }
+}
+
+type Texts<'v> = SmallVec<[Cow<'v, str>; 2]>;
+
+/// The texts at a path.
+fn values_at<'v>(parameters: &'v Map<String, Value>, path: &[&str]) -> Texts<'v> {
+    let mut found = Texts::new();
+    if let Some((first, rest)) = path.split_first()
+        && let Some(value) = member(parameters, first)
+    {
         collect(value, rest, &mut found);
     }
     found
 }
 
-fn collect<'v>(value: &'v Value, path: Option<&str>, found: &mut Vec<Cow<'v, str>>) {
+fn collect<'v>(value: &'v Value, path: &[&str], found: &mut Texts<'v>) {
     match (value, path) {
         (Value::Array(items), path) => items.iter().for_each(|item| collect(item, path, found)),
-        (Value::String(text), None) => found.push(Cow::Borrowed(text)),
-        (Value::Number(number), None) => found.push(Cow::Owned(number.to_string())),
-        (Value::Object(object), Some("#")) => found.extend(object.keys().map(|key| Cow::Borrowed(key.as_str()))),
-        (Value::Object(object), Some(path)) => {
-            let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-            if first == "*" {
-                object.values().for_each(|value| collect(value, rest, found));
-            } else if let Some(value) = object.get(first) {
+        (Value::String(text), []) => found.push(Cow::Borrowed(text)),
+        (Value::Number(number), []) => found.push(Cow::Owned(number.to_string())),
+        (Value::Object(object), ["#"]) => found.extend(object.keys().map(|key| Cow::Borrowed(key.as_str()))),
+        (Value::Object(object), ["*", rest @ ..]) => object.values().for_each(|value| collect(value, rest, found)),
+        (Value::Object(object), [first, rest @ ..]) => {
+            if let Some(value) = member(object, first) {
                 collect(value, rest, found);
             }
         }
@@ -285,71 +319,78 @@ fn collect<'v>(value: &'v Value, path: Option<&str>, found: &mut Vec<Cow<'v, str
 }
 
 /// True when something stands at the path, whatever it is.
-fn is_present(parameters: &Map<String, Value>, path: &str) -> bool {
-    fn within(value: &Value, path: &str) -> bool {
-        let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-        match value {
-            Value::Array(items) => items.iter().any(|item| within(item, path)),
-            Value::Object(object) => object.get(first).is_some_and(|value| rest.is_none_or(|rest| within(value, rest))),
+fn is_present(parameters: &Map<String, Value>, path: &[&str]) -> bool {
+    fn within(value: &Value, path: &[&str]) -> bool {
+        match (value, path) {
+            (_, []) => true,
+            (Value::Array(items), path) => items.iter().any(|item| within(item, path)),
+            (Value::Object(object), [first, rest @ ..]) => {
+                member(object, first).is_some_and(|value| within(value, rest))
+            }
             _ => false,
         }
     }
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    parameters.get(first).is_some_and(|value| rest.is_none_or(|rest| within(value, rest)))
+    let Some((first, rest)) = path.split_first() else { return false };
+    member(parameters, first).is_some_and(|value| within(value, rest))
 }
 
-/// ARNs of the roles that the request hands to the service.
-fn roles(candidate: &Candidate, parameters: &Map<String, Value>, own: &Own<'_>) -> Vec<String> {
-    let paths = candidate.operation.row.roles.iter();
-    let named = paths.flat_map(|path| values_at(parameters, path).into_iter().map(move |value| (path, value)));
-    named
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(path, value)| {
-            if value.starts_with("arn:") {
-                return value.into_owned();
+/// Adds the ARNs of the roles that the request hands to the service.
+fn add_roles(candidate: &Candidate, parameters: &Map<String, Value>, own: &Own<'_>, resources: &mut Vec<String>) {
+    for role in &candidate.operation.roles {
+        for value in values_at(parameters, &role.path) {
+            if value.is_empty() {
+                continue;
             }
-            let kind = if path.contains("nstanceProfile") { "instance-profile" } else { "role" };
-            format!("arn:{}:iam::{}:{kind}/{}", own.partition, own.account, value.trim_start_matches('/'))
-        })
-        .collect()
+            resources.push(if value.starts_with("arn:") {
+                value.into_owned()
+            } else {
+                let kind = if role.is_profile { "instance-profile" } else { "role" };
+                format!("arn:{}:iam::{}:{kind}/{}", own.partition, own.account, value.trim_start_matches('/'))
+            });
+        }
+    }
 }
 
-fn iam_actions(head: &Head, candidate: &Candidate, parameters: &Map<String, Value>, has_role: bool) -> Vec<String> {
-    let row = &candidate.operation.row;
-    let mut actions: Vec<String> = row.iam_actions.iter().map(|it| (*it).to_owned()).collect();
-    if let Some(verbs) = partiql_verbs(candidate, parameters) {
-        actions = verbs.iter().map(|verb| format!("dynamodb:PartiQL{verb}")).collect();
-    }
-    if actions.is_empty() && candidate.service.entry.prefix == "apigateway" {
-        actions.push(format!("apigateway:{}", head.method));
-    }
-    let mut add = |action: &str, instead: bool| {
-        if instead && !actions.is_empty() {
-            actions.remove(0);
-            actions.insert(0, action.to_owned());
-        } else if !actions.iter().any(|it| it == action) {
-            actions.push(action.to_owned());
-        }
+fn iam_actions(
+    head: &Head,
+    candidate: &Candidate,
+    parameters: &Map<String, Value>,
+    verbs: Option<&[&str]>,
+    has_role: bool,
+) -> Vec<Cow<'static, str>> {
+    let Candidate { service, operation, .. } = candidate;
+    let mut actions: Vec<Cow<'static, str>> = match verbs {
+        Some(verbs) => verbs.iter().map(|verb| format!("dynamodb:PartiQL{verb}").into()).collect(),
+        None => operation.row.iam_actions.iter().map(|it| Cow::Borrowed(*it)).collect(),
     };
-    for (_, action) in row.conditional_iam.iter().filter(|(path, _)| is_present(parameters, path)) {
-        match action.strip_prefix('=') {
-            Some(action) => add(action, true),
-            None => add(action, false),
+    if actions.is_empty() && service.entry.prefix == "apigateway" {
+        actions.push(format!("apigateway:{}", head.method).into());
+    }
+    for it in operation.conditional_iam.iter().filter(|it| is_present(parameters, &it.path)) {
+        match actions.first_mut() {
+            Some(main) if it.is_instead => *main = Cow::Borrowed(it.action),
+            _ => add(&mut actions, it.action),
         }
     }
     if has_role {
-        add("iam:PassRole", false);
+        add(&mut actions, "iam:PassRole");
     }
     actions
+}
+
+fn add(actions: &mut Vec<Cow<'static, str>>, action: &'static str) {
+    if !actions.iter().any(|it| it == action) {
+        actions.push(Cow::Borrowed(action));
+    }
 }
 
 /// The verbs of a PartiQL request's statements; `None` for any other request.
 fn partiql_verbs(candidate: &Candidate, parameters: &Map<String, Value>) -> Option<Vec<&'static str>> {
     const ALL: [&str; 4] = ["Select", "Insert", "Update", "Delete"];
-    let path = match candidate.operation.action_name.as_str() {
-        "aws:dynamodb:ExecuteStatement" => "Statement",
-        "aws:dynamodb:BatchExecuteStatement" => "Statements.Statement",
-        "aws:dynamodb:ExecuteTransaction" => "TransactStatements.Statement",
+    let path: &[&str] = match candidate.operation.action_name.as_str() {
+        "aws:dynamodb:ExecuteStatement" => &["Statement"],
+        "aws:dynamodb:BatchExecuteStatement" => &["Statements", "Statement"],
+        "aws:dynamodb:ExecuteTransaction" => &["TransactStatements", "Statement"],
         _ => return None,
     };
     let mut verbs = Vec::new();
@@ -364,20 +405,18 @@ fn partiql_verbs(candidate: &Candidate, parameters: &Map<String, Value>) -> Opti
     Some(if verbs.is_empty() { ALL.to_vec() } else { verbs })
 }
 
-fn access(candidate: &Candidate, parameters: &Map<String, Value>) -> Access {
-    match partiql_verbs(candidate, parameters).as_deref() {
-        Some(["Select"]) => Access::Read,
-        _ => candidate.operation.access(),
-    }
-}
-
-fn traits(candidate: &Candidate, parameters: &Map<String, Value>, iam_actions: &[String], has_role: bool) -> Traits {
+fn traits(
+    candidate: &Candidate,
+    parameters: &Map<String, Value>,
+    iam_actions: &[Cow<'_, str>],
+    has_role: bool,
+) -> Traits {
     let operation = candidate.operation;
-    let mut traits = operation.traits();
+    let mut traits = operation.traits;
     if has_role {
-        traits = traits.union(operation.traits_with_role());
+        traits = traits.union(operation.traits_with_role);
     }
-    if let Some((path, words)) = operation.row.export_words.split_first() {
+    if let Some((path, words)) = &operation.export_words {
         let texts = values_at(parameters, path);
         let is_export = texts.iter().any(|text| {
             let text = text.to_ascii_lowercase();
@@ -388,10 +427,11 @@ fn traits(candidate: &Candidate, parameters: &Map<String, Value>, iam_actions: &
         }
     }
     let gives_acl = iam_actions.iter().any(|it| it == "s3:PutObjectAcl" || it == "s3:PutBucketAcl");
-    let is_private =
+    let is_private = || {
         matches!(parameters.get("ACL").and_then(Value::as_str), Some("private" | "bucket-owner-full-control"))
-            && !parameters.keys().any(|name| name.starts_with("Grant"));
-    if gives_acl && !is_private {
+            && !parameters.keys().any(|name| name.starts_with("Grant"))
+    };
+    if gives_acl && !is_private() {
         traits = traits.with(Trait::Sharing);
     }
     traits
@@ -434,7 +474,9 @@ fn names_other_account(name: &str, value: &Value, own: &str, depth: usize) -> bo
 }
 
 fn account_of(arn: &str) -> Option<&str> {
-    arn.strip_prefix("arn:")?.split(':').nth(3).filter(|it| is_account(it))
+    // A loop over bytes: every resource and every text that looks like one comes here.
+    let field = arn.strip_prefix("arn:")?.as_bytes().split(|byte| *byte == b':').nth(3)?;
+    std::str::from_utf8(field).ok().filter(|it| is_account(it))
 }
 
 fn is_account(text: &str) -> bool {

@@ -108,7 +108,7 @@ impl Request {
         assert_eq!(action.unknown.is_some(), action.traits.contains(Trait::Unknown));
         match &action.unknown {
             Some(why) => format!("unknown {}: {why}", action.name),
-            None => action.name.clone(),
+            None => action.name.to_string(),
         }
     }
 }

@@ -11,7 +11,7 @@ fn evaluate(text: &str, parameters: serde_json::Value) -> Result<bool, Fault> {
     let context = Context::default();
     let subject = Subject { agent: &agent, context: &context, now: Timestamp::from_micros(0) };
     let action = Action {
-        name: "aws:s3:PutObject".to_owned(),
+        name: "aws:s3:PutObject".into(),
         access: Access::Write,
         traits: Traits::EMPTY,
         resources: vec!["arn:aws:s3:::b/k".to_owned()],

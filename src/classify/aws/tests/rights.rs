@@ -194,7 +194,7 @@ fn unknown_operations_keep_what_is_known_of_them() {
         .form("Action=PutFuturePolicy&Version=2010-05-08")
         .classified();
     let action = &classified.actions[0];
-    assert_eq!((action.name.as_str(), action.access), ("aws:iam:PutFuturePolicy", Access::Permissions));
+    assert_eq!((&*action.name, action.access), ("aws:iam:PutFuturePolicy", Access::Permissions));
     assert_eq!(classified.route.as_ref().unwrap().host, "iam.amazonaws.com");
     let read = request("POST http://127.0.0.1/", "us-east-1/kms").target("TrentService.ListFuture", "{}").classified();
     assert_eq!(read.actions[0].access, Access::Write);
