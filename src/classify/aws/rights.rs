@@ -195,7 +195,9 @@ impl Own<'_> {
                 text.push_str(prefix.trim_start_matches('/'));
                 text.push_str(value);
             }
-            _ => push_once(&mut text, value),
+            // Their names may hold slashes, so that nothing in them is a repetition.
+            ("ecr" | "ecr-public" | "iot" | "s3", _) => text.push_str(value),
+            _ => push_once(&mut text, before, value),
         }
         next.push(Partial { text, is_arn });
     }
@@ -221,14 +223,13 @@ struct Partial {
 
 type Partials = SmallVec<[Partial; 2]>;
 
-/// Appends a value whose own first part may repeat what precedes it: `alias/` + `alias/x`, `parameter/` + `/x`.
-fn push_once(text: &mut String, value: &str) {
-    let kind = text.rsplit(':').next().unwrap_or_default();
-    let value = if !kind.is_empty() && kind.ends_with('/') {
-        value.strip_prefix(kind).or_else(|| value.strip_prefix('/')).unwrap_or(value)
-    } else {
-        value
-    };
+/// Appends a value that may repeat the kind which the template spells before it: `alias/` + `alias/x`, `parameter/` + `/x`.
+fn push_once(text: &mut String, before: &str, value: &str) {
+    let kind = if before.ends_with('/') { before.rsplit(':').next().unwrap_or_default() } else { "" };
+    // Behind another member's value a slash separates, and what follows is the value as it is.
+    let is_kind = !kind.is_empty() && text.strip_suffix(kind).is_some_and(|rest| rest.ends_with(':'));
+    let value =
+        if is_kind { value.strip_prefix(kind).or_else(|| value.strip_prefix('/')).unwrap_or(value) } else { value };
     text.push_str(value);
 }
 

@@ -12,6 +12,32 @@ fn dynamodb(operation: &str, body: Value) -> Action {
         .action()
 }
 
+/// Rules on one object must not be met, or missed, by another one whose key looks like its bucket.
+#[test]
+fn a_name_that_repeats_what_precedes_it_is_another_resource() {
+    let object = |path: &str| {
+        let url = format!("http://127.0.0.1{path}");
+        Request { url, ..request("GET http://x/", "us-west-2/s3") }.action().resources
+    };
+    assert_eq!(object("/bench/key"), ["arn:aws:s3:::bench/key"]);
+    assert_eq!(object("/bench/bench/key"), ["arn:aws:s3:::bench/bench/key"]);
+    assert_eq!(object("/bench//key"), ["arn:aws:s3:::bench//key"]);
+    let json = |scope: &str, target: &str, body: Value| {
+        request("POST http://127.0.0.1/", scope).target(target, &body.to_string())
+    };
+    let repository = json(
+        "us-west-2/ecr",
+        "AmazonEC2ContainerRegistry_V20150921.DeleteRepository",
+        json!({"repositoryName": "repository/x"}),
+    );
+    assert_eq!(repository.action().resources, ["arn:aws:ecr:us-west-2:123456789012:repository/repository/x"]);
+    // Here the name does say its kind, or a slash, a second time.
+    let ssm = json("us-west-2/ssm", "AmazonSSM.GetParameter", json!({"Name": "/team/key"}));
+    assert_eq!(ssm.action().resources, ["arn:aws:ssm:us-west-2:123456789012:parameter/team/key"]);
+    let alias = json("us-west-2/kms", "TrentService.DeleteAlias", json!({"AliasName": "alias/x"}));
+    assert!(alias.action().resources.contains(&"arn:aws:kms:us-west-2:123456789012:alias/x".to_owned()));
+}
+
 #[test]
 fn resources_name_everything_the_request_touches() {
     let s3 = |line| request(line, "us-west-2/s3");
