@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
+use crate::net::spool::DiskLimits;
 use crate::net::upstream::UpstreamOptions;
 use crate::people::People;
 use crate::yaml::{Diagnostic, Problems, Source};
@@ -112,11 +113,11 @@ impl Rules {
     }
 }
 
-/// What all held bodies together may take, in bytes.
+/// What held bodies may take, in bytes; of memory all of them together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spool {
     pub(crate) memory: u64,
-    pub(crate) disk: u64,
+    pub(crate) disk: DiskLimits,
 }
 
 /// The process's own log, on stderr.

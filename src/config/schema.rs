@@ -9,6 +9,7 @@ use super::{Aws, Config, Listen, Log, Rules, Spool};
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
 use crate::id::{AgentId, GroupId, PersonId, is_plain_name};
+use crate::net::spool::DiskLimits;
 use crate::net::upstream::{Endpoint, UpstreamOptions};
 use crate::people::{People, Person};
 use crate::plane::aws::{self as plane, Endpoints, InterimOptions, Sign};
@@ -210,7 +211,14 @@ fn bodies(page: &mut Page<'_>) -> (Spool, Limits) {
         matched: page.size("matched", defaults.spool_limit_bytes),
         reply: page.size("reply", defaults.reply_limit_bytes as u64),
     };
-    (Spool { memory: page.size("memory", 64 << 20), disk: page.size("disk", 4 << 30) }, limits)
+    let memory = page.size("memory", 64 << 20);
+    let total = page.size("disk", 4 << 30);
+    let disk = DiskLimits {
+        total,
+        per_agent: page.size("disk_per_agent", total / 4),
+        unproven: page.size("disk_unproven", total / 16),
+    };
+    (Spool { memory, disk }, limits)
 }
 
 fn with_limits(options: plane::Options, limits: Limits) -> plane::Options {

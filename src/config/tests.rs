@@ -42,6 +42,8 @@ const CHANGED: &[(&str, &str)] = &[
     ("bodies.reply", "2MiB"),
     ("bodies.memory", "1MiB"),
     ("bodies.disk", "100B"),
+    ("bodies.disk_per_agent", "2GiB"),
+    ("bodies.disk_unproven", "1MiB"),
     ("holds.approvers", "[security]"),
     ("holds.quorum", "2"),
     ("holds.expires", "1d"),

@@ -1,7 +1,8 @@
 //! Bodies read whole before anyone is asked: in memory while small, in an unnamed file beyond.
 //!
 //! INVARIANT: what all of them take together is bounded, in memory and on disk, from the first byte
-//! read. A file has no name, so that nothing is left behind whatever happens to the process.
+//! read, and so is what one agent takes of the disk. A file has no name, so that nothing is left behind
+//! whatever happens to the process.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,13 +20,19 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::body::{BodyError, Outgoing};
 use crate::digest::{Digest, Hasher};
+use crate::id::AgentId;
+
+mod ledger;
+
+pub(crate) use ledger::{DiskLimits, Payer};
+use ledger::{DiskShare, Ledger};
 
 /// The process's store of bodies that are being held.
 #[derive(Debug)]
 pub(crate) struct Spool {
     dir: PathBuf,
     memory: Arc<Budget>,
-    disk: Arc<Budget>,
+    disk: Arc<Ledger>,
 }
 
 /// A body that was read to its end.
@@ -41,8 +48,15 @@ pub(crate) struct Spooled {
 pub(crate) enum SpoolError {
     #[error("the body is larger than {limit_bytes} bytes")]
     TooLarge { limit_bytes: u64 },
-    #[error("too many bytes of held bodies are spooled already; try again later")]
+    #[error("held bodies take all the space there is for them; try again when some were decided")]
     Full,
+    #[error("this agent's held bodies may take {limit_bytes} bytes; try again when some were decided")]
+    AgentFull { limit_bytes: u64 },
+    #[error(
+        "bodies that must be read before their signature can be checked may take {limit_bytes} bytes, and be \
+         {limit_bodies}, for one key and address: send `x-amz-content-sha256`, or fewer at once"
+    )]
+    UnprovenFull { limit_bytes: u64, limit_bodies: usize },
     #[error(transparent)]
     Body(BodyError),
     #[error("the spool directory `{dir}` cannot be used; check its space and permissions")]
@@ -50,17 +64,19 @@ pub(crate) enum SpoolError {
 }
 
 impl Spool {
-    /// `memory_bytes` and `disk_bytes` bound what all bodies together may take.
-    pub(crate) fn new(dir: PathBuf, memory_bytes: u64, disk_bytes: u64) -> Self {
-        Self { dir, memory: Budget::new(memory_bytes), disk: Budget::new(disk_bytes) }
+    /// `memory_bytes` bounds what all bodies together may take of memory.
+    pub(crate) fn new(dir: PathBuf, memory_bytes: u64, disk: DiskLimits) -> Self {
+        Self { dir, memory: Budget::new(memory_bytes), disk: Ledger::new(disk) }
     }
 
-    /// Reads `body` to its end, hashing it on the way. Dropping the future frees what it has taken.
+    /// Reads `body` to its end, hashing it on the way. `payer` is asked who is charged once something
+    /// goes to disk. Dropping the future frees what it has taken.
     ///
     /// # Errors
     /// When it is longer than `limit_bytes`, does not arrive whole, or there is no room for it.
-    pub(crate) async fn collect<B>(&self, mut body: B, limit_bytes: u64) -> Result<Spooled, SpoolError>
+    pub(crate) async fn collect<B, P>(&self, mut body: B, limit_bytes: u64, payer: P) -> Result<Spooled, SpoolError>
     where
+        P: Fn() -> Payer,
         B: Body<Data = Bytes, Error = BodyError> + Unpin,
     {
         // Said before a byte is read, so that a client that waits for `100 Continue` keeps its bytes.
@@ -73,7 +89,7 @@ impl Spool {
             bytes: BytesMut::new(),
             memory: Share::of(&self.memory),
             file: None,
-            disk: Share::of(&self.disk),
+            disk: None,
         };
         while let Some(frame) = body.frame().await {
             let Ok(piece) = frame.map_err(SpoolError::Body)?.into_data() else { continue };
@@ -81,23 +97,22 @@ impl Spool {
                 return Err(SpoolError::TooLarge { limit_bytes });
             }
             if taking.is_due(&piece) {
-                self.write_out(&mut taking).await?;
+                self.write_out(&mut taking, &payer).await?;
             }
         }
         if taking.file.is_some() {
-            self.write_out(&mut taking).await?;
+            self.write_out(&mut taking, &payer).await?;
         }
-        let stored = match taking.file {
-            None => Stored::Memory { bytes: taking.bytes.freeze(), _share: taking.memory },
-            Some(file) => Stored::File(Arc::new(SpoolFile { file, _share: taking.disk })),
+        let stored = match (taking.file, taking.disk) {
+            (Some(file), Some(share)) => Stored::File(Arc::new(SpoolFile { file, share })),
+            (_, _) => Stored::Memory { bytes: taking.bytes.freeze(), _share: taking.memory },
         };
         Ok(Spooled { len: taking.len, sha256: taking.hasher.finish(), stored })
     }
 
-    async fn write_out(&self, taking: &mut Taking) -> Result<(), SpoolError> {
-        if !taking.disk.grow(taking.bytes.len() as u64) {
-            return Err(SpoolError::Full);
-        }
+    async fn write_out(&self, taking: &mut Taking, payer: &impl Fn() -> Payer) -> Result<(), SpoolError> {
+        let share = taking.disk.get_or_insert_with(|| DiskShare::of(&self.disk, payer()));
+        share.grow(taking.bytes.len() as u64)?;
         let bytes = std::mem::take(&mut taking.bytes);
         let file = taking.file.take();
         let dir = self.dir.clone();
@@ -123,6 +138,20 @@ impl Spooled {
 
     pub(crate) fn sha256(&self) -> Digest {
         self.sha256
+    }
+
+    /// The signature over it holds: from here on the agent is charged for it. Before anyone reads it.
+    ///
+    /// # Errors
+    /// When that agent has no room for it.
+    pub(crate) fn proven(&mut self, agent: &AgentId) -> Result<(), SpoolError> {
+        match &mut self.stored {
+            Stored::Memory { .. } => Ok(()),
+            Stored::File(file) => match Arc::get_mut(file) {
+                Some(file) => file.share.pass_to(Payer::Agent(agent.clone())),
+                None => Ok(()),
+            },
+        }
     }
 
     /// The body for sending; may be called again.
@@ -158,7 +187,7 @@ struct Taking {
     bytes: BytesMut,
     memory: Share,
     file: Option<File>,
-    disk: Share,
+    disk: Option<DiskShare>,
 }
 
 impl Taking {
@@ -182,7 +211,7 @@ enum Stored {
 #[derive(Debug)]
 struct SpoolFile {
     file: File,
-    _share: Share,
+    share: DiskShare,
 }
 
 /// Reads a spool file in slices, the next one only when the last was taken.
@@ -233,7 +262,7 @@ fn joined<T>(result: Result<io::Result<T>, tokio::task::JoinError>) -> io::Resul
     result.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// Bytes that may be in use at once.
+/// Bytes of memory that may be in use at once.
 #[derive(Debug)]
 struct Budget {
     limit: u64,

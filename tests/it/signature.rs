@@ -170,3 +170,23 @@ fn key_of_a_revoked_agent_opens_nothing() {
     Peer::connect(site.proxy).ask(&list_users().signed(&keys));
     assert_eq!(upstream.received().len(), seen);
 }
+
+/// A key id is no secret. What is sent with one has to be read before its signature can be checked,
+/// but not without bound.
+#[test]
+fn a_key_id_alone_does_not_fill_the_disk() {
+    let upstream = Upstream::answering(CREATED);
+    let site = Setup::new(upstream.url()).config("bodies: { disk_unproven: 128KiB }\n").start();
+    let keys = site.agent("bot", "olga").keys;
+    let forged = Keys { id: keys.id.clone(), secret: "guessed".to_owned() };
+    let form = |bytes: usize| format!("Action=ListUsers&Version=2010-05-08&PathPrefix=/{}/", "a".repeat(bytes));
+    let ask = |bytes: usize, keys: &Keys| {
+        Peer::connect(site.proxy).ask(&Draft::query("iam", "iam.amazonaws.com", &form(bytes)).signed(keys))
+    };
+    assert_eq!(ask(100_000, &forged).status, 403);
+    let answer = ask(300_000, &forged);
+    assert!(answer.status != 403, "it was read whole: {}", answer.text());
+    assert!(answer.text().contains("before their signature can be checked"), "{}", answer.text());
+    assert_eq!(upstream.received().len(), 0);
+    assert_eq!(ask(100_000, &keys).status, 200);
+}

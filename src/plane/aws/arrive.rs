@@ -22,7 +22,7 @@ use crate::net::body::{BodyError, Outgoing};
 use crate::net::hashed::Hashed;
 use crate::net::line::Line;
 use crate::net::listen::{Arrived, ArrivedBody};
-use crate::net::spool::{SpoolError, Spooled};
+use crate::net::spool::{Payer, SpoolError, Spooled};
 use crate::rules::{Decision, Ruling};
 use crate::time::Timestamp;
 use crate::wire::head::Head;
@@ -198,12 +198,18 @@ impl Plane {
     /// Reads the body, verifies the signature over it and names the request.
     pub(super) async fn read(&self, exchange: &mut Exchange, unread: Box<Unread>) -> Result<Box<Request>, Fault> {
         let Unread { naming, found, head, presented, verified, body } = *unread;
-        let spooled = self.spool.collect(body, self.options.spool_limit_bytes).await.map_err(spool_fault)?;
+        let is_proven = verified.is_some();
+        let payer = || match is_proven {
+            true => Payer::Agent(found.agent.id.clone()),
+            false => Payer::Unproven(presented.key_id.clone(), exchange.peer),
+        };
+        let mut spooled = self.spool.collect(body, self.options.spool_limit_bytes, payer).await.map_err(spool_fault)?;
         let verified = match verified {
             Some(verified) => verified,
             None => presented.verify(&head, Some(spooled.sha256()), &found.key)?,
         };
         verified.check_body(spooled.sha256())?;
+        spooled.proven(&found.agent.id).map_err(spool_fault)?;
         let look = if spooled.len() <= self.options.look_limit_bytes {
             Some(spooled.bytes().await.map_err(spool_fault)?)
         } else {
@@ -262,7 +268,8 @@ impl Plane {
                 return Ok(());
             }
         };
-        let spooled = self.spool.collect(arrived, self.options.spool_limit_bytes).await.map_err(spool_fault)?;
+        let payer = || Payer::Agent(request.agent.id.clone());
+        let spooled = self.spool.collect(arrived, self.options.spool_limit_bytes, payer).await.map_err(spool_fault)?;
         if stated.is_some_and(|stated| stated != spooled.sha256()) {
             return Err(SigError::BodyDiffers.into());
         }
@@ -281,10 +288,10 @@ pub(super) fn too_large(limit_bytes: u64) -> Fault {
 fn spool_fault(error: SpoolError) -> Fault {
     match error {
         SpoolError::TooLarge { limit_bytes } => too_large(limit_bytes),
-        SpoolError::Full => Fault::from(Ended {
+        SpoolError::Full | SpoolError::AgentFull { .. } | SpoolError::UnprovenFull { .. } => Fault::from(Ended {
             ending: Ending::Overloaded,
             hold: None,
-            message: "too many bodies wait for a decision already; try again later.".to_owned(),
+            message: format!("{error}; nothing was sent."),
         }),
         SpoolError::Body(BodyError::HashDiffers | BodyError::LengthDiffers) => SigError::BodyDiffers.into(),
         SpoolError::Body(error) => Fault::new(Cause::BodyTimeout, format!("the body did not arrive whole: {error}.")),
