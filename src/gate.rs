@@ -44,6 +44,7 @@ mod decide;
 mod keeper;
 mod permit;
 mod records;
+mod spent;
 
 pub(crate) use keeper::{Gate, GateOptions};
 pub(crate) use permit::{Drift, OVERDUE_AFTER, Outcome, Permit, Receipt, Reply};

@@ -82,6 +82,8 @@ pub(crate) struct Recovered {
     pub(crate) open_forwards: Vec<OpenForward>,
     /// Signatures of forwarded requests that are still valid, with their expiry: they must not run again.
     pub(crate) signatures: Vec<(Digest, Timestamp)>,
+    /// Latest expiry of those that were left out because they expired; the epoch when there are none.
+    pub(crate) forgotten_until: Timestamp,
 }
 
 /// An `action.forward` record without an outcome.

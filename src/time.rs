@@ -1,12 +1,12 @@
 //! The only module that reads a clock. Everything below rank 5 takes a [`Timestamp`] as an
 //! argument; shells hold a [`Clock`], which tests replace by one they move by hand.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 /// A moment in UTC, in microseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Timestamp(i64);
 
 impl Timestamp {
@@ -119,27 +119,53 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 /// Where the shells get the time from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clock {
-    /// Set only in tests: the moment to report instead of the system's.
-    manual: Option<Arc<AtomicI64>>,
+    /// Set only in tests: what to report instead of the system's.
+    manual: Option<Arc<Manual>>,
+}
+
+/// A clock that is moved by hand, in microseconds.
+#[derive(Debug)]
+struct Manual {
+    now: AtomicI64,
+    passed: AtomicI64,
 }
 
 impl Clock {
     pub(crate) fn now(&self) -> Timestamp {
         match &self.manual {
-            Some(manual) => Timestamp(manual.load(Ordering::SeqCst)),
+            Some(manual) => Timestamp(manual.now.load(Ordering::SeqCst)),
             None => Timestamp(jiff::Timestamp::now().as_microsecond()),
+        }
+    }
+
+    /// Time that passed since some moment in this process's life, whatever is done to the system's clock.
+    pub(crate) fn monotonic(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        match &self.manual {
+            Some(manual) => Timestamp(manual.passed.load(Ordering::SeqCst)).since(Timestamp(0)),
+            None => START.elapsed(),
         }
     }
 
     #[cfg(test)]
     pub(crate) fn manual(start: Timestamp) -> Self {
-        Self { manual: Some(Arc::new(AtomicI64::new(start.0))) }
+        Self { manual: Some(Arc::new(Manual { now: AtomicI64::new(start.0), passed: AtomicI64::new(0) })) }
     }
 
     #[cfg(test)]
     pub(crate) fn advance(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         if let Some(manual) = &self.manual {
-            manual.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            manual.passed.fetch_add(micros, Ordering::SeqCst);
+        }
+        self.jump(micros);
+    }
+
+    /// The system's clock is set: no time passes.
+    #[cfg(test)]
+    pub(crate) fn jump(&self, micros: i64) {
+        if let Some(manual) = &self.manual {
+            manual.now.fetch_add(micros, Ordering::SeqCst);
         }
     }
 }

@@ -173,6 +173,7 @@ fn holds(page: &mut Page<'_>, persons: &[Person]) -> (HoldTerms, GateOptions, In
         max_holds_per_agent: page.count("limit_per_agent", defaults.max_holds_per_agent, 1_000_000),
         max_held_bytes: held_bytes(page, "memory", defaults.max_held_bytes),
         max_held_bytes_per_agent: held_bytes(page, "memory_per_agent", defaults.max_held_bytes_per_agent),
+        max_presigned_per_agent: page.count("presigned_per_agent", defaults.max_presigned_per_agent, 10_000_000),
     };
     (terms, gate, page.section("interims", "`holds.interims`", interims))
 }

@@ -56,6 +56,7 @@ const CHANGED: &[(&str, &str)] = &[
     ("holds.limit", "4"),
     ("holds.memory", "1GiB"),
     ("holds.memory_per_agent", "1MiB"),
+    ("holds.presigned_per_agent", "7"),
     ("holds.interims.enabled", "false"),
     ("holds.interims.first", "2s"),
     ("holds.interims.every", "2s"),

@@ -34,13 +34,18 @@ impl Gate {
     /// Brings a matched request to its decision: records it, holds it while people decide, and
     /// returns when there is an answer. Dropping the future means that the client has gone.
     pub(crate) async fn admit(self: &Arc<Self>, ask: Ask, ruling: Ruling) -> Admission {
-        if self.spent.contains_key(&ask.signature) {
+        if self.spent.contains(ask.signature, ask.signature_expires) {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Replayed, None).await);
         }
         // Between its judgement and now its client may have taken its time over the body.
         let rules = self.rules.load_full();
         if self.judge_by(&rules, &ask.agent, &ask.context, &ask.actions) != ruling {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Superseded, None).await);
+        }
+        if ruling.decision != Decision::Deny && !self.spent.has_room(&ask.agent.id, ask.signature_expires) {
+            return Admission::Ended(
+                self.stop_saying(&ask, &ruling, Ending::Overloaded, None, self.too_many_lasting()).await,
+            );
         }
         let rule_set = rules.digest();
         match ruling.decision {
@@ -495,6 +500,17 @@ impl Gate {
             (Ending::RuleDenied, message) => rule_message(ruling, message.as_deref()),
             (_, _) => ending_message(ending, hold.as_ref(), None),
         };
+        self.stop_saying(ask, ruling, ending, hold, message).await
+    }
+
+    async fn stop_saying(
+        self: &Arc<Self>,
+        ask: &Ask,
+        ruling: &Ruling,
+        ending: Ending,
+        hold: Option<HoldId>,
+        message: String,
+    ) -> Ended {
         let record = records::stopped(ask, ruling, self.rules.load().digest(), ending, &message);
         if let Err(error) = self.journal.append(record).await {
             // It does not run either way; the client learns what keeps it from running.
@@ -505,13 +521,15 @@ impl Gate {
 
     /// Marks the signature as run. False when it was already: the same bytes came twice.
     fn spend_signature(&self, ask: &Ask) -> bool {
-        match self.spent.entry(ask.signature) {
-            dashmap::Entry::Occupied(_) => false,
-            dashmap::Entry::Vacant(vacant) => {
-                vacant.insert(ask.signature_expires);
-                true
-            }
-        }
+        self.spent.spend(&ask.agent.id, ask.signature, ask.signature_expires)
+    }
+
+    fn too_many_lasting(&self) -> String {
+        let limit = self.options.max_presigned_per_agent;
+        format!(
+            "{limit} presigned requests that this agent ran, or many more of all agents, stay valid for more than an \
+             hour; nothing ran. Presign for at most an hour, or sign in header fields."
+        )
     }
 
     fn permit(self: &Arc<Self>, ask: &Ask, matched: Matched) -> Permit {

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dashmap::DashMap;
 use tokio::sync::watch;
 
 use super::book::{Book, Entry};
+use super::spent::Spent;
 use super::{HoldView, Refusal, records};
 use crate::action::{Action, Agent, Context};
 use crate::audit::record::Record;
@@ -42,6 +42,8 @@ pub(crate) struct GateOptions {
     /// Bytes of memory that holds may take, those that ended lately too. A request can be megabytes.
     pub(crate) max_held_bytes: usize,
     pub(crate) max_held_bytes_per_agent: usize,
+    /// Presigned requests that stay valid for more than an hour which an agent may have run.
+    pub(crate) max_presigned_per_agent: usize,
 }
 
 impl Default for GateOptions {
@@ -56,6 +58,7 @@ impl Default for GateOptions {
             max_holds_per_agent: 5_000,
             max_held_bytes: 256 << 20,
             max_held_bytes_per_agent: 64 << 20,
+            max_presigned_per_agent: 100_000,
         }
     }
 }
@@ -70,8 +73,7 @@ pub(crate) struct Gate {
     pub(super) rules: ArcSwap<RuleSet>,
     pub(super) people: ArcSwap<People>,
     book: Mutex<Book>,
-    /// Signatures of matched requests that were forwarded, until they expire by themselves.
-    pub(super) spent: DashMap<Digest, Timestamp>,
+    pub(super) spent: Spent,
     pub(super) draining: watch::Sender<bool>,
     changes: watch::Sender<u64>,
     waiter_numbers: AtomicU64,
@@ -111,6 +113,7 @@ impl Gate {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, OpenError> {
+        let spent = Spent::recovered(clock.clone(), &recovered, options.max_presigned_per_agent);
         let gate = Arc::new(Self {
             options,
             journal,
@@ -120,7 +123,7 @@ impl Gate {
             rules: ArcSwap::new(rules),
             people: ArcSwap::from_pointee(people),
             book: Mutex::default(),
-            spent: recovered.signatures.iter().copied().collect(),
+            spent,
             draining: watch::Sender::new(false),
             changes: watch::Sender::new(0),
             waiter_numbers: AtomicU64::new(0),
@@ -359,7 +362,7 @@ impl Gate {
                 }
             });
         }
-        self.spent.retain(|_, expires| now <= *expires);
+        self.spent.sweep();
     }
 
     /// Counts a state that a hold just came to.

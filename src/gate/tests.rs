@@ -610,6 +610,25 @@ async fn an_agent_cannot_open_holds_without_end() {
 }
 
 #[tokio::test]
+async fn presigned_requests_that_must_be_remembered_for_long_are_limited() {
+    let it = Fixture::with(GateOptions { max_presigned_per_agent: 1, ..GateOptions::default() }).await;
+    let ask = |body: &str, signature: &str, hours: u64| Ask {
+        signature_expires: it.clock.now().plus(Duration::from_secs(hours * 3600)),
+        ..it.ask("aws:sts:AssumeRole", body, None, signature)
+    };
+    drop(permitted(it.admit(ask("a", "s1", 168)).await.unwrap()));
+    match it.admit(ask("b", "s2", 168)).await.unwrap() {
+        Admission::Ended(ended) => {
+            assert_eq!(ended.ending, Ending::Overloaded);
+            assert!(ended.message.contains("Presign for at most an hour"), "{}", ended.message);
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(permitted(it.admit(ask("c", "s3", 1)).await.unwrap()));
+    assert_eq!(ended(it.admit(ask("a", "s1", 168)).await.unwrap()), Ending::Replayed, "and it is remembered");
+}
+
+#[tokio::test]
 async fn strangers_cannot_fill_the_log() {
     let it = Fixture::new().await;
     let refusal = |agent| Refusal {
@@ -644,7 +663,7 @@ async fn an_approval_that_ran_out_is_expired_and_no_replay() {
     it.clock.advance(GateOptions::default().approval_ttl);
     let retry = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s2")).await.unwrap();
     assert_eq!(ended(retry), Ending::Expired);
-    assert!(!it.gate.spent.contains_key(&sha256(b"s2")));
+    assert!(!it.gate.spent.contains(sha256(b"s2"), it.clock.now().plus(Duration::from_secs(900))));
     it.flush().await;
     assert_eq!((it.count("action.forward"), it.count("action.expired")), (0, 1));
 }

@@ -106,8 +106,11 @@ pub(super) fn find(
         (first, until) = (previous, older.header.as_ref().and_then(Header::signatures_until));
         signatures.extend(older.signatures);
     }
+    let expired = signatures.iter().map(|(_, expires)| *expires).chain(until).filter(|expires| *expires <= now);
+    let forgotten_until = expired.max().unwrap_or_default();
     signatures.retain(|(_, expires)| *expires > now);
-    let recovered = Recovered { open_forwards: scan.carry.clone().into_open_forwards(), signatures };
+    let open_forwards = scan.carry.clone().into_open_forwards();
+    let recovered = Recovered { open_forwards, signatures, forgotten_until };
     let (segment, keep, chain, carry) = (scan.first, scan.tail.offset, scan.chain, scan.carry);
     Ok(Some(Found { segment, keep, chain, carry, checkpoint, torn, recovered }))
 }
