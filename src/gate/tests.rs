@@ -628,6 +628,45 @@ async fn presigned_requests_that_must_be_remembered_for_long_are_limited() {
     assert_eq!(ended(it.admit(ask("a", "s1", 168)).await.unwrap()), Ending::Replayed, "and it is remembered");
 }
 
+/// Rules may ask for more at another time of day: what was enough when it was opened is not then.
+#[tokio::test]
+async fn an_approval_must_meet_what_the_rules_ask_at_release() {
+    let it = Fixture::new().await;
+    // The fixture's clock begins at 08:00.
+    let by_night = "
+  - id: night
+    match: { action: ['aws:iam:*'] }
+    when: now.getHours() >= 9
+    decision: hold
+    approvers: [approvers]
+    quorum: 2
+    expires: 15m
+";
+    it.gate.set_rules(rule_set(&format!("{RULES}{by_night}")));
+    it.clock.advance(Duration::from_secs(59 * 60));
+    for (attempt, is_late) in [("in time", false), ("too late", true)] {
+        let first = it.admit(it.ask("aws:iam:CreateUser", attempt, Some(attempt), &format!("{attempt} 1")));
+        let is_it = |hold: &HoldView| hold.state == HoldState::Pending && hold.attached == 1;
+        let hold = it.until(|holds| holds.iter().any(is_it)).await.into_iter().find(is_it).unwrap();
+        assert_eq!(hold.ruling.requirements.len(), 1, "{attempt}");
+        first.abort();
+        it.until(|holds| holds.iter().all(|hold| hold.attached == 0)).await;
+        it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
+        assert_eq!(it.gate.hold(&hold.id).unwrap().state, HoldState::Approved);
+        if is_late {
+            it.clock.advance(Duration::from_secs(2 * 60));
+        }
+        let retry = it.admit(it.ask("aws:iam:CreateUser", attempt, Some(attempt), &format!("{attempt} 2"))).await;
+        if is_late {
+            assert_eq!(ended(retry.unwrap()), Ending::Superseded);
+        } else {
+            drop(permitted(retry.unwrap()).spend(sha256(attempt.as_bytes())).unwrap());
+        }
+    }
+    it.flush().await;
+    assert_eq!((it.count("action.forward"), it.count("action.superseded")), (1, 1));
+}
+
 #[tokio::test]
 async fn strangers_cannot_fill_the_log() {
     let it = Fixture::new().await;
