@@ -29,3 +29,4 @@ mod signature;
 mod streaming;
 mod support;
 mod tidy;
+mod tls;

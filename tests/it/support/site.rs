@@ -22,6 +22,8 @@ pub(crate) struct Site {
     server: Option<Child>,
     /// Where agents connect.
     pub(crate) proxy: SocketAddr,
+    /// The URL of the listener for agents with TLS, where there is one.
+    pub(crate) tls: Option<String>,
     /// Where approvers connect.
     pub(crate) api: SocketAddr,
     /// `/metrics` and health.
@@ -37,6 +39,8 @@ pub(crate) struct Setup {
     pub(crate) upstream: String,
     pub(crate) rules: String,
     pub(crate) answer_timeout: String,
+    /// One more line under `listen`.
+    pub(crate) listen_config: String,
     /// One more line under `upstream.aws`.
     pub(crate) upstream_config: String,
     /// More lines for the configuration file.
@@ -51,6 +55,7 @@ impl Setup {
             upstream: upstream.into(),
             rules: HOLD_KEYS.to_owned(),
             answer_timeout: "15m".to_owned(),
+            listen_config: String::new(),
             upstream_config: String::new(),
             config: String::new(),
             launcher: Vec::new(),
@@ -64,6 +69,11 @@ impl Setup {
 
     pub(crate) fn answer_timeout(mut self, duration: &str) -> Self {
         self.answer_timeout = duration.to_owned();
+        self
+    }
+
+    pub(crate) fn listen_config(mut self, line: &str) -> Self {
+        self.listen_config = line.to_owned();
         self
     }
 
@@ -115,6 +125,7 @@ impl Site {
             setup,
             server: None,
             proxy: nowhere,
+            tls: None,
             api: nowhere,
             admin: nowhere,
             tokens: Vec::new(),
@@ -145,10 +156,11 @@ impl Site {
     /// Everything a restart must find again is in here: also the ports, once they are known.
     fn write_config(&self) {
         let text = format!(
-            "listen:\n  agents: {}\n  api: {}\n  admin: {}\nupstream:\n  aws:\n    endpoint: {}\n    answer_timeout: {}\n    {}\n{PEOPLE}{}",
+            "listen:\n  agents: {}\n  api: {}\n  admin: {}\n  {}\nupstream:\n  aws:\n    endpoint: {}\n    answer_timeout: {}\n    {}\n{PEOPLE}{}",
             self.proxy,
             self.api,
             self.admin,
+            self.setup.listen_config,
             self.setup.upstream,
             self.setup.answer_timeout,
             self.setup.upstream_config,
@@ -188,6 +200,7 @@ impl Site {
         });
         let address = |name: &str| run[name].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
         (self.proxy, self.api, self.admin) = (address("agents"), address("api"), address("admin"));
+        self.tls = run["agents_tls"].as_str().map(str::to_owned);
         self.write_config();
     }
 
