@@ -37,7 +37,7 @@ demo: setup build
 
 ## make test         all tests, against botocore, the AWS CLI and moto's server
 .PHONY: test
-test: setup
+test: setup $(STAMPS)/node
 	$(call step,all tests)
 	@$(CARGO) test
 
@@ -117,4 +117,11 @@ $(STAMPS)/venv: tests/requirements.txt $(STAMPS)/packages
 	$(call step,Python packages in .venv: botocore the AWS CLI moto)
 	@test -x .venv/bin/pip || python3 -m venv .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@mkdir -p $(@D) && touch $@
+
+# Debian's npm brings hundreds of packages: only where there is none.
+$(STAMPS)/node: tests/js/package-lock.json $(STAMPS)/packages
+	$(call step,the AWS SDK for JavaScript in tests/js/node_modules)
+	@command -v npm >/dev/null || { $(call install,nodejs npm); }
+	@npm ci --prefix tests/js --ignore-scripts --no-audit --no-fund --silent
 	@mkdir -p $(@D) && touch $@

@@ -18,6 +18,7 @@ mod crowd;
 mod deciding;
 mod faults;
 mod framing;
+mod javascript;
 mod modify;
 mod naming;
 mod patience;

@@ -47,6 +47,18 @@ impl Agent {
         Call(self.command(&root().join(".venv/bin/aws")).args(arguments).stderr(Stdio::piped()).spawn().unwrap())
     }
 
+    /// Starts a task of `tests/js/agent.mjs`, the SDK for JavaScript.
+    pub(crate) fn start_js(&self, task: &str, argument: &str) -> Call {
+        let folder = root().join("tests/js");
+        assert!(
+            folder.join("node_modules").exists(),
+            "the SDK for JavaScript is missing: run `make test`, which gets it"
+        );
+        let mut command = self.command(Path::new("node"));
+        command.env("AWS_REGION", "us-east-1").arg(folder.join("agent.mjs")).args([task, argument]);
+        Call(command.stderr(Stdio::piped()).spawn().unwrap())
+    }
+
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command

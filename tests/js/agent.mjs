@@ -1,0 +1,45 @@
+// An agent with the unmodified AWS SDK for JavaScript: runs one task and prints what came of it as
+// one line of JSON. A call that AWS (or countersign) refuses becomes {error, message, status}.
+
+import { Readable } from "node:stream";
+import { CreateAccessKeyCommand, CreateUserCommand, IAMClient } from "@aws-sdk/client-iam";
+import { CreateBucketCommand, GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+
+const tasks = {
+  // A body that streams is sent in chunks with its checksum in a trailer; one in memory has it in a field.
+  async objects(bucket) {
+    const s3 = new S3Client({});
+    const sent = {};
+    s3.middlewareStack.add(
+      (next) => async (args) => {
+        const { headers } = args.request;
+        sent[headers["x-amz-content-sha256"]] = Object.keys(headers).filter((name) => /^x-amz-(checksum|trailer)/.test(name));
+        return next(args);
+      },
+      { step: "finalizeRequest", priority: "low" },
+    );
+    await s3.send(new CreateBucketCommand({ Bucket: bucket }));
+    const text = "büdget ".repeat(40_000);
+    const bytes = Buffer.from(text);
+    const pieces = () => Readable.from((function* () { for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536); })());
+    await s3.send(new PutObjectCommand({ Bucket: bucket, Key: "a b/ü+~c", Body: pieces(), ContentLength: bytes.length }));
+    await s3.send(new PutObjectCommand({ Bucket: bucket, Key: "small", Body: "small" }));
+    const read = async (key) => (await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))).Body.transformToString();
+    return { large: (await read("a b/ü+~c")) === text, small: await read("small"), chunked: sent["STREAMING-UNSIGNED-PAYLOAD-TRAILER"] ?? null };
+  },
+  async user(name) {
+    return (await new IAMClient({}).send(new CreateUserCommand({ UserName: name }))).User.UserName;
+  },
+  async key(name) {
+    return (await new IAMClient({}).send(new CreateAccessKeyCommand({ UserName: name }))).AccessKey.Status;
+  },
+};
+
+const [task, argument] = process.argv.slice(2);
+let result;
+try {
+  result = await tasks[task](argument);
+} catch (error) {
+  result = { error: error.name, message: error.message, status: error.$metadata?.httpStatusCode ?? null };
+}
+console.log(JSON.stringify(result));
