@@ -17,11 +17,15 @@
 //! |---|---|---|---|
 //! | opening | `action.held` | nothing | no hold; the client's retry opens a new one |
 //! | opening, saved | `action.held` | pending | pending, waits for its client's retry |
-//! | a verdict | `approval.vote` | the state before | the person, who got no answer, is asked again |
+//! | a yes | `approval.vote` | the state before | the person, who got no answer, is asked again |
+//! | a no | `approval.vote` | the state before | ended as that person said |
 //! | a verdict, saved | `approval.vote` | approved | approved, unspent |
 //! | a release, saved | nothing | forwarding | `outcome-unknown`: nothing left, but nobody can know |
 //! | a forward's record | `action.forward` | forwarding | `outcome-unknown`, recorded, never sent again |
 //! | an outcome's record | `action.outcome` | forwarding | `outcome-unknown` in the store, the log knows better |
+//!
+//! A state database that is behind the log, also one that was restored from a copy, is corrected at
+//! the start: the log says of each hold that it has open whether it ended or ran.
 //!
 //! The order "save forwarding, then record the forward, then mint the permit" makes the worst case
 //! an approval lost, never an action run twice.

@@ -7,6 +7,7 @@
 //! It must never answer that a record is durable before the disk said so, never write after an
 //! error, never repair what the checkpoint covers, and never let two processes extend one log.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,11 +33,13 @@ use writer::{Batch, Segment, Space, Writer};
 
 mod carry;
 mod disk;
+mod fates;
 mod key;
 mod queue;
 mod recovery;
 mod writer;
 
+pub(crate) use fates::Fate;
 pub(crate) use key::KeyError;
 
 /// Where a log lives.
@@ -142,6 +145,7 @@ pub(crate) struct Journal(Arc<Handle>);
 
 #[derive(Debug)]
 struct Handle {
+    dir: PathBuf,
     queue: Arc<Queue>,
     public_key: String,
     ended: tokio::sync::watch::Receiver<bool>,
@@ -244,12 +248,20 @@ impl Journal {
                 end.send_replace(true);
             })
             .map_err(|source| io_error("start the writer of", dir, source))?;
-        Ok((Self(Arc::new(Handle { queue, public_key, ended })), recovered))
+        Ok((Self(Arc::new(Handle { dir: dir.to_owned(), queue, public_key, ended })), recovered))
     }
 
     /// The public key of the log: a C2SP verifier key.
     pub(crate) fn public_key(&self) -> &str {
         &self.0.public_key
+    }
+
+    /// What the log says became of those holds; of one that it does not know, nothing. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub(crate) fn fates(&self, holds: &HashSet<&str>) -> Result<HashMap<String, Fate>, OpenError> {
+        fates::read(&self.0.dir, holds)
     }
 
     /// Appends a record and returns when it is durable. Dropping the future does not take a record

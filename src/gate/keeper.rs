@@ -16,7 +16,7 @@ use crate::audit::record::Record;
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState, Patience};
 use crate::id::{HoldId, PersonId};
-use crate::journal::{Journal, JournalError, Recovered, Refused};
+use crate::journal::{Fate, Journal, JournalError, Recovered, Refused};
 use crate::people::People;
 use crate::rules::{RuleSet, Ruling, Subject};
 use crate::store::{SavedHold, Store, StoreError};
@@ -91,6 +91,8 @@ impl std::fmt::Debug for Gate {
 pub(crate) enum OpenError {
     #[error("what the last run left open cannot be recorded")]
     Journal(#[source] JournalError),
+    #[error("the audit log cannot be asked what became of the open holds")]
+    Log(#[source] crate::journal::OpenError),
     #[error("what the last run left open cannot be saved")]
     Store(#[source] StoreError),
 }
@@ -145,6 +147,8 @@ impl Gate {
             let record = records::outcome_unknown(&forward.action_id, forward.hold.as_deref());
             self.journal.append(record).await.map_err(OpenError::Journal)?;
         }
+        let mut saved = saved;
+        self.correct(&mut saved, now).await?;
         for mut about in saved {
             if forwarded.contains(about.id.as_str()) && !about.state.is_over() {
                 about.state = HoldState::Forwarding;
@@ -168,6 +172,35 @@ impl Gate {
         let current = self.rules.load_full();
         self.supersede(current.digest());
         self.measure();
+        Ok(())
+    }
+
+    /// Holds the state database against the log. It is behind after a crash between a record and its
+    /// save, or when it was restored from a copy; what it says is open may then have run long ago.
+    async fn correct(&self, saved: &mut [SavedHold], now: Timestamp) -> Result<(), OpenError> {
+        let is_open = |hold: &SavedHold| matches!(hold.state, HoldState::Pending | HoldState::Approved);
+        let open: HashSet<&str> = saved.iter().filter(|hold| is_open(hold)).map(|hold| hold.id.as_str()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let fates = self.journal.fates(&open).map_err(OpenError::Log)?;
+        let mut corrected = Vec::new();
+        for hold in saved.iter_mut().filter(|hold| is_open(hold)) {
+            let state = match fates.get(hold.id.as_str()) {
+                Some(Fate::Open) => continue,
+                Some(Fate::Ended(ending)) => HoldState::Ended(*ending),
+                Some(Fate::Ran) => HoldState::Executed,
+                // Of what the log does not know nobody can say that it did not run.
+                Some(Fate::MayHaveRun) | None => HoldState::Ended(Ending::OutcomeUnknown),
+            };
+            tracing::warn!(hold = %hold.id, state = state.as_str(), "the state database is behind the audit log");
+            (hold.state, hold.ended) = (state, Some(now));
+            self.store.save(hold.clone()).await.map_err(OpenError::Store)?;
+            corrected.push((hold.id.to_string(), state.as_str()));
+        }
+        if !corrected.is_empty() {
+            self.journal.append(records::holds_corrected(corrected)).await.map_err(OpenError::Journal)?;
+        }
         Ok(())
     }
 

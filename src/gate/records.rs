@@ -237,6 +237,12 @@ pub(super) fn people_changed(people: &People) -> Record {
     Record::new(Kind::ConfigChange).text("what", "people").json("people", json!(people))
 }
 
+/// Holds that a start found open in the state database, with what the log says they are.
+pub(super) fn holds_corrected(holds: Vec<(String, &'static str)>) -> Record {
+    let holds: BTreeMap<String, &str> = holds.into_iter().collect();
+    Record::new(Kind::ConfigChange).text("what", "holds").json("holds", json!(holds))
+}
+
 /// The action with every secret replaced.
 pub(super) fn shown_action(action: &Action) -> Action {
     Action { parameters: action.shown_parameters(), ..action.clone() }

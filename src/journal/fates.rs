@@ -32,6 +32,7 @@ struct Told {
     hold: Option<String>,
     ending: Option<String>,
     outcome: Option<String>,
+    verdict: Option<String>,
 }
 
 /// The fates of those holds that the log in `dir` knows. Reads from the end to where the last of
@@ -71,11 +72,14 @@ fn of_segment(path: &Path, holds: &HashSet<&str>) -> Result<HashMap<String, Fate
 impl Told {
     /// `None` for what leaves the hold where it was.
     fn fate(&self) -> Option<Fate> {
-        Some(match (self.kind.as_str(), self.outcome.as_deref()) {
+        Some(match (self.kind.as_str(), self.outcome.as_deref().or(self.verdict.as_deref())) {
             // A forward of which certainly nothing left gives its approval back.
             ("action.held", _) | ("action.outcome", Some("not-sent")) => Fate::Open,
             ("action.forward", _) | ("action.outcome", Some("unknown")) => Fate::MayHaveRun,
             ("action.outcome", _) => Fate::Ran,
+            // The record of the end itself follows, and nobody waits for it.
+            ("approval.vote", Some("deny")) => Fate::Ended(Ending::Denied),
+            ("approval.vote", Some("cancel")) => Fate::Ended(Ending::Cancelled),
             (_, _) => match Ending::parse(self.ending.as_deref()?)? {
                 Ending::OutcomeUnknown => Fate::MayHaveRun,
                 ending => Fate::Ended(ending),

@@ -14,14 +14,14 @@ mod sample;
 const SMALL: Limits = Limits { segment_bytes: 70_000, batch_bytes: 1_000, reserve_bytes: 200_000 };
 
 /// A log in a directory of its own, in memory where the system has such a place.
-struct Bench {
+pub(super) struct Bench {
     dir: tempfile::TempDir,
     options: Options,
     public: VerifyingKey,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (dir, options) = Self::place();
         let public = VerifyingKey::parse(&create(&options, "example.com/log").unwrap()).unwrap();
         Self { dir, options, public }
@@ -42,7 +42,7 @@ impl Bench {
         (dir, options)
     }
 
-    fn open(&self) -> (Journal, Recovered) {
+    pub(super) fn open(&self) -> (Journal, Recovered) {
         self.try_open().unwrap()
     }
 
@@ -58,7 +58,7 @@ impl Bench {
         self.options.dir.join(name)
     }
 
-    fn segments(&self) -> Vec<u64> {
+    pub(super) fn segments(&self) -> Vec<u64> {
         recovery::list_segments(&self.options.dir).unwrap()
     }
 

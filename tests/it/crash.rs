@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::support::peer::Peer;
 use crate::support::sign::{Draft, Keys};
 use crate::support::site::Setup;
@@ -182,5 +184,52 @@ fn when_the_log_cannot_be_written_matched_actions_stop_and_say_so() {
     site.decide("alice", &id, "allow");
     assert_eq!(retry.read().unwrap().status, 200);
     assert_eq!(upstream.count("CreateAccessKey"), 1);
+    site.verify();
+}
+
+/// An old copy of the state database brings no approval back that was spent or taken back since.
+#[test]
+fn a_restored_state_revives_no_approval() {
+    let upstream = Upstream::answering(CREATED);
+    let mut site = Setup::new(upstream.url()).start();
+    let keys = site.agent("bot", "olga").keys;
+    let call = |user: &str, attempt: u64| {
+        let form = format!("Action=CreateAccessKey&Version=2010-05-08&UserName={user}");
+        let mut draft = Draft::query("iam", "iam.amazonaws.com", &form).retry_id(user);
+        draft.at += Duration::from_secs(attempt);
+        draft.signed(&keys)
+    };
+    let mut ids = Vec::new();
+    for user in ["spent", "denied", "kept"] {
+        let mut peer = Peer::connect(site.proxy);
+        peer.send(&call(user, 0));
+        let id = site.pending(1).remove(0);
+        drop(peer);
+        wait_for("the client to be gone", || (site.hold(&id)["attached"] == 0).then_some(()));
+        site.decide("alice", &id, "allow");
+        ids.push(id);
+    }
+    let [spent, denied, kept] = ids.as_slice() else { panic!("{ids:?}") };
+    site.kill();
+    let state = site.data().join("state.redb");
+    let copy = std::fs::read(&state).unwrap();
+    site.serve();
+    assert_eq!(Peer::connect(site.proxy).ask(&call("spent", 1)).status, 200);
+    assert_eq!(site.verdict("bob", denied, "deny", "not after all").status, 200);
+    site.kill();
+    std::fs::write(&state, copy).unwrap();
+    site.serve();
+    assert_eq!(site.hold(spent)["state"], "executed");
+    assert_eq!(site.hold(denied)["state"], "denied");
+    assert_eq!(site.hold(kept)["state"], "approved");
+    for user in ["spent", "denied"] {
+        let answer = Peer::connect(site.proxy).ask(&call(user, 2));
+        assert_ne!(answer.status, 200, "{user}: {}", answer.text());
+    }
+    assert_eq!((upstream.count("UserName=spent"), upstream.count("UserName=denied")), (1, 0));
+    let holds = site.records().into_iter().find(|record| record["what"] == "holds").unwrap()["holds"].clone();
+    assert_eq!((&holds[spent], &holds[denied], &holds[kept]), (&"executed".into(), &"denied".into(), &Value::Null));
+    assert!(site.log().contains("behind the audit log"));
+    assert_eq!(Peer::connect(site.proxy).ask(&call("kept", 2)).status, 200);
     site.verify();
 }

@@ -23,7 +23,9 @@ async fn the_last_word_of_the_log_on_a_hold_counts() {
     for hold in ["ran", "unsent", "lost", "gone"] {
         tell(&journal, forwarded(hold)).await;
     }
-    tell(&journal, [about(Kind::ActionHeld, "open"), about(Kind::ActionHeld, "denied")]).await;
+    tell(&journal, ["open", "denied", "cancelled"].map(|hold| about(Kind::ActionHeld, hold))).await;
+    let vote = |hold, verdict| about(Kind::ApprovalVote, hold).text("verdict", verdict);
+    tell(&journal, [vote("open", "allow"), vote("cancelled", "cancel")]).await;
     tell(&journal, filler()).await;
     tell(&journal, [outcome("ran", "answered"), outcome("unsent", "not-sent"), outcome("lost", "unknown")]).await;
     tell(&journal, [about(Kind::ActionApproved, "denied").text("ending", "approved")]).await;
@@ -32,11 +34,12 @@ async fn the_last_word_of_the_log_on_a_hold_counts() {
     // A retry that came later changes nothing.
     tell(&journal, ["ran", "denied", "open"].map(|hold| about(Kind::ActionJoined, hold))).await;
     assert!(bench.segments().len() > 2, "{:?}", bench.segments());
-    let asked = HashSet::from(["ran", "unsent", "lost", "gone", "open", "denied", "nobody"]);
+    let asked = HashSet::from(["ran", "unsent", "lost", "gone", "open", "denied", "cancelled", "nobody"]);
     let fates = journal.fates(&asked).unwrap();
     let mut fates: Vec<_> = fates.iter().map(|(hold, fate)| (hold.as_str(), *fate)).collect();
     fates.sort_by_key(|(hold, _)| *hold);
     let expected = [
+        ("cancelled", Fate::Ended(Ending::Cancelled)),
         ("denied", Fate::Ended(Ending::Denied)),
         ("gone", Fate::MayHaveRun),
         ("lost", Fate::MayHaveRun),
