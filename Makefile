@@ -35,7 +35,7 @@ demo: setup build
 	$(call step,the demo)
 	@.venv/bin/python tests/demo/demo.py
 
-## make test         all tests, against botocore, the AWS CLI and moto's server
+## make test         all tests, against botocore, the AWS CLI, the JavaScript SDK and moto's server
 .PHONY: test
 test: setup $(STAMPS)/node
 	$(call step,all tests)
