@@ -12,5 +12,6 @@ pub(crate) mod chain;
 pub(crate) mod checkpoint;
 pub(crate) mod line;
 pub(crate) mod record;
+pub(crate) mod spelling;
 pub(crate) mod tree;
 pub(crate) mod verify;

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
-use serde_json::Value;
+use serde_json::{Map, Number, Value};
 
 /// A SHA-256 digest; displays as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,8 +111,49 @@ const fn digit(value: u8) -> u8 {
 /// code units, no white space, the escapes of RFC 8785 section 3.2.2.2.
 pub(crate) fn canonical_json(value: &Value) -> String {
     let mut text = String::new();
-    write_canonical(value, &mut text);
+    write_canonical(value, &mut text, plain_number);
     text
+}
+
+/// Appends the RFC 8785 form of a value whose numbers are written by `number`.
+pub(crate) fn write_canonical(value: &Value, text: &mut String, number: fn(&Number, &mut String)) {
+    match value {
+        Value::Null => text.push_str("null"),
+        Value::Bool(flag) => text.push_str(if *flag { "true" } else { "false" }),
+        Value::Number(value) => number(value, text),
+        Value::String(string) => write_json_string(string, text),
+        Value::Array(items) => {
+            text.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text, number);
+            }
+            text.push(']');
+        }
+        Value::Object(members) => write_canonical_object(members, text, number),
+    }
+}
+
+/// Appends the RFC 8785 form of an object; see [`write_canonical`].
+pub(crate) fn write_canonical_object(
+    members: &Map<String, Value>,
+    text: &mut String,
+    number: fn(&Number, &mut String),
+) {
+    let mut sorted: Vec<_> = members.iter().collect();
+    sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+    text.push('{');
+    for (index, (name, member)) in sorted.into_iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write_json_string(name, text);
+        text.push(':');
+        write_canonical(member, text, number);
+    }
+    text.push('}');
 }
 
 /// Appends a JSON string literal in the RFC 8785 spelling.
@@ -146,37 +187,8 @@ pub(crate) fn write_json_string(value: &str, text: &mut String) {
     text.push('"');
 }
 
-fn write_canonical(value: &Value, text: &mut String) {
-    match value {
-        Value::Null => text.push_str("null"),
-        Value::Bool(flag) => text.push_str(if *flag { "true" } else { "false" }),
-        Value::Number(number) => text.push_str(&number.to_string()),
-        Value::String(string) => write_json_string(string, text),
-        Value::Array(items) => {
-            text.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                write_canonical(item, text);
-            }
-            text.push(']');
-        }
-        Value::Object(members) => {
-            let mut sorted: Vec<_> = members.iter().collect();
-            sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-            text.push('{');
-            for (index, (name, member)) in sorted.into_iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                write_json_string(name, text);
-                text.push(':');
-                write_canonical(member, text);
-            }
-            text.push('}');
-        }
-    }
+fn plain_number(number: &Number, text: &mut String) {
+    text.push_str(&number.to_string());
 }
 
 fn nibble(digit: u8) -> Option<u8> {

@@ -76,14 +76,14 @@ impl Chain {
         if Digest::parse(&entry.prev) != Some(self.prev) {
             return Err(Break::Prev);
         }
-        self.push(line);
+        self.push(leaf_hash(line));
         Ok(entry)
     }
 
-    /// Takes a line that the caller made for this place.
-    pub(crate) fn push(&mut self, line: &[u8]) {
-        self.prev = leaf_hash(line);
-        self.frontier.push(self.prev);
+    /// Takes a record that the caller made for this place, by its leaf hash.
+    pub(crate) fn push(&mut self, leaf: Digest) {
+        self.prev = leaf;
+        self.frontier.push(leaf);
     }
 
     pub(crate) fn prev(&self) -> &Digest {

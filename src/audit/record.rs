@@ -1,12 +1,19 @@
 //! One record: what is written about one event, and its one spelling as a line.
 //!
 //! A record is built from named values; the writer gives it its place in the log and its line. Each
-//! value is put into its RFC 8785 spelling the moment it is added, into one buffer, so that writing
-//! the line is sorting a dozen names and copying.
+//! member is put into its RFC 8785 spelling and its place among the others the moment it is added, so
+//! that writing the line is copying a few runs of them.
 
-use serde_json::{Number, Value};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::ops::Range;
 
-use crate::digest::{Digest, canonical_json, sha256, write_json_string};
+use serde_json::Value;
+
+use super::spelling::{
+    write_address, write_decimal, write_digest, write_integer, write_member, write_texts, write_value,
+};
+use crate::digest::{Digest, sha256, write_json_string};
 use crate::time::Timestamp;
 
 /// Longest line, without its line feed: the entry limit of the tile format for transparency logs.
@@ -14,9 +21,6 @@ pub(crate) const MAX_LINE: usize = 65_535;
 
 /// Version of the record form, in every record's `v`.
 pub(crate) const VERSION: u64 = 1;
-
-/// Integers of JSON are exact up to here (RFC 8785 numbers are doubles); larger ones become text.
-const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
@@ -73,19 +77,20 @@ kinds! {
 /// A record before it has a place in the log.
 ///
 /// Member names are lower snake case and unique, and none of those the writer sets (`cut`, `log`,
-/// `prev`, `seq`, `ts`, `type`, `v`); a name given twice keeps its last value.
+/// `prev`, `seq`, `ts`, `type`, `v`); a name given twice keeps its last value. Members given in the
+/// order of their names cost least.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     kind: Kind,
-    /// The values in their final spelling, one after the other.
-    values: String,
+    /// `"name":value,` of each member, in the order of their names.
+    text: String,
     members: Vec<Member>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Member {
     name: &'static str,
-    start: usize,
+    /// Where its piece of the text ends, and the next one's begins.
     end: usize,
 }
 
@@ -102,7 +107,12 @@ pub(crate) struct Place<'a> {
 
 impl Record {
     pub(crate) fn new(kind: Kind) -> Self {
-        Self { kind, values: String::with_capacity(512), members: Vec::with_capacity(16) }
+        Self::with_capacity(kind, 512)
+    }
+
+    /// A record whose members take about so many bytes.
+    pub(crate) fn with_capacity(kind: Kind, bytes: usize) -> Self {
+        Self { kind, text: String::with_capacity(bytes), members: Vec::with_capacity(16) }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -112,7 +122,7 @@ impl Record {
     /// UTF-8 of any content.
     #[must_use]
     pub(crate) fn text(self, name: &'static str, value: impl AsRef<str>) -> Self {
-        self.member(name, |values| write_json_string(value.as_ref(), values))
+        self.member(name, |text| write_json_string(value.as_ref(), text))
     }
 
     #[must_use]
@@ -124,8 +134,18 @@ impl Record {
     }
 
     #[must_use]
+    pub(crate) fn digest(self, name: &'static str, value: Digest) -> Self {
+        self.member(name, |text| write_digest(value, text))
+    }
+
+    #[must_use]
+    pub(crate) fn address(self, name: &'static str, value: IpAddr) -> Self {
+        self.member(name, |text| write_address(value, text))
+    }
+
+    #[must_use]
     pub(crate) fn integer(self, name: &'static str, value: i64) -> Self {
-        self.member(name, |values| write_integer(value, values))
+        self.member(name, |text| write_integer(value, text))
     }
 
     #[must_use]
@@ -135,28 +155,34 @@ impl Record {
 
     #[must_use]
     pub(crate) fn texts<T: AsRef<str>>(self, name: &'static str, texts: impl IntoIterator<Item = T>) -> Self {
-        self.member(name, |values| {
-            values.push('[');
-            for (index, text) in texts.into_iter().enumerate() {
-                if index > 0 {
-                    values.push(',');
-                }
-                write_json_string(text.as_ref(), values);
-            }
-            values.push(']');
-        })
+        self.member(name, |text| write_texts(texts, text))
     }
 
     /// Any JSON. Numbers that are no exact integers become text: see `docs/audit-format.md`.
     #[must_use]
-    pub(crate) fn json(self, name: &'static str, mut value: Value) -> Self {
-        spell_numbers(&mut value);
-        self.member(name, |values| values.push_str(&canonical_json(&value)))
+    pub(crate) fn json(self, name: &'static str, value: &Value) -> Self {
+        self.member(name, |text| write_value(value, text))
+    }
+
+    /// A member whose value `write` appends, in its RFC 8785 spelling.
+    #[must_use]
+    pub(crate) fn member(mut self, name: &'static str, write: impl FnOnce(&mut String)) -> Self {
+        debug_assert!(is_member_name(name), "`{name}` is no member name");
+        debug_assert!(!self.has(name), "`{name}` is set twice");
+        let start = self.text.len();
+        write_member(name, &mut self.text, write);
+        if self.members.last().is_none_or(|last| last.name < name) {
+            self.members.push(Member { name, end: self.text.len() });
+        } else {
+            let piece = self.text.split_off(start);
+            self.put_in_order(name, &piece);
+        }
+        self
     }
 
     /// Bytes this record keeps in memory, roughly.
     pub(crate) fn weight(&self) -> usize {
-        self.values.len() + 512
+        self.text.len() + 512
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -164,95 +190,111 @@ impl Record {
     }
 
     /// The text of a member, when it has one.
-    pub(crate) fn find_text(&self, name: &str) -> Option<String> {
-        let member = self.members.iter().rev().find(|member| member.name == name)?;
-        serde_json::from_str(self.value(*member)).ok()
+    pub(crate) fn find_text(&self, name: &str) -> Option<Cow<'_, str>> {
+        let at = self.members.binary_search_by(|member| member.name.cmp(name)).ok()?;
+        let value = self.text.get(self.piece(at))?.get(name.len() + 3..)?.strip_suffix(',')?;
+        match value.strip_prefix('"')?.strip_suffix('"')? {
+            plain if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
+            _ => serde_json::from_str(value).ok().map(Cow::Owned),
+        }
     }
 
     /// Appends the record's line, without line feed, at most [`MAX_LINE`] bytes: what does not fit
     /// is replaced by its size and hash, largest member first, and named in `cut`.
-    pub(crate) fn write_line(mut self, place: &Place<'_>, line: &mut Vec<u8>) {
-        self.members.reverse();
-        self.members.sort_by_key(|member| member.name);
-        self.members.dedup_by_key(|member| member.name);
-        self.cut(place);
-        let mut members = self.members.iter().copied().peekable();
-        let prev = place.prev.hex();
-        let kind = self.kind.as_str();
-        let (log, ts) = (place.log_literal, place.ts);
-        let mut seq = String::new();
-        write_integer(i64::try_from(place.seq).unwrap_or(i64::MAX), &mut seq);
-        let version = VERSION.to_string();
-        let fixed = [
-            ("log", "", log, ""),
-            ("prev", "\"", prev.as_str(), "\""),
-            ("seq", "", seq.as_str(), ""),
-            ("ts", "\"", ts, "\""),
-            ("type", "\"", kind, "\""),
-            ("v", "", version.as_str(), ""),
-        ];
-        line.push(b'{');
-        for (name, before, value, after) in fixed {
-            while let Some(member) = members.next_if(|member| member.name < name) {
-                self.write_member(member, line);
-            }
-            for piece in ["\"", name, "\":", before, value, after, ","] {
-                line.extend_from_slice(piece.as_bytes());
-            }
-        }
-        for member in members {
-            self.write_member(member, line);
-        }
-        line.pop();
-        line.push(b'}');
-    }
-
-    fn write_member(&self, member: Member, line: &mut Vec<u8>) {
-        for piece in ["\"", member.name, "\":", self.value(member), ","] {
-            line.extend_from_slice(piece.as_bytes());
-        }
-    }
-
-    fn value(&self, member: Member) -> &str {
-        self.values.get(member.start..member.end).unwrap_or("null")
-    }
-
-    fn member(mut self, name: &'static str, write: impl FnOnce(&mut String)) -> Self {
-        debug_assert!(is_member_name(name), "`{name}` is no member name");
-        debug_assert!(self.members.iter().all(|member| member.name != name), "`{name}` is set twice");
-        let start = self.values.len();
-        write(&mut self.values);
-        self.members.push(Member { name, start, end: self.values.len() });
-        self
-    }
-
-    /// Replaces the largest members until the line fits. Expects sorted members, keeps them so.
-    fn cut(&mut self, place: &Place<'_>) {
+    pub(crate) fn write_line(mut self, place: &Place<'_>, line: &mut String) {
         // The members the writer sets: names, punctuation, a hash, a sequence number.
         let fixed = 160 + place.log_literal.len() + place.ts.len() + self.kind.as_str().len();
+        if fixed + 8 + self.text.len() > MAX_LINE {
+            self.cut(fixed);
+        }
+        line.reserve(fixed + self.text.len());
+        let mut rest = Pieces { record: &self, next: 0, start: 0 };
+        line.push('{');
+        line.push_str(rest.before("log"));
+        write_member("log", line, |line| line.push_str(place.log_literal));
+        line.push_str(rest.before("prev"));
+        write_member("prev", line, |line| write_digest(*place.prev, line));
+        line.push_str(rest.before("seq"));
+        write_member("seq", line, |line| write_integer(i64::try_from(place.seq).unwrap_or(i64::MAX), line));
+        line.push_str(rest.before("ts"));
+        write_member("ts", line, |line| {
+            line.push('"');
+            line.push_str(place.ts);
+            line.push('"');
+        });
+        line.push_str(rest.before("type"));
+        write_member("type", line, |line| write_json_string(self.kind.as_str(), line));
+        line.push_str(rest.before("v"));
+        write_member("v", line, |line| write_decimal(VERSION, 1, line));
+        line.push_str(self.text.get(rest.start..).unwrap_or_default());
+        line.pop();
+        line.push('}');
+    }
+
+    /// Where the member of that index stands in the text.
+    fn piece(&self, index: usize) -> Range<usize> {
+        let end = |index: usize| self.members.get(index).map_or(self.text.len(), |member| member.end);
+        index.checked_sub(1).map_or(0, end)..end(index)
+    }
+
+    /// Puts the piece of a member into its place; takes that of an earlier one with its name.
+    fn put_in_order(&mut self, name: &'static str, piece: &str) {
+        let at = self.members.partition_point(|member| member.name < name);
+        let mut old = self.piece(at);
+        if self.members.get(at).is_none_or(|member| member.name != name) {
+            old.end = old.start;
+            self.members.insert(at, Member { name, end: old.start });
+        }
+        self.text.replace_range(old.clone(), piece);
+        for member in self.members.iter_mut().skip(at) {
+            member.end = member.end + piece.len() - old.len();
+        }
+    }
+
+    /// Replaces the largest members until the line fits; `fixed` is the size of what is not theirs.
+    fn cut(&mut self, fixed: usize) {
         let mut cut: Vec<&'static str> = Vec::new();
         loop {
             let names: usize = cut.iter().map(|name| name.len() + 3).sum();
-            let size = |member: &Member| member.name.len() + 4 + member.end - member.start;
-            let total = fixed + names + 8 + self.members.iter().map(size).sum::<usize>();
-            if total <= MAX_LINE {
+            if fixed + names + 8 + self.text.len() <= MAX_LINE {
                 break;
             }
-            let largest = self.members.iter_mut().filter(|member| !cut.contains(&member.name)).max_by_key(|m| size(m));
-            let Some(largest) = largest else { break };
-            let value = self.values.get(largest.start..largest.end).unwrap_or_default();
-            let replacement = cut_value(value);
-            (largest.start, largest.end) = (self.values.len(), self.values.len() + replacement.len());
-            self.values.push_str(&replacement);
-            cut.push(largest.name);
+            let uncut = (0..self.members.len()).filter_map(|at| Some((at, self.members.get(at)?.name)));
+            let uncut = uncut.filter(|(_, name)| !cut.contains(name));
+            let Some((at, name)) = uncut.max_by_key(|(at, _)| self.piece(*at).len()) else { break };
+            let piece = self.text.get(self.piece(at)).unwrap_or_default();
+            let value = piece.get(name.len() + 3..).and_then(|value| value.strip_suffix(',')).unwrap_or_default();
+            let mut replacement = String::new();
+            write_member(name, &mut replacement, |text| text.push_str(&cut_value(value)));
+            self.put_in_order(name, &replacement);
+            cut.push(name);
         }
         if !cut.is_empty() {
             cut.sort_unstable();
-            let start = self.values.len();
-            self.values.push_str(&canonical_json(&Value::from(cut)));
-            let at = self.members.partition_point(|member| member.name < "cut");
-            self.members.insert(at, Member { name: "cut", start, end: self.values.len() });
+            let mut piece = String::new();
+            write_member("cut", &mut piece, |text| write_texts(cut, text));
+            self.put_in_order("cut", &piece);
         }
+    }
+}
+
+/// The members of a record, taken in runs.
+struct Pieces<'r> {
+    record: &'r Record,
+    /// Index of the next member, and where its piece begins.
+    next: usize,
+    start: usize,
+}
+
+impl<'r> Pieces<'r> {
+    /// The pieces of the members that come before a name.
+    fn before(&mut self, name: &str) -> &'r str {
+        let start = self.start;
+        while let Some(member) = self.record.members.get(self.next).filter(|member| member.name < name) {
+            self.next += 1;
+            self.start = member.end;
+        }
+        self.record.text.get(start..self.start).unwrap_or_default()
     }
 }
 
@@ -262,32 +304,6 @@ fn cut_value(value: &str) -> String {
     let text = serde_json::from_str::<String>(value);
     let bytes = text.as_deref().unwrap_or(value).as_bytes();
     format!("{{\"bytes\":{},\"sha256\":\"{}\"}}", bytes.len(), sha256(bytes))
-}
-
-fn write_integer(value: i64, text: &mut String) {
-    let digits = value.to_string();
-    let quote = if value.unsigned_abs() > MAX_SAFE_INTEGER { "\"" } else { "" };
-    for piece in [quote, &digits, quote] {
-        text.push_str(piece);
-    }
-}
-
-/// Turns numbers that a reader might round into text.
-fn spell_numbers(value: &mut Value) {
-    match value {
-        Value::Number(number) if !is_exact(number) => *value = Value::String(number.to_string()),
-        Value::Array(items) => items.iter_mut().for_each(spell_numbers),
-        Value::Object(members) => members.values_mut().for_each(spell_numbers),
-        _ => {}
-    }
-}
-
-fn is_exact(number: &Number) -> bool {
-    match (number.as_u64(), number.as_i64()) {
-        (Some(n), _) => n <= MAX_SAFE_INTEGER,
-        (None, Some(n)) => n.unsigned_abs() <= MAX_SAFE_INTEGER,
-        (None, None) => false,
-    }
 }
 
 fn is_member_name(name: &str) -> bool {

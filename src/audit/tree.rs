@@ -10,6 +10,15 @@ pub(crate) fn leaf_hash(line: &[u8]) -> Digest {
     hasher.finish()
 }
 
+/// Stands before a line when its leaf hash is taken.
+pub(crate) const LEAF_MARK: char = '\0';
+
+/// The leaf hash of a line that has [`LEAF_MARK`] before it.
+pub(crate) fn marked_leaf_hash(marked: &str) -> Digest {
+    debug_assert!(marked.starts_with(LEAF_MARK), "it has no mark");
+    sha256(marked.as_bytes())
+}
+
 /// What the first record of a log names as `prev`.
 pub(crate) fn chain_start(origin: &str) -> Digest {
     sha256(format!("countersign-log/v1\n{origin}\n").as_bytes())
@@ -62,11 +71,14 @@ impl Frontier {
 }
 
 fn node_hash(left: &Digest, right: &Digest) -> Digest {
-    let mut bytes = [1; 65];
-    for (to, from) in bytes.iter_mut().skip(1).zip(left.as_bytes().iter().chain(right.as_bytes())) {
-        *to = *from;
+    let mut hashed = [1; 65];
+    if let Some((_, children)) = hashed.split_first_mut()
+        && let Some((first, second)) = children.split_at_mut_checked(32)
+    {
+        first.copy_from_slice(left.as_bytes());
+        second.copy_from_slice(right.as_bytes());
     }
-    sha256(&bytes)
+    sha256(&hashed)
 }
 
 #[cfg(test)]

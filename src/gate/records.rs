@@ -2,6 +2,7 @@
 //!
 //! Parameters are always the shown ones, so no secret reaches the log.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -9,64 +10,73 @@ use serde_json::{Value, json};
 use super::book::{Entry, bound_digest};
 use super::permit::{Matched, Outcome, Passed};
 use super::{Approver, Ask, Passing, Refusal};
-use crate::action::{Action, Agent, Context};
+use crate::action::{Action, Context, Trait};
 use crate::audit::record::{Kind, Record};
+use crate::audit::spelling::{Members, write_array, write_map, write_sorted_texts};
 use crate::digest::Digest;
 use crate::hold::{Change, Ending, HoldState};
 use crate::id::{ActionId, HoldId, PersonId, RuleId};
 use crate::people::{People, Person};
 use crate::rules::Ruling;
 
+/// About what a matched request takes.
+const MATCHED_BYTES: usize = 2048;
+
 /// An unmatched request: as short as an auditor's count of the population allows.
 pub(super) fn passed(request: &Passing<'_>) -> Record {
-    let mut record = Record::new(Kind::ActionPassed)
+    let action = request.actions.first();
+    let record = Record::new(Kind::ActionPassed)
+        .text_if("access", action.map(|it| it.access.as_str()))
+        .text_if("action", action.map(|it| &*it.name))
         .text("action_id", request.action_id.as_str())
         .text("agent", request.agent.id.as_str())
         .text("key_id", request.key_id)
-        .text("peer", request.peer.to_string());
-    if let Some(action) = request.actions.first() {
-        record = record
-            .text("action", &*action.name)
-            .text("access", action.access.as_str())
-            .text_if("region", action.region.as_deref())
-            .texts("resources", &action.resources);
+        .address("peer", request.peer);
+    match action {
+        Some(action) => record.text_if("region", action.region.as_deref()).texts("resources", action.resources.iter()),
+        None => record,
     }
-    record
 }
 
 /// A matched request with everything about it.
 pub(super) fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest) -> Record {
-    let record = described(Record::new(kind), &ask.agent, &ask.context, &ask.actions)
+    let shown = &ask.shown;
+    let headers = shown.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let record = Record::with_capacity(kind, MATCHED_BYTES)
         .text("action_id", ask.action_id.as_str())
-        .text("key_id", ask.key_id.as_str())
-        .text("peer", ask.peer.to_string())
-        .text("request_digest", ask.digest.hex())
-        .text_if("retry_id", ask.retry_id.as_deref())
-        .text("method", ask.shown.method.as_str())
-        .text("url", ask.shown.url.as_str())
-        .json("headers", json!(ask.shown.headers))
-        .integer("body_bytes", i64::try_from(ask.shown.body_bytes).unwrap_or(i64::MAX))
-        .text("body_sha256", ask.shown.body_sha256.as_str())
-        .text("decision", ruling.decision.as_str())
-        .texts("rules", ruling.rules.iter().map(RuleId::as_str))
+        .member("actions", |text| write_array(&ask.actions, text, write_action))
+        .text("agent", ask.agent.id.as_str())
+        .integer("body_bytes", i64::try_from(shown.body_bytes).unwrap_or(i64::MAX))
+        .text("body_sha256", shown.body_sha256.as_str())
+        .member("claimed", |text| write_claims(&ask.context, text))
         .texts("controls", &ruling.controls)
-        .text("rule_set", rule_set.hex());
+        .text("decision", ruling.decision.as_str())
+        .member("headers", |text| write_sorted_texts(headers, text))
+        .text("key_id", ask.key_id.as_str())
+        .text("method", shown.method.as_str())
+        .text("owner", ask.agent.owner.to_string())
+        .address("peer", ask.peer)
+        .digest("request_digest", ask.digest)
+        .text_if("retry_id", ask.retry_id.as_deref())
+        .digest("rule_set", rule_set)
+        .texts("rules", ruling.rules.iter().map(RuleId::as_str))
+        .text("url", shown.url.as_str());
     if ruling.faults.is_empty() { record } else { record.texts("faults", &ruling.faults) }
 }
 
 /// The right to send is about to be given: durable before the first byte leaves.
 pub(super) fn forward(ask: &Ask, ruling: &Ruling, rule_set: Digest, effective: Digest, hold: Option<&Entry>) -> Record {
     let mut record = matched(Kind::ActionForward, ask, ruling, rule_set)
-        .text("digest", effective.hex())
-        .text("signature", ask.signature.hex())
+        .digest("digest", effective)
+        .digest("signature", ask.signature)
         .timestamp("signature_expires", ask.signature_expires);
     if let Some(entry) = hold {
         record = record
             .text("hold", entry.about.id.as_str())
-            .text("approved_digest", entry.bound_digest().hex())
+            .digest("approved_digest", entry.bound_digest())
             .texts("approved_by", entry.hold.allowed().iter().map(PersonId::as_str));
         if !entry.about.changes.is_empty() {
-            record = record.json("modified", changes(&entry.about.changes, &entry.about.actions));
+            record = record.json("modified", &changes(&entry.about.changes, &entry.about.actions));
         }
     }
     record
@@ -76,11 +86,11 @@ pub(super) fn held(ask: &Ask, entry: &Entry) -> Record {
     let ruling = &entry.about.ruling;
     matched(Kind::ActionHeld, ask, ruling, entry.about.rule_set)
         .text("hold", entry.about.id.as_str())
-        .text("digest", bound_digest(entry.about.effective, entry.about.rule_set).hex())
+        .digest("digest", bound_digest(entry.about.effective, entry.about.rule_set))
         .timestamp("expires", entry.hold.deadline())
         .json(
             "requirements",
-            Value::Array(
+            &Value::Array(
                 ruling
                     .requirements
                     .iter()
@@ -99,7 +109,7 @@ pub(super) fn joined(ask: &Ask, hold: &HoldId) -> Record {
         .text("action_id", ask.action_id.as_str())
         .text("agent", ask.agent.id.as_str())
         .text("hold", hold.as_str())
-        .text("peer", ask.peer.to_string())
+        .address("peer", ask.peer)
         .text_if("retry_id", ask.retry_id.as_deref())
 }
 
@@ -115,7 +125,7 @@ pub(super) fn refused(refusal: &Refusal, suppressed: i64) -> Record {
         .text_if("agent", refusal.agent.as_ref().map(|agent| agent.id.as_str()))
         .text("code", refusal.code)
         .text("message", refusal.reason.as_str())
-        .text("peer", refusal.peer.to_string());
+        .address("peer", refusal.peer);
     if suppressed > 0 { record.integer("suppressed", suppressed) } else { record }
 }
 
@@ -127,7 +137,7 @@ pub(super) fn vote(entry: &Entry, approver: &Approver, word: &str, reason: &str)
         .text("method", approver.method)
         .text("credential", approver.credential.as_str())
         .text("reason", reason)
-        .text("digest", entry.bound_digest().hex())
+        .digest("digest", entry.bound_digest())
 }
 
 /// A verdict that was not taken.
@@ -151,9 +161,9 @@ pub(super) fn modified(
 ) -> Record {
     about_hold(Kind::ApprovalModified, entry)
         .text("person", approver.person.as_str())
-        .json("modified", changes(difference, actions))
-        .json("actions", actions.iter().map(Action::shown_json).collect())
-        .text("digest", digest.hex())
+        .json("modified", &changes(difference, actions))
+        .member("actions", |text| write_array(actions, text, write_action))
+        .digest("digest", digest)
 }
 
 /// The hold came to a state without a forward being reported.
@@ -195,15 +205,18 @@ pub(super) fn matched_outcome(action_id: &ActionId, matched: &Matched, outcome: 
 fn with_outcome(record: Record, outcome: &Outcome) -> Record {
     match outcome {
         Outcome::Answered { status, upstream_request_id, body_bytes, body_sha256 } => {
-            let record = record
+            let record = match body_bytes {
+                Some(bytes) => record.integer("answer_bytes", i64::try_from(*bytes).unwrap_or(i64::MAX)),
+                None => record,
+            };
+            let record = match body_sha256 {
+                Some(digest) => record.digest("answer_sha256", *digest),
+                None => record,
+            };
+            record
                 .text("outcome", "answered")
                 .integer("status", i64::from(*status))
                 .text_if("upstream_request_id", upstream_request_id.as_deref())
-                .text_if("answer_sha256", body_sha256.map(|digest| digest.hex()));
-            match body_bytes {
-                Some(bytes) => record.integer("answer_bytes", i64::try_from(*bytes).unwrap_or(i64::MAX)),
-                None => record,
-            }
         }
         Outcome::NotSent { reason } => record.text("outcome", "not-sent").text("message", reason.as_str()),
         Outcome::Unknown { reason } => record.text("outcome", "unknown").text("message", reason.as_str()),
@@ -234,13 +247,13 @@ pub(super) fn rules_changed(before: Option<Digest>, after: Digest, superseded: u
 pub(super) fn people_changed(people: &People) -> Record {
     let groups = |person: &Person| person.groups.iter().map(ToString::to_string).collect::<Vec<_>>();
     let people: BTreeMap<_, _> = people.persons().map(|person| (person.id.to_string(), groups(person))).collect();
-    Record::new(Kind::ConfigChange).text("what", "people").json("people", json!(people))
+    Record::new(Kind::ConfigChange).text("what", "people").json("people", &json!(people))
 }
 
 /// Holds that a start found open in the state database, with what the log says they are.
 pub(super) fn holds_corrected(holds: Vec<(String, &'static str)>) -> Record {
     let holds: BTreeMap<String, &str> = holds.into_iter().collect();
-    Record::new(Kind::ConfigChange).text("what", "holds").json("holds", json!(holds))
+    Record::new(Kind::ConfigChange).text("what", "holds").json("holds", &json!(holds))
 }
 
 /// The action with every secret replaced.
@@ -275,24 +288,37 @@ fn about_hold(kind: Kind, entry: &Entry) -> Record {
         .texts("action", entry.about.actions.iter().map(|action| &*action.name))
 }
 
-fn described(record: Record, agent: &Agent, context: &Context, actions: &[Action]) -> Record {
-    let claims = json!({
-        "model": context.model,
-        "session": context.session,
-        "task": context.task,
-        "reason": context.reason,
-        "initiator": context.initiator,
-        "trace": context.trace,
+/// What the agent says about itself; what it does not say is left out.
+fn write_claims(context: &Context, text: &mut String) {
+    Members::object(text, |claims| {
+        claims
+            .text_if("initiator", context.initiator.as_deref())
+            .text_if("model", context.model.as_deref())
+            .text_if("reason", context.reason.as_deref())
+            .text_if("session", context.session.as_deref())
+            .text_if("task", context.task.as_deref())
+            .text_if("trace", context.trace.as_deref());
     });
-    let claims: serde_json::Map<String, Value> = match claims {
-        Value::Object(members) => members.into_iter().filter(|(_, value)| !value.is_null()).collect(),
-        _ => serde_json::Map::new(),
+}
+
+/// What [`Action::shown_json`] says.
+fn write_action(action: &Action, text: &mut String) {
+    let parameters = match action.sensitive.as_slice() {
+        [] => Cow::Borrowed(&action.parameters),
+        _ => Cow::Owned(action.shown_parameters()),
     };
-    record
-        .text("agent", agent.id.as_str())
-        .text("owner", agent.owner.to_string())
-        .json("claimed", Value::Object(claims))
-        .json("actions", actions.iter().map(Action::shown_json).collect())
+    Members::object(text, |members| {
+        members
+            .text("access", action.access.as_str())
+            .text_or_null("account", action.account.as_deref())
+            .text("action", &action.name)
+            .texts("iam_actions", &action.iam_actions)
+            .member("parameters", |text| write_map(&parameters, text))
+            .text_or_null("region", action.region.as_deref())
+            .texts("resources", &action.resources)
+            .texts("traits", action.traits.iter().map(Trait::as_str))
+            .text_or_null("unknown", action.unknown.as_deref());
+    });
 }
 
 fn changes(difference: &[Change], actions: &[Action]) -> Value {
@@ -300,4 +326,38 @@ fn changes(difference: &[Change], actions: &[Action]) -> Value {
         .into_iter()
         .map(|change| json!({ "pointer": change.pointer, "before": change.before, "after": change.after }))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::action::{Access, Traits};
+    use crate::digest::canonical_json;
+
+    proptest! {
+        /// Records and people are given an action in the same words.
+        #[test]
+        fn an_action_is_written_as_it_is_shown(
+            name in ".*", region: Option<String>, resources: Vec<String>, value in ".*", number: u32, hidden: bool,
+        ) {
+            let parameters = json!({"UserName": value, "b": {"\u{fb33}": number, "\u{1f600}": [value]}, "a": null});
+            let action = Action {
+                unknown: region.clone(),
+                name: name.into(),
+                access: Access::Write,
+                traits: Traits::EMPTY.with(Trait::Exec).with(Trait::Privilege),
+                account: region.as_ref().map(|_| value.clone()),
+                region: region.map(Into::into),
+                resources,
+                parameters: parameters.as_object().unwrap().clone(),
+                sensitive: hidden.then(|| "UserName".to_owned()).into_iter().collect(),
+                iam_actions: vec![value.into()],
+            };
+            let mut text = String::new();
+            write_action(&action, &mut text);
+            prop_assert_eq!(text, canonical_json(&action.shown_json()));
+        }
+    }
 }

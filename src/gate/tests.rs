@@ -233,6 +233,28 @@ async fn an_approved_request_gets_one_permit_for_its_digest() {
 }
 
 #[tokio::test]
+async fn every_record_of_a_decision_is_canonical() {
+    let it = Fixture::new().await;
+    let mut ask = it.ask("aws:iam:CreateUser", "u \"x\" \u{1f600}", Some("r"), "s1");
+    ask.context = Context { model: Some("m".into()), reason: Some("because\n".into()), ..Context::default() };
+    ask.shown.headers = [("accept".to_owned(), "a\\b".to_owned()), ("x-amz-b".to_owned(), "c".to_owned())].into();
+    let waiting = it.admit(ask);
+    let hold = it.one_attached().await;
+    assert!(it.decide(&hold.id, "carol", Verdict::Allow).await.is_err());
+    it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
+    let receipt = permitted(waiting.await.unwrap()).spend(sha256("u \"x\" \u{1f600}".as_bytes())).unwrap();
+    it.gate.complete(receipt, answered(200), reply()).await.unwrap();
+    it.flush().await;
+    let log = it.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.starts_with('{')).collect();
+    assert!(lines.len() > 6 && lines.iter().any(|line| line.contains("\"claimed\":{\"model\":\"m\",")));
+    for line in lines {
+        let value: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json_canonicalizer::to_string(&value).unwrap(), line);
+    }
+}
+
+#[tokio::test]
 async fn a_permit_does_not_fit_another_request() {
     let it = Fixture::new().await;
     let waiting = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s1"));

@@ -6,6 +6,7 @@
 //! under the chain and the checkpoint. Signatures are not carried; a start that needs more of them
 //! reads back as many segments as their expiry asks for.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -23,12 +24,12 @@ const FORWARDS_PER_RECORD: usize = 100;
 
 /// Members of records about forwards.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Forward {
-    action_id: Option<String>,
-    hold: Option<String>,
-    digest: Option<String>,
-    signature: Option<String>,
-    signature_expires: Option<String>,
+pub(super) struct Forward<'r> {
+    action_id: Option<Cow<'r, str>>,
+    hold: Option<Cow<'r, str>>,
+    digest: Option<Cow<'r, str>>,
+    signature: Option<Cow<'r, str>>,
+    signature_expires: Option<Cow<'r, str>>,
 }
 
 /// Members of `log.segment` and `log.carried`.
@@ -63,33 +64,46 @@ pub(super) struct Carry {
 impl Carry {
     /// Takes notice of a record that is about to be written.
     pub(super) fn note_record(&mut self, record: &Record) {
-        let kind = record.kind();
-        if kind == Kind::ActionForward || is_outcome(kind) {
-            let find = |name| record.find_text(name);
-            let forward = Forward {
-                action_id: find("action_id"),
-                hold: find("hold"),
-                digest: find("digest"),
-                signature: find("signature"),
-                signature_expires: find("signature_expires"),
-            };
-            self.note(kind.as_str(), &forward);
+        let find = |name| record.find_text(name);
+        match record.kind() {
+            Kind::ActionForward => {
+                let forward = Forward {
+                    action_id: find("action_id"),
+                    hold: find("hold"),
+                    digest: find("digest"),
+                    signature: find("signature"),
+                    signature_expires: find("signature_expires"),
+                };
+                self.note_forward(forward);
+            }
+            kind if is_outcome(kind) => self.note_outcome(find("action_id")),
+            _ => {}
         }
     }
 
     /// Takes notice of a record that was read; gives the signature of a forward.
-    pub(super) fn note(&mut self, kind: &str, forward: &Forward) -> Option<(Digest, Timestamp)> {
-        let action_id = forward.action_id.clone()?;
-        if kind != Kind::ActionForward.as_str() {
-            self.open.remove(&action_id);
-            return None;
+    pub(super) fn note(&mut self, kind: &str, forward: Forward<'_>) -> Option<(Digest, Timestamp)> {
+        if kind == Kind::ActionForward.as_str() {
+            return self.note_forward(forward);
         }
-        let open =
-            OpenForward { action_id: action_id.clone(), hold: forward.hold.clone(), digest: forward.digest.clone() };
-        self.open.insert(action_id, open);
+        self.note_outcome(forward.action_id);
+        None
+    }
+
+    fn note_forward(&mut self, forward: Forward<'_>) -> Option<(Digest, Timestamp)> {
         let signature = forward.signature();
+        let Forward { action_id, hold, digest, .. } = forward;
+        let action_id = action_id?.into_owned();
+        let (hold, digest) = (hold.map(Cow::into_owned), digest.map(Cow::into_owned));
+        self.open.insert(action_id.clone(), OpenForward { action_id, hold, digest });
         self.signatures_until = self.signatures_until.max(signature.map(|(_, expires)| expires));
         signature
+    }
+
+    fn note_outcome(&mut self, action_id: Option<Cow<'_, str>>) {
+        if let Some(action_id) = action_id {
+            self.open.remove(action_id.as_ref());
+        }
     }
 
     /// Takes over what a segment's first records say.
@@ -114,10 +128,10 @@ impl Carry {
             Value::from(chunk.iter().map(forward).collect::<Vec<_>>())
         });
         let first = chunks.next().unwrap_or_else(|| json!([]));
-        let carried: Vec<Record> = chunks.map(|chunk| Record::new(Kind::LogCarried).json("forwards", chunk)).collect();
+        let carried: Vec<Record> = chunks.map(|chunk| Record::new(Kind::LogCarried).json("forwards", &chunk)).collect();
         let parts = i64::try_from(carried.len()).unwrap_or(i64::MAX);
         let segment = Record::new(Kind::LogSegment)
-            .json("forwards", first)
+            .json("forwards", &first)
             .texts("frontier", frontier.peaks().iter().map(|peak| peak.hex()))
             .integer("parts", parts)
             .text_if("signatures_until", self.signatures_until.map(Timestamp::rfc3339));
@@ -129,7 +143,7 @@ impl Carry {
     }
 }
 
-impl Forward {
+impl Forward<'_> {
     fn signature(&self) -> Option<(Digest, Timestamp)> {
         let signature = Digest::parse(self.signature.as_deref()?)?;
         Some((signature, Timestamp::parse_rfc3339(self.signature_expires.as_deref()?)?))

@@ -250,8 +250,8 @@ impl Scan {
             }
             _ if self.parts_missing > 0 => return Err("`log.carried` records are missing before it".to_owned()),
             "action.forward" | "action.outcome" | "action.outcome_unknown" => {
-                let forward = serde_json::from_slice::<Forward>(line).map_err(|error| error.to_string())?;
-                self.signatures.extend(self.carry.note(kind, &forward));
+                let forward = serde_json::from_slice::<Forward<'_>>(line).map_err(|error| error.to_string())?;
+                self.signatures.extend(self.carry.note(kind, forward));
             }
             _ => {}
         }

@@ -28,6 +28,8 @@ use crate::audit::chain::Chain;
 use crate::audit::checkpoint::SigningKey;
 use crate::audit::line::segment_name;
 use crate::audit::record::{Kind, Place, Record};
+use crate::audit::spelling::write_decimal;
+use crate::audit::tree::{LEAF_MARK, marked_leaf_hash};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Timestamp};
 
@@ -85,7 +87,9 @@ pub(super) struct Segment {
 /// Lines on their way to the disk.
 #[derive(Default)]
 pub(super) struct Batch {
-    lines: Vec<u8>,
+    lines: String,
+    /// The line being written, with the mark of a leaf before it.
+    marked: String,
     records: u64,
     waiters: Vec<(u64, Waiter)>,
     stamp: Stamp,
@@ -151,13 +155,15 @@ impl Writer {
         self.carry.note_record(&record);
         self.last_at = at;
         let seq = self.chain.size();
-        let start = self.batch.lines.len();
-        let ts = self.batch.stamp.spell(at);
-        let place = Place { log_literal: &self.log_literal, seq, prev: self.chain.prev(), ts };
-        record.write_line(&place, &mut self.batch.lines);
-        self.chain.push(self.batch.lines.get(start..).unwrap_or_default());
-        self.batch.lines.push(b'\n');
-        self.batch.records += 1;
+        let Batch { lines, marked, stamp, records, .. } = &mut self.batch;
+        let place = Place { log_literal: &self.log_literal, seq, prev: self.chain.prev(), ts: stamp.spell(at) };
+        marked.clear();
+        marked.push(LEAF_MARK);
+        record.write_line(&place, marked);
+        self.chain.push(marked_leaf_hash(marked));
+        lines.push_str(marked.get(LEAF_MARK.len_utf8()..).unwrap_or_default());
+        lines.push('\n');
+        *records += 1;
         seq
     }
 
@@ -181,7 +187,7 @@ impl Writer {
         if end > self.segment.zeroed {
             self.zero_to(end)?;
         }
-        self.segment.file.write_at(self.segment.length, &self.batch.lines)?;
+        self.segment.file.write_at(self.segment.length, self.batch.lines.as_bytes())?;
         self.segment.file.sync_data()?;
         self.segment.length = end;
         self.batch.lines.clear();
@@ -326,7 +332,8 @@ impl Stamp {
         let micros = at.as_micros().rem_euclid(1_000_000);
         // `2026-11-20T11:25:55.123456Z`: the last seven characters change within a second.
         self.text.truncate(self.text.len().saturating_sub(7));
-        self.text.push_str(&format!("{micros:06}Z"));
+        write_decimal(micros.unsigned_abs(), 6, &mut self.text);
+        self.text.push('Z');
         &self.text
     }
 }

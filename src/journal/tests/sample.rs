@@ -52,7 +52,7 @@ fn afternoon() -> Vec<Record> {
             .texts("resources", ["arn:aws:s3:::logs/été \u{1f512}"]),
         held(Kind::ActionHeld).json(
             "actions",
-            json!([{"action": "aws:iam:CreateAccessKey", "parameters": {"UserName": "svc-\"build\"\\\u{202e}"}}]),
+            &json!([{"action": "aws:iam:CreateAccessKey", "parameters": {"UserName": "svc-\"build\"\\\u{202e}"}}]),
         ),
         held(Kind::ApprovalVote).text("person", "maria").text("verdict", "allow").text("reason", "ticket\tOPS-1"),
         held(Kind::ActionApproved),
