@@ -24,35 +24,54 @@ impl Digest {
         hex(&self.0)
     }
 
-    /// Appends the 64 digits of [`Digest::hex`].
-    pub(crate) fn push_hex(&self, text: &mut String) {
-        push_hex(&self.0, text);
+    /// [`Digest::hex`] without a String of its own.
+    pub(crate) fn digits(&self) -> Digits {
+        let mut digits = [0; 64];
+        write_hex(&self.0, &mut digits);
+        Digits(digits)
     }
 
     /// Reads exactly 64 lower-case hexadecimal digits.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let text = text.as_bytes();
-        if text.len() != 64 {
-            return None;
+        let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
+        // Both loops run to their end, whatever the text holds, so that they run on many digits at a time.
+        let mut nibbles = [0; 64];
+        let mut is_hex = true;
+        for (nibble, digit) in nibbles.iter_mut().zip(text) {
+            is_hex &= matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+            // The digits follow 0x30, the letters 0x60.
+            *nibble = (digit & 15) + if *digit >= b'a' { 9 } else { 0 };
         }
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            let [high, low] = pair else { return None };
-            *byte = nibble(*high)? << 4 | nibble(*low)?;
+        for (byte, pair) in bytes.iter_mut().zip(nibbles.as_chunks().0) {
+            let [high, low] = pair;
+            *byte = high << 4 | low & 15;
         }
-        Some(Self(bytes))
+        is_hex.then_some(Self(bytes))
+    }
+}
+
+/// The 64 lower-case hexadecimal digits of a [`Digest`].
+#[derive(Clone, Copy)]
+pub(crate) struct Digits([u8; 64]);
+
+impl std::ops::Deref for Digits {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.hex())
+        f.write_str(&self.digits())
     }
 }
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.hex())
+        f.write_str(&self.digits())
     }
 }
 
@@ -87,24 +106,17 @@ impl Hasher {
 
 /// Lower-case hexadecimal of any bytes.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    push_hex(bytes, &mut text);
-    text
+    let mut digits = vec![0; bytes.len() * 2];
+    write_hex(bytes, &mut digits);
+    String::from_utf8(digits).unwrap_or_default()
 }
 
-/// Appends the lower-case hexadecimal of any bytes.
-pub(crate) fn push_hex(bytes: &[u8], text: &mut String) {
-    for piece in bytes.chunks(32) {
-        let mut digits = [0; 64];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(piece) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
-        text.push_str(digits.get(..piece.len() * 2).and_then(|digits| str::from_utf8(digits).ok()).unwrap_or_default());
+/// Writes two digits for each byte.
+fn write_hex(bytes: &[u8], digits: &mut [u8]) {
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' - 10 + value };
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
-}
-
-const fn digit(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'a' - 10 + value }
 }
 
 /// The RFC 8785 form of a value that holds no floating-point number: members sorted by UTF-16
@@ -191,14 +203,6 @@ fn plain_number(number: &Number, text: &mut String) {
     text.push_str(&number.to_string());
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
-}
-
 fn finished(digest: digest::Digest) -> Digest {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest.as_ref());
@@ -218,6 +222,7 @@ mod tests {
         assert_eq!(digest, EMPTY_SHA256);
         assert_eq!(digest.hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(Digest::parse(&digest.hex()), Some(digest));
+        assert_eq!(*digest.digits(), digest.hex());
         assert_eq!(Digest::parse(&digest.hex().to_uppercase()), None);
     }
 
@@ -227,6 +232,21 @@ mod tests {
         for end in 0..=all.len() {
             let expected: String = all[..end].iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hex(&all[..end]), expected);
+        }
+    }
+
+    #[test]
+    fn a_digest_is_read_from_hexadecimal_digits_only() {
+        let text = "0123456789abcdef".repeat(4);
+        assert_eq!(Digest::parse(&text).unwrap().hex(), text);
+        assert_eq!(Digest::parse(text.trim_start_matches('0')), None);
+        for place in [0, 31, 63] {
+            for byte in (0..128).map(char::from) {
+                let mut bent = text.clone();
+                bent.replace_range(place..=place, &byte.to_string());
+                let is_digit = byte.is_ascii_digit() || ('a'..='f').contains(&byte);
+                assert_eq!(Digest::parse(&bent).map(|digest| digest.hex()), is_digit.then_some(bent));
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! Typed identifiers, and the only source of randomness.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
@@ -58,14 +60,14 @@ text_id! {
 impl ActionId {
     /// A new id; `now` is a timestamp or microseconds since the epoch.
     pub(crate) fn fresh(now: impl Into<i64>) -> Self {
-        Self::new(format!("a_{}", fresh_ulid(now.into())))
+        Self::new(fresh("a_", now.into()))
     }
 }
 
 impl HoldId {
     /// A new id; `now` is a timestamp or microseconds since the epoch.
     pub(crate) fn fresh(now: impl Into<i64>) -> Self {
-        Self::new(format!("h_{}", fresh_ulid(now.into())))
+        Self::new(fresh("h_", now.into()))
     }
 }
 
@@ -93,14 +95,56 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], RandomError> {
 #[error("the operating system's random generator failed")]
 pub(crate) struct RandomError;
 
-fn fresh_ulid(micros: i64) -> String {
+fn fresh(prefix: &str, micros: i64) -> String {
     let millis = u64::try_from(micros / 1000).unwrap_or(0);
-    // An id need only be unique, never secret; should the generator fail, the counter keeps ids apart.
-    let random = match random_bytes::<16>() {
-        Ok(bytes) => u128::from_be_bytes(bytes),
-        Err(RandomError) => u128::from(FALLBACK.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
-    };
-    ulid::Ulid::from_parts(millis, random & ((1 << 80) - 1)).to_string().to_ascii_lowercase()
+    let mut digits = [0; ulid::ULID_LEN];
+    let ulid: &mut str = ulid::Ulid::from_parts(millis, random_for_id()).array_to_str(&mut digits);
+    ulid.make_ascii_lowercase();
+    let mut text = String::with_capacity(prefix.len() + ulid.len());
+    text.push_str(prefix);
+    text.push_str(ulid);
+    text
 }
 
-static FALLBACK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+/// 80 random bits that were never given before. An id need only be unique, never secret: so they
+/// are drawn for many ids at once, and should the generator fail, a counter keeps ids apart.
+fn random_for_id() -> u128 {
+    let drawn = UNUSED.with_borrow_mut(|unused| {
+        if unused.is_empty() {
+            let bytes = random_bytes::<{ 16 * IDS_AT_ONCE }>().ok()?;
+            unused.extend(bytes.as_chunks().0.iter().map(|bytes| u128::from_be_bytes(*bytes) >> 48));
+        }
+        unused.pop()
+    });
+    drawn.unwrap_or_else(|| u128::from(FALLBACK.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// A call to the generator costs much more than the bytes it gives.
+const IDS_AT_ONCE: usize = 32;
+
+thread_local! {
+    static UNUSED: RefCell<Vec<u128>> = const { RefCell::new(Vec::new()) };
+}
+
+static FALLBACK: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn fresh_ids_differ_and_carry_their_moment() {
+        let micros = 1_795_173_955_000_000;
+        let ids: HashSet<_> = (0..IDS_AT_ONCE * 3).map(|_| ActionId::fresh(micros)).collect();
+        assert_eq!(ids.len(), IDS_AT_ONCE * 3);
+        for id in ids {
+            let text = id.as_str().strip_prefix("a_").unwrap();
+            assert_eq!(text, text.to_ascii_lowercase());
+            let ulid: ulid::Ulid = text.parse().unwrap();
+            assert_eq!(i64::try_from(ulid.timestamp_ms()).unwrap(), micros / 1000);
+        }
+        assert!(HoldId::fresh(0).as_str().starts_with("h_0000000000"));
+    }
+}

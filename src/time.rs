@@ -1,6 +1,7 @@
 //! The only module that reads a clock. Everything below rank 5 takes a [`Timestamp`] as an
 //! argument; shells hold a [`Clock`], which tests replace by one they move by hand.
 
+use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -38,45 +39,32 @@ impl Timestamp {
         self.format("%Y-%m-%dT%H:%M:%S%.6fZ")
     }
 
-    /// `20261120T112555Z`, the `x-amz-date` form of SigV4.
-    pub(crate) fn amz_date(self) -> String {
+    /// `20261120T112555Z`, the `x-amz-date` form of SigV4; the epoch stands for moments outside of years 0 to 9999.
+    pub(crate) fn amz_date(self) -> AmzDate {
         // Spelled out: this stands on the way of every request, and reading a format string costs more than the rest.
         let moment = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let at = jiff::tz::Offset::UTC.to_datetime(moment);
-        let (date, time) = (at.date(), at.time());
-        format!(
-            "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
-            date.year(),
-            date.month(),
-            date.day(),
-            time.hour(),
-            time.minute(),
-            time.second()
-        )
+        let Ok(year) = u16::try_from(at.year()) else { return Self(0).amz_date() };
+        let two = |value: u16| [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8];
+        let small = |value: i8| two(u16::from(value.unsigned_abs()));
+        let ([y1, y2], [y3, y4]) = (two(year / 100), two(year));
+        let ([mo1, mo2], [d1, d2]) = (small(at.month()), small(at.day()));
+        let ([h1, h2], [mi1, mi2], [s1, s2]) = (small(at.hour()), small(at.minute()), small(at.second()));
+        AmzDate([y1, y2, y3, y4, mo1, mo2, d1, d2, b'T', h1, h2, mi1, mi2, s1, s2, b'Z'])
     }
 
     /// Reads the `x-amz-date` form, strictly: sixteen characters, a real date, UTC.
     pub(crate) fn parse_amz_date(text: &str) -> Option<Self> {
-        let is_form = text.len() == 16
-            && text.bytes().zip(*b"00000000T000000Z").all(|(byte, form)| match form {
-                b'0' => byte.is_ascii_digit(),
-                letter => byte == letter,
-            });
-        if !is_form {
-            return None;
-        }
-        let field = |range: std::ops::Range<usize>| text.get(range)?.parse::<i16>().ok();
-        let small = |range| i8::try_from(field(range)?).ok();
-        let date_time = jiff::civil::DateTime::new(
-            field(0..4)?,
-            small(4..6)?,
-            small(6..8)?,
-            small(9..11)?,
-            small(11..13)?,
-            small(13..15)?,
-            0,
-        )
-        .ok()?;
+        let text: &[u8; 16] = text.as_bytes().try_into().ok()?;
+        let [y1, y2, y3, y4, mo1, mo2, d1, d2, b'T', h1, h2, mi1, mi2, s1, s2, b'Z'] = *text else { return None };
+        let two = |tens: u8, ones: u8| {
+            let is_number = tens.is_ascii_digit() && ones.is_ascii_digit();
+            is_number.then(|| (tens - b'0') as i8 * 10 + (ones - b'0') as i8)
+        };
+        let year = i16::from(two(y1, y2)?) * 100 + i16::from(two(y3, y4)?);
+        let (month, day) = (two(mo1, mo2)?, two(d1, d2)?);
+        let (hour, minute, second) = (two(h1, h2)?, two(mi1, mi2)?, two(s1, s2)?);
+        let date_time = jiff::civil::DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
         Some(Self(jiff::tz::Offset::UTC.to_timestamp(date_time).ok()?.as_microsecond()))
     }
 
@@ -97,6 +85,27 @@ impl Timestamp {
             Ok(timestamp) => timestamp.strftime(form).to_string(),
             Err(_) => "out-of-range".to_owned(),
         }
+    }
+}
+
+/// A moment as `20261120T112555Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AmzDate([u8; 16]);
+
+impl AmzDate {
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// `20261120`
+    pub(crate) fn day(&self) -> &str {
+        self.as_str().get(..8).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for AmzDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -198,7 +207,8 @@ mod tests {
     #[test]
     fn amz_date_round_trips_and_refuses_other_forms() {
         let timestamp = Timestamp::parse_amz_date("20261120T112555Z").unwrap();
-        assert_eq!(timestamp.amz_date(), "20261120T112555Z");
+        assert_eq!(timestamp.amz_date().as_str(), "20261120T112555Z");
+        assert_eq!(timestamp.amz_date().day(), "20261120");
         assert_eq!(timestamp.rfc3339(), "2026-11-20T11:25:55.000000Z");
         assert_eq!(Timestamp::parse_rfc3339(&timestamp.rfc3339()), Some(timestamp));
         for bad in [

@@ -178,7 +178,7 @@ impl Plane {
         let passing = Passing {
             action_id: &exchange.action,
             agent: &request.agent,
-            key_id: &request.presented.key_id,
+            key_id: request.presented.key_id(),
             peer: exchange.peer,
             actions: &request.named.actions,
         };
@@ -281,7 +281,7 @@ impl Plane {
             retry_id,
             signature: presented.replay_key(),
             signature_expires: presented.not_after,
-            key_id: presented.key_id,
+            key_id: presented.key_id().to_owned(),
             shown: call.shown(identity, &named.actions),
             actions: named.actions,
             narrow: original.clone().map(Original::narrow_fn),

@@ -68,7 +68,7 @@ impl Head {
     /// # Errors
     /// When any part of it has more than one reading.
     pub(crate) fn parse(method: Method, uri: &Uri, headers: HeaderMap) -> Result<Self, HeadError> {
-        if !SERVED_METHODS.contains(&method) {
+        if !is_served(&method) {
             return Err(HeadError::Method(method.to_string()));
         }
         check_fields(&headers)?;
@@ -116,9 +116,13 @@ pub(crate) fn field_text(value: &HeaderValue) -> Option<&str> {
     if is_visible { str::from_utf8(bytes).ok() } else { None }
 }
 
-/// The methods any AWS or GCP operation uses.
-const SERVED_METHODS: [Method; 7] =
-    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS];
+/// True for the methods any AWS or GCP operation uses.
+fn is_served(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::DELETE | Method::PATCH | Method::OPTIONS
+    )
+}
 
 /// A field of this kind twice has two readings; so has a comma-joined list of them, which the
 /// codecs refuse where they read it.
@@ -143,7 +147,16 @@ fn is_single(name: &HeaderName) -> bool {
 }
 
 fn check_fields(headers: &HeaderMap) -> Result<(), HeadError> {
-    for name in headers.keys() {
+    let mut previous: Option<&HeaderName> = None;
+    for name in headers.iter().map(|(name, _)| name) {
+        // The map gives the values of one name after each other.
+        if previous == Some(name) {
+            if is_single(name) {
+                return Err(HeadError::Duplicate(name.to_string()));
+            }
+            continue;
+        }
+        previous = Some(name);
         // Servers of the CGI family map `-` and `_` to one name, so `x_amz_target` is a second X-Amz-Target to them.
         // One modelled AWS field has one (the SSO portal's bearer token); it aliases no field that anyone reads.
         if name.as_str().contains('_') && name.as_str() != "x-amz-sso_bearer_token" {
@@ -151,10 +164,6 @@ fn check_fields(headers: &HeaderMap) -> Result<(), HeadError> {
         }
         if matches!(name.as_str(), "x-http-method-override" | "x-http-method" | "x-method-override") {
             return Err(HeadError::MethodOverride);
-        }
-        let mut values = headers.get_all(name).iter();
-        if is_single(name) && values.by_ref().nth(1).is_some() {
-            return Err(HeadError::Duplicate(name.to_string()));
         }
     }
     for (name, value) in headers {
@@ -171,12 +180,15 @@ fn parse_host(uri: &Uri, headers: &HeaderMap) -> Result<Host, HeadError> {
     if field.is_empty() || field.contains('@') {
         return Err(HeadError::HostMalformed);
     }
-    let authority: http::uri::Authority = field.parse().map_err(|_| HeadError::HostMalformed)?;
     if let Some(target) = uri.authority()
         && !target.as_str().eq_ignore_ascii_case(field)
     {
         return Err(HeadError::HostDisagrees);
     }
+    if is_plain_host(field) {
+        return Ok(Host { name: field.to_owned(), port: None });
+    }
+    let authority: http::uri::Authority = field.parse().map_err(|_| HeadError::HostMalformed)?;
     let name = authority.host().strip_suffix('.').unwrap_or(authority.host()).to_ascii_lowercase();
     let is_address = name.starts_with('[') && name.ends_with(']');
     let is_name = !name.is_empty()
@@ -194,11 +206,28 @@ fn parse_host(uri: &Uri, headers: &HeaderMap) -> Result<Host, HeadError> {
     Ok(Host { name, port })
 }
 
+/// True for what nearly all clients send: a name in its one spelling, without a port.
+fn is_plain_host(field: &str) -> bool {
+    // As if a dot stood before it: no label may be empty.
+    let mut previous = b'.';
+    let is_name = field.bytes().all(|byte| {
+        let is_fit = match byte {
+            b'.' => previous != b'.',
+            byte => matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'),
+        };
+        previous = byte;
+        is_fit
+    });
+    is_name && previous != b'.' && field.len() <= LONGEST_PLAIN_HOST
+}
+
+/// The longest name DNS knows.
+const LONGEST_PLAIN_HOST: usize = 253;
+
 fn is_unambiguous_path(path: &str) -> bool {
     path.bytes().all(|b| {
         b.is_ascii_graphic() && !matches!(b, b'\\' | b'#' | b'<' | b'>' | b'"' | b'^' | b'`' | b'{' | b'|' | b'}')
-    }) && escapes_are_whole(path)
-        && !path.contains("%00")
+    }) && (!path.contains('%') || escapes_are_whole(path) && !path.contains("%00"))
 }
 
 fn parse_query(raw: &str) -> Result<Vec<(String, String)>, HeadError> {

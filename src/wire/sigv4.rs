@@ -17,8 +17,8 @@ mod sign;
 mod verify;
 
 pub(crate) use error::{Family, SigError};
-pub(crate) use key::Key;
-pub(crate) use parse::{PayloadClaim, Presented, Scope, Source, claimed_scope};
+pub(crate) use key::{Key, ScopeRef};
+pub(crate) use parse::{PayloadClaim, Presented, Source, claimed_scope};
 pub(crate) use sign::{Outgoing, Payload, SignError, Target};
 pub(crate) use verify::Verified;
 

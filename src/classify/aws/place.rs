@@ -14,7 +14,7 @@ use super::s3::{Bucket, s3_host};
 use super::{Front, Trouble};
 use crate::catalog::aws::{self as catalog, Partition, ServiceNumber};
 use crate::wire::head::{Head, fields};
-use crate::wire::sigv4::{Scope, claimed_scope};
+use crate::wire::sigv4::{ScopeRef, claimed_scope};
 
 /// What host and credential scope say.
 #[derive(Debug)]
@@ -236,8 +236,8 @@ impl Claim {
 }
 
 fn scope(head: &Head) -> Result<Claim, Trouble> {
-    if let Some(Scope { region, service, .. }) = claimed_scope(head) {
-        return Ok(Claim::Scope(ClaimedScope { service, region: Some(region) }));
+    if let Some(ScopeRef { region, service, .. }) = claimed_scope(head) {
+        return Ok(Claim::Scope(ClaimedScope { service: service.to_owned(), region: Some(region.to_owned()) }));
     }
     let authorization = head.header(header::AUTHORIZATION);
     let in_query = head.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-credential")).count();

@@ -26,7 +26,7 @@ use crate::net::spool::{Payer, SpoolError, Spooled};
 use crate::rules::{Decision, Ruling};
 use crate::time::Timestamp;
 use crate::wire::head::Head;
-use crate::wire::sigv4::{Payload, PayloadClaim, Presented, Scope, SigError, Verified};
+use crate::wire::sigv4::{Payload, PayloadClaim, Presented, ScopeRef, SigError, Verified};
 
 /// What every answer to one request needs, also before the request could be read.
 pub(super) struct Exchange {
@@ -166,8 +166,8 @@ impl Plane {
             Fault::new(Cause::Malformed, format!("the request has more than one reading: {error}."))
         })?;
         let presented = Presented::parse(&head, exchange.now)?;
-        let found = self.agents.lookup(&presented.key_id, exchange.now).map_err(|error| {
-            tracing::debug!(key = %presented.key_id, %error, "virtual key refused");
+        let found = self.agents.lookup(presented.key_id(), exchange.now).map_err(|error| {
+            tracing::debug!(key = presented.key_id(), %error, "virtual key refused");
             SigError::UnknownKey
         })?;
         if let PayloadClaim::SignedChunks { .. } = presented.payload {
@@ -201,7 +201,7 @@ impl Plane {
         let is_proven = verified.is_some();
         let payer = || match is_proven {
             true => Payer::Agent(found.agent.id.clone()),
-            false => Payer::Unproven(presented.key_id.clone(), exchange.peer),
+            false => Payer::Unproven(presented.key_id().to_owned(), exchange.peer),
         };
         let mut spooled = self.spool.collect(body, self.options.spool_limit_bytes, payer).await.map_err(spool_fault)?;
         let verified = match verified {
@@ -305,10 +305,10 @@ fn spool_fault(error: SpoolError) -> Fault {
 /// The scope that was signed must be the one of the service and region the request was named for:
 /// else one service's request would run under another's signature.
 fn check_scope(presented: &Presented, route: &Route) -> Result<(), SigError> {
-    let Scope { region, service, .. } = &presented.scope;
-    let why = if *service != route.signing_name {
+    let ScopeRef { region, service, .. } = presented.scope();
+    let why = if service != route.signing_name {
         "its scope names another service than the request is for"
-    } else if *region != route.signing_region {
+    } else if region != route.signing_region {
         "its scope names another region than the request is for"
     } else {
         return Ok(());

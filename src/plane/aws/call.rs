@@ -127,7 +127,7 @@ impl Call {
             text.push_str(after);
         };
         member("{\"account\":", account, ",");
-        member("\"body_sha256\":", body.sha256.map(|digest| digest.hex()).as_deref(), ",");
+        member("\"body_sha256\":", body.sha256.map(|digest| digest.digits()).as_deref(), ",");
         member("\"body_size\":", body.size.map(|size| size.to_string()).as_deref(), ",\"headers\":[");
         let mut fields: Vec<_> = self.bearing().collect();
         fields.sort_by_key(|(name, _)| *name);
@@ -141,7 +141,7 @@ impl Call {
         member("\"plane\":", Some("aws"), ",");
         member("\"region\":", Some(&self.region), ",");
         member("\"service\":", Some(&self.service), ",");
-        member("\"target\":", Some(&self.target.path_and_query()), ",");
+        member("\"target\":", Some(self.target.as_str()), ",");
         member("\"tls\":", Some(if self.endpoint.tls { "yes" } else { "no" }), "}");
         sha256(text.as_bytes())
     }
@@ -156,10 +156,10 @@ impl Call {
                 .and_modify(|all| all.extend([", ", value]))
                 .or_insert_with(|| value.to_owned());
         }
-        let target = self.target.path_and_query();
+        let target = self.target.as_str();
         Shown {
             method: self.method.to_string(),
-            url: format!("{}{}", authority(&self.endpoint), redacted_query(&target, actions)),
+            url: format!("{}{}", authority(&self.endpoint), redacted_query(target, actions)),
             headers,
             body_bytes: body.size.unwrap_or_default(),
             body_sha256: body.sha256.map(|digest| digest.hex()).unwrap_or_default(),

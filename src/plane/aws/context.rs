@@ -6,44 +6,60 @@
 //! `x-countersign-model` and so on. The trace id comes from W3C `traceparent`. None of it is sent
 //! to the upstream, and each value is cut at [`CLAIM_LIMIT_CHARS`].
 
+use http::header;
 use percent_encoding::percent_decode_str;
 
 use crate::action::Context;
-use crate::wire::head::Head;
+use crate::wire::head::{Head, field_text, fields};
 
 /// Longest claim that is kept, in characters.
 pub(super) const CLAIM_LIMIT_CHARS: usize = 300;
 
 /// Reads the claims of one request.
 pub(super) fn read(head: &Head) -> Context {
-    let claim = |name: &str, member: &str| {
-        head.header(name).and_then(|text| claimed(text.to_owned())).or_else(|| baggage(head, member))
-    };
-    Context {
-        model: claim("x-countersign-model", "countersign.model"),
-        session: claim("x-countersign-session", "countersign.session"),
-        task: claim("x-countersign-task", "countersign.task").or_else(|| app_id(head)),
-        reason: claim("x-countersign-reason", "countersign.reason"),
-        initiator: claim("x-countersign-initiator", "countersign.initiator"),
-        trace: head.header("traceparent").and_then(trace_id),
+    let mut context = Context { trace: head.header(&fields::TRACEPARENT).and_then(trace_id), ..Context::default() };
+    for (name, value) in &head.headers {
+        if let Some(slot) = name.as_str().strip_prefix("x-countersign-").and_then(|claim| slot(&mut context, claim)) {
+            *slot = field_text(value).and_then(claimed);
+        }
     }
+    read_baggage(head, &mut context);
+    if context.task.is_none() {
+        context.task = app_id(head);
+    }
+    context
 }
 
-/// The value of a baggage member, its percent escapes decoded (W3C Baggage, section 3.3).
-fn baggage(head: &Head, name: &str) -> Option<String> {
-    let members = head.headers.get_all("baggage").iter().filter_map(|value| value.to_str().ok());
-    members.flat_map(|list| list.split(',')).find_map(|member| {
-        // Properties after a semicolon say nothing about the value.
-        let (key, value) = member.split(';').next()?.split_once('=')?;
-        let value = || percent_decode_str(value.trim()).decode_utf8_lossy().into_owned();
-        (key.trim() == name).then(value).and_then(claimed)
+/// Where the claim of that name is kept.
+fn slot<'c>(context: &'c mut Context, claim: &str) -> Option<&'c mut Option<String>> {
+    Some(match claim {
+        "initiator" => &mut context.initiator,
+        "model" => &mut context.model,
+        "reason" => &mut context.reason,
+        "session" => &mut context.session,
+        "task" => &mut context.task,
+        _ => return None,
     })
+}
+
+/// Takes the claims that are still open from baggage members, their percent escapes decoded (W3C
+/// Baggage, section 3.3). Of two members of one name the first one that says something counts.
+fn read_baggage(head: &Head, context: &mut Context) {
+    let lists = head.headers.get_all(&fields::BAGGAGE).iter().filter_map(field_text);
+    for member in lists.flat_map(|list| list.split(',')) {
+        // Properties after a semicolon say nothing about the value.
+        let Some((key, value)) = member.split(';').next().and_then(|member| member.split_once('=')) else { continue };
+        let slot = key.trim().strip_prefix("countersign.").and_then(|claim| slot(context, claim));
+        if let Some(slot @ None) = slot {
+            *slot = claimed(&percent_decode_str(value.trim()).decode_utf8_lossy());
+        }
+    }
 }
 
 /// `app/NAME` is the last but one kind of token in an SDK's User-Agent; the first one counts.
 fn app_id(head: &Head) -> Option<String> {
-    let agent = head.header("user-agent")?;
-    agent.split(' ').find_map(|token| token.strip_prefix("app/")).and_then(|name| claimed(name.to_owned()))
+    let agent = head.header(header::USER_AGENT)?;
+    agent.split(' ').find_map(|token| token.strip_prefix("app/")).and_then(claimed)
 }
 
 /// The trace id of a `traceparent` (W3C Trace Context, section 3.2.2).
@@ -55,7 +71,7 @@ fn trace_id(traceparent: &str) -> Option<String> {
     is_id.then(|| id.to_owned())
 }
 
-fn claimed(text: String) -> Option<String> {
+fn claimed(text: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty()).then(|| text.chars().take(CLAIM_LIMIT_CHARS).collect())
 }

@@ -1,4 +1,5 @@
 use http::HeaderValue;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -16,6 +17,18 @@ fn a_plain_head_is_read() {
     assert_eq!(head.host, Host { name: "iam.amazonaws.com".into(), port: Some(443) });
     assert_eq!(head.path, "/a%2Fb");
     assert_eq!(head.query, [("x".into(), "1".into()), ("y".into(), " z".into()), ("flag".into(), String::new())]);
+}
+
+proptest! {
+    #[test]
+    fn a_plain_host_is_what_the_general_reading_makes_of_it(field in "[a-cA-C0.:@_-]{0,12}") {
+        let general = field.parse::<http::uri::Authority>();
+        if is_plain_host(&field) {
+            let general = general.unwrap();
+            prop_assert_eq!((general.host(), general.port_u16(), general.as_str()), (&*field, None, &*field));
+            prop_assert!(field.split('.').all(|label| !label.is_empty()) && field == field.to_lowercase());
+        }
+    }
 }
 
 #[test]

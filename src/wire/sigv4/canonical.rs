@@ -3,10 +3,16 @@
 //! One spelling serves three readers: verification rebuilds what the agent signed, signing builds
 //! what the upstream will rebuild, and [`Target`](super::Target) sends exactly that.
 
-use http::HeaderMap;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use std::borrow::Cow;
 
+use http::{HeaderMap, HeaderValue};
+use memchr::memchr;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use smallvec::SmallVec;
+
+use super::parse::pieces;
 use crate::digest::{Digest, sha256};
+use crate::wire::head::field_text;
 
 /// Everything but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -44,15 +50,19 @@ impl Canonical<'_> {
             text.push_str(part);
             text.push('\n');
         }
-        for name in self.signed_headers.split(';') {
+        // Read side by side: a look-up in the map would read the name first. Values of one name follow each other.
+        let fields: SmallVec<[(&str, &HeaderValue); 24]> =
+            self.headers.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        for name in pieces(self.signed_headers, b';') {
             text.push_str(name);
             text.push(':');
-            for (index, value) in self.headers.get_all(name).iter().enumerate() {
+            let values = fields.iter().skip_while(|(field, _)| *field != name).take_while(|(field, _)| *field == name);
+            for (index, (_, value)) in values.enumerate() {
                 if index > 0 {
                     text.push(',');
                 }
                 // `Head` admits visible ASCII only, so nothing is lost here.
-                push_value(value.to_str().unwrap_or_default(), &mut text);
+                push_value(field_text(value).unwrap_or_default(), &mut text);
             }
             text.push('\n');
         }
@@ -70,20 +80,31 @@ pub(super) fn string_to_sign(amz_date: &str, date: &str, region: &str, service: 
     for part in [ALGORITHM, "\n", amz_date, "\n", date, "/", region, "/", service, "/aws4_request\n"] {
         text.push_str(part);
     }
-    request.push_hex(&mut text);
+    text.push_str(&request.digits());
     text
 }
 
 /// The canonical path of a path as sent.
-pub(super) fn path(sent: &str, service: &str) -> String {
-    if is_s3_family(service) { sent.to_owned() } else { percent_encode_path(&normalized(sent)) }
+pub(super) fn path<'s>(sent: &'s str, service: &str) -> Cow<'s, str> {
+    if is_s3_family(service) {
+        return Cow::Borrowed(sent);
+    }
+    match normalized(sent) {
+        Cow::Borrowed(path) => percent_encode(path.as_bytes(), RESERVED_IN_PATH).into(),
+        Cow::Owned(path) => percent_encode(path.as_bytes(), RESERVED_IN_PATH).collect(),
+    }
 }
 
 /// The path as we send it: each segment decoded once and encoded once, so that it has no second
 /// spelling left; an encoded slash stays data. Outside S3 empty segments go, as they do when signed.
 pub(super) fn resent_path(received: &str, service: &str) -> String {
+    let normalized = if is_s3_family(service) { Cow::Borrowed(received) } else { normalized(received) };
+    let is_plain =
+        |byte: u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/');
+    if normalized.bytes().all(is_plain) {
+        return normalized.into_owned();
+    }
     let mut path = String::with_capacity(received.len() + 8);
-    let normalized = if is_s3_family(service) { received.to_owned() } else { normalized(received) };
     for (index, segment) in normalized.split('/').enumerate() {
         if index > 0 {
             path.push('/');
@@ -100,7 +121,8 @@ pub(super) fn resent_path(received: &str, service: &str) -> String {
 
 /// The canonical query: every name and value encoded once, sorted by name, then by value.
 pub(super) fn query<'q>(fields: impl Iterator<Item = (&'q str, &'q str)>) -> String {
-    let mut encoded: Vec<(String, String)> = fields.map(|(name, value)| (encode(name), encode(value))).collect();
+    let mut encoded: Vec<(Cow<'q, str>, Cow<'q, str>)> =
+        fields.map(|(name, value)| (encode(name), encode(value))).collect();
     // Sorted as pairs: as joined text `a=` would come after `a1=`.
     encoded.sort_unstable();
     let mut query = String::with_capacity(encoded.iter().map(|(name, value)| name.len() + value.len() + 2).sum());
@@ -115,18 +137,14 @@ pub(super) fn query<'q>(fields: impl Iterator<Item = (&'q str, &'q str)>) -> Str
     query
 }
 
-fn encode(text: &str) -> String {
-    percent_encode(text.as_bytes(), RESERVED).collect()
-}
-
-fn percent_encode_path(path: &str) -> String {
-    percent_encode(path.as_bytes(), RESERVED_IN_PATH).collect()
+fn encode(text: &str) -> Cow<'_, str> {
+    percent_encode(text.as_bytes(), RESERVED).into()
 }
 
 /// RFC 3986 section 5.2.4, and empty segments removed; a trailing slash stays.
-fn normalized(path: &str) -> String {
-    if !path.contains("//") && !path.contains("/.") {
-        return path.to_owned();
+fn normalized(path: &str) -> Cow<'_, str> {
+    if !path.as_bytes().windows(2).any(|pair| matches!(pair, [b'/', b'/' | b'.'])) {
+        return Cow::Borrowed(path);
     }
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
@@ -144,13 +162,13 @@ fn normalized(path: &str) -> String {
     if segments.is_empty() || path.ends_with('/') || path.ends_with("/.") || path.ends_with("/..") {
         normalized.push('/');
     }
-    normalized
+    Cow::Owned(normalized)
 }
 
 /// A header value without outer spaces, each run of inner spaces as one.
 fn push_value(value: &str, text: &mut String) {
     let value = value.trim_matches(' ');
-    if !value.contains("  ") {
+    if memchr(b' ', value.as_bytes()).is_none() {
         text.push_str(value);
         return;
     }

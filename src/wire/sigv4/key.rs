@@ -8,7 +8,6 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use hashbrown::{Equivalent, HashMap};
 
-use super::parse::Scope;
 use crate::digest::hex;
 use crate::secret::{Secret, same};
 use crate::time::Timestamp;
@@ -21,12 +20,15 @@ pub(crate) struct Key {
     /// The session token of a temporary real key.
     pub(crate) token: Option<Secret>,
     pub(crate) expires: Option<Timestamp>,
-    derived: ArcSwap<HashMap<Scope, SigningKey>>,
+    derived: ArcSwap<HashMap<KeptScope, SigningKey>>,
 }
 
-/// The HMAC key of one date, region and service.
+/// The HMAC key of one date, region and service, with its first hash blocks done.
 #[derive(Clone)]
-pub(crate) struct SigningKey(Arc<hmac::Key>);
+pub(crate) struct SigningKey {
+    key: Arc<hmac::Key>,
+    is_kept: bool,
+}
 
 /// Signing keys kept per access key: a day of every service in a region or two fits. When full,
 /// all are dropped and derived again as needed.
@@ -55,18 +57,18 @@ impl Key {
         let region = mac(date.as_ref(), scope.region);
         let service = mac(region.as_ref(), scope.service);
         let signing = mac(service.as_ref(), "aws4_request");
-        SigningKey(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, signing.as_ref())))
+        SigningKey { key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, signing.as_ref())), is_kept: false }
     }
 
     /// Keeps a derived key. Called only for a scope that a valid signature named: whoever merely
     /// knows an access key id could otherwise fill the cache.
     pub(super) fn keep(&self, scope: ScopeRef<'_>, signing_key: &SigningKey) {
-        if self.derived.load().contains_key(&scope) {
+        if signing_key.is_kept {
             return;
         }
         self.derived.rcu(|kept| {
             let mut kept = if kept.len() < KEPT_SIGNING_KEYS { HashMap::clone(kept) } else { HashMap::new() };
-            kept.insert(scope.to_scope(), signing_key.clone());
+            kept.insert(scope.to_kept(), SigningKey { is_kept: true, ..signing_key.clone() });
             kept
         });
     }
@@ -81,12 +83,12 @@ impl fmt::Debug for Key {
 impl SigningKey {
     /// The signature of a string to sign, in lower-case hexadecimal.
     pub(super) fn sign(&self, string_to_sign: &str) -> String {
-        hex(hmac::sign(&self.0, string_to_sign.as_bytes()).as_ref())
+        hex(hmac::sign(&self.key, string_to_sign.as_bytes()).as_ref())
     }
 
     /// Compares the whole signature in constant time.
     pub(super) fn accepts(&self, string_to_sign: &str, signature: &[u8; 32]) -> bool {
-        same(hmac::sign(&self.0, string_to_sign.as_bytes()).as_ref(), signature)
+        same(hmac::sign(&self.key, string_to_sign.as_bytes()).as_ref(), signature)
     }
 }
 
@@ -96,23 +98,32 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A [`Scope`] that borrows its parts, to look one up. The fields stand in the order of `Scope`:
-/// both must hash alike.
-#[derive(Clone, Copy, Hash)]
-pub(super) struct ScopeRef<'a> {
-    pub(super) date: &'a str,
-    pub(super) region: &'a str,
-    pub(super) service: &'a str,
+/// The credential scope: which day, region and service a signature is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ScopeRef<'a> {
+    /// `20261120`
+    pub(crate) date: &'a str,
+    pub(crate) region: &'a str,
+    /// The signing name: `iam`, `s3`, `monitoring`.
+    pub(crate) service: &'a str,
+}
+
+/// A [`ScopeRef`] that owns its parts. The fields stand in the same order: both must hash alike.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct KeptScope {
+    date: String,
+    region: String,
+    service: String,
 }
 
 impl ScopeRef<'_> {
-    fn to_scope(self) -> Scope {
-        Scope { date: self.date.to_owned(), region: self.region.to_owned(), service: self.service.to_owned() }
+    fn to_kept(self) -> KeptScope {
+        KeptScope { date: self.date.to_owned(), region: self.region.to_owned(), service: self.service.to_owned() }
     }
 }
 
-impl Equivalent<Scope> for ScopeRef<'_> {
-    fn equivalent(&self, scope: &Scope) -> bool {
+impl Equivalent<KeptScope> for ScopeRef<'_> {
+    fn equivalent(&self, scope: &KeptScope) -> bool {
         self.date == scope.date && self.region == scope.region && self.service == scope.service
     }
 }

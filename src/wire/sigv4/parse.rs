@@ -3,24 +3,16 @@
 //! A field that is absent, stands twice, is spelled in another case or has a second reading is
 //! refused rather than interpreted: the upstream's reading of it need not be ours.
 
-use http::{HeaderName, Method, header};
+use http::{Method, header};
+use memchr::memchr;
 use percent_encoding::percent_decode_str;
+use smallvec::SmallVec;
 
-use super::SigError;
 use super::canonical::{ALGORITHM, is_s3_family};
+use super::{ScopeRef, SigError};
 use crate::digest::{Digest, sha256};
-use crate::time::Timestamp;
+use crate::time::{AmzDate, Timestamp};
 use crate::wire::head::{Head, fields};
-
-/// The credential scope: which day, region and service a signature is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Scope {
-    /// `20261120`
-    pub(crate) date: String,
-    pub(crate) region: String,
-    /// The signing name: `iam`, `s3`, `monitoring`.
-    pub(crate) service: String,
-}
 
 /// Where the credential stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +40,13 @@ pub(crate) enum PayloadClaim {
 /// A signature as presented. Until [`Presented::verify`] nothing of it is proven.
 #[derive(Clone, Debug)]
 pub(crate) struct Presented {
-    pub(crate) key_id: String,
-    pub(crate) scope: Scope,
+    /// `KEY/DATE/REGION/SERVICE/aws4_request`, well-formed.
+    credential: String,
     pub(crate) source: Source,
     pub(crate) payload: PayloadClaim,
     /// The last moment at which this signature is accepted.
     pub(crate) not_after: Timestamp,
-    pub(super) amz_date: String,
+    pub(super) amz_date: AmzDate,
     /// Lower-case names, sorted, unique, joined by `;`.
     pub(super) signed_headers: String,
     pub(super) signature: Digest,
@@ -84,27 +76,40 @@ impl Presented {
             Source::Query => RawCredential::from_query(head)?,
         };
         let malformed = |why| SigError::Malformed { place: source, why };
-        let (key_id, scope) = parse_credential(raw.credential).map_err(malformed)?;
+        let (_, scope) = parse_credential(raw.credential).map_err(malformed)?;
         let signature =
             Digest::parse(raw.signature).ok_or(malformed("the signature is not 64 lower-case hexadecimal digits"))?;
-        if !is_s3_family(&scope.service) && has_dot_segment(&head.path) {
+        if !is_s3_family(scope.service) && has_dot_segment(&head.path) {
             return Err(SigError::DotSegment);
         }
         let (signed_at, amz_date) = match source {
             Source::Header => header_date(head)?,
             Source::Query => parse_date(query_field(head, "X-Amz-Date")?).ok_or(malformed("X-Amz-Date"))?,
         };
-        if !amz_date.starts_with(&scope.date) {
+        if amz_date.day() != scope.date {
             return Err(malformed("the scope names another day than the request's date"));
         }
         let not_after = match source {
             Source::Header => not_after_header(signed_at, now)?,
             Source::Query => not_after_query(signed_at, query_field(head, "X-Amz-Expires")?, now)?,
         };
-        check_signed(head, source, raw.signed_headers, &scope.service)?;
-        let payload = payload_claim(head, source, &scope.service)?;
-        let signed_headers = raw.signed_headers.to_owned();
-        Ok(Self { key_id, scope, source, payload, not_after, amz_date, signed_headers, signature })
+        check_signed(head, source, raw.signed_headers, scope.service)?;
+        let payload = payload_claim(head, source, scope.service)?;
+        let (credential, signed_headers) = (raw.credential.to_owned(), raw.signed_headers.to_owned());
+        Ok(Self { credential, source, payload, not_after, amz_date, signed_headers, signature })
+    }
+
+    pub(crate) fn key_id(&self) -> &str {
+        self.parts().0
+    }
+
+    pub(crate) fn scope(&self) -> ScopeRef<'_> {
+        self.parts().1
+    }
+
+    pub(super) fn parts(&self) -> (&str, ScopeRef<'_>) {
+        // `parse` made sure that it has all parts.
+        split_credential(&self.credential).unwrap_or(("", ScopeRef { date: "", region: "", service: "" }))
     }
 
     /// SHA-256 of the signature, for `gate::Ask::signature`; it is spent until [`Presented::not_after`].
@@ -144,7 +149,7 @@ impl PayloadClaim {
 
 /// The credential scope a request claims, for naming; nothing is verified. `None` without exactly
 /// one well-formed SigV4 credential.
-pub(crate) fn claimed_scope(head: &Head) -> Option<Scope> {
+pub(crate) fn claimed_scope(head: &Head) -> Option<ScopeRef<'_>> {
     let raw = match single_source(head).ok()? {
         Source::Header => RawCredential::from_header(head.header(header::AUTHORIZATION)?),
         Source::Query => RawCredential::from_query(head),
@@ -188,14 +193,13 @@ struct RawCredential<'h> {
 impl<'h> RawCredential<'h> {
     fn from_header(authorization: &'h str) -> Result<Self, SigError> {
         let malformed = |why| SigError::Malformed { place: Source::Header, why };
-        let (scheme, fields) = authorization.split_once(' ').unwrap_or((authorization, ""));
+        let (scheme, fields) = cut(authorization, b' ').unwrap_or((authorization, ""));
         if scheme != ALGORITHM {
             return Err(SigError::Unsupported(name_scheme(scheme)));
         }
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for field in fields.split(',') {
-            let (name, value) =
-                field.trim_matches([' ', '\t']).split_once('=').ok_or(malformed("a field has no value"))?;
+        for field in pieces(fields, b',') {
+            let (name, value) = cut(field.trim_matches([' ', '\t']), b'=').ok_or(malformed("a field has no value"))?;
             let slot = match name {
                 "Credential" => &mut credential,
                 "SignedHeaders" => &mut signed_headers,
@@ -273,13 +277,10 @@ fn name_scheme(scheme: &str) -> &'static str {
 }
 
 /// `KEY/DATE/REGION/SERVICE/aws4_request`
-fn parse_credential(credential: &str) -> Result<(String, Scope), &'static str> {
-    let mut parts = credential.split('/');
-    let (Some(key_id), Some(date), Some(region), Some(service), Some("aws4_request"), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err("`Credential` is not KEY/DATE/REGION/SERVICE/aws4_request");
-    };
+fn parse_credential(credential: &str) -> Result<(&str, ScopeRef<'_>), &'static str> {
+    let (key_id, scope) =
+        split_credential(credential).ok_or("`Credential` is not KEY/DATE/REGION/SERVICE/aws4_request")?;
+    let ScopeRef { date, region, service } = scope;
     let is_word = |text: &str, limit: usize| {
         (1..=limit).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
@@ -290,8 +291,33 @@ fn parse_credential(credential: &str) -> Result<(String, Scope), &'static str> {
     if date.len() != 8 || !date.bytes().all(|b| b.is_ascii_digit()) {
         return Err("the date of `Credential` is not eight digits");
     }
-    let scope = Scope { date: date.to_owned(), region: region.to_owned(), service: service.to_owned() };
-    Ok((key_id.to_owned(), scope))
+    Ok((key_id, scope))
+}
+
+fn split_credential(credential: &str) -> Option<(&str, ScopeRef<'_>)> {
+    let (key_id, rest) = cut(credential, b'/')?;
+    let (date, rest) = cut(rest, b'/')?;
+    let (region, rest) = cut(rest, b'/')?;
+    // What follows the service is the end: no further slash can be in it.
+    let (service, end) = cut(rest, b'/')?;
+    (end == "aws4_request").then_some((key_id, ScopeRef { date, region, service }))
+}
+
+/// The parts before and after the first `separator`, which is ASCII.
+fn cut(text: &str, separator: u8) -> Option<(&str, &str)> {
+    let at = memchr(separator, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// What stands before, between and after each `separator`, which is ASCII.
+pub(super) fn pieces(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (piece, after) = cut(text, separator).map_or((text, None), |(piece, after)| (piece, Some(after)));
+        rest = after;
+        Some(piece)
+    })
 }
 
 /// The value of a query field that must stand exactly once.
@@ -308,7 +334,7 @@ fn query_field<'h>(head: &'h Head, name: &'static str) -> Result<&'h str, SigErr
 
 /// The date a header signature is made with: `x-amz-date`, else `date`. Both together must agree
 /// within the skew, or a server that reads the other one sees another request.
-fn header_date(head: &Head) -> Result<(Timestamp, String), SigError> {
+fn header_date(head: &Head) -> Result<(Timestamp, AmzDate), SigError> {
     let malformed = |why| SigError::Malformed { place: Source::Header, why };
     let date = head.header(header::DATE).map(|text| parse_any_date(text).ok_or(malformed("the Date field")));
     let Some(amz_date) = head.header(&fields::X_AMZ_DATE) else {
@@ -323,15 +349,16 @@ fn header_date(head: &Head) -> Result<(Timestamp, String), SigError> {
     Ok(found)
 }
 
-fn parse_any_date(text: &str) -> Option<(Timestamp, String)> {
+fn parse_any_date(text: &str) -> Option<(Timestamp, AmzDate)> {
     parse_date(text).or_else(|| {
         let moment = Timestamp::parse_http_date(text)?;
         Some((moment, moment.amz_date()))
     })
 }
 
-fn parse_date(text: &str) -> Option<(Timestamp, String)> {
-    Timestamp::parse_amz_date(text).map(|moment| (moment, text.to_owned()))
+fn parse_date(text: &str) -> Option<(Timestamp, AmzDate)> {
+    // The form is strict: a moment has no second spelling.
+    Timestamp::parse_amz_date(text).map(|moment| (moment, moment.amz_date()))
 }
 
 fn not_after_header(signed_at: Timestamp, now: Timestamp) -> Result<Timestamp, SigError> {
@@ -366,8 +393,9 @@ fn later(moment: Timestamp, seconds: i64) -> Timestamp {
 /// a name without a field would let somebody add the field later.
 fn check_signed(head: &Head, source: Source, names: &str, service: &str) -> Result<(), SigError> {
     let malformed = |why| SigError::Malformed { place: source, why };
+    let mut unsigned: SmallVec<[Option<&str>; 24]> = head.headers.keys().map(|name| Some(name.as_str())).collect();
     let mut previous = "";
-    for name in names.split(';') {
+    for name in pieces(names, b';') {
         if name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(malformed("`SignedHeaders` is not a list of lower-case names"));
         }
@@ -375,24 +403,24 @@ fn check_signed(head: &Head, source: Source, names: &str, service: &str) -> Resu
             return Err(malformed("`SignedHeaders` is not sorted, or names a field twice"));
         }
         previous = name;
-        if !head.headers.contains_key(name) {
+        // Read side by side: a look-up in the map would read the name first.
+        let Some(field) = unsigned.iter_mut().find(|field| **field == Some(name)) else {
             return Err(malformed("`SignedHeaders` names a field that the request does not have"));
-        }
+        };
+        *field = None;
     }
-    let is_signed = |wanted: &str| names.split(';').any(|name| name == wanted);
-    for name in head.headers.keys() {
-        if must_be_signed(name, source, service) && !is_signed(name.as_str()) {
-            return Err(SigError::Unsigned(name.to_string()));
-        }
+    if let Some(name) = unsigned.iter().flatten().find(|name| must_be_signed(name, source, service)) {
+        return Err(SigError::Unsigned((*name).to_owned()));
     }
-    if !head.headers.contains_key(&fields::X_AMZ_DATE) && source == Source::Header && !is_signed("date") {
+    let is_dated = |field: &Option<&str>| *field == Some("date");
+    if !head.headers.contains_key(&fields::X_AMZ_DATE) && source == Source::Header && unsigned.iter().any(is_dated) {
         return Err(SigError::Unsigned("date".to_owned()));
     }
     Ok(())
 }
 
-fn must_be_signed(name: &HeaderName, source: Source, service: &str) -> bool {
-    match name.as_str() {
+fn must_be_signed(name: &str, source: Source, service: &str) -> bool {
+    match name {
         "host" => true,
         // HTTP clients add a content type to what they upload to a presigned URL, and S3 accepts that.
         "content-type" => source == Source::Header || !is_s3_family(service),

@@ -3,7 +3,8 @@
 //! Written by hand because the general signer costs six times as much; the tests hold it against
 //! that signer on the public vectors and on random requests.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
+use smallvec::SmallVec;
 
 use super::canonical::{self, ALGORITHM, Canonical, is_s3_family};
 use super::key::ScopeRef;
@@ -11,13 +12,14 @@ use super::parse::{is_credential_field, is_hoisted_field};
 use super::{Key, PayloadClaim};
 use crate::digest::Digest;
 use crate::time::Timestamp;
-use crate::wire::head::{Head, fields};
+use crate::wire::head::{Head, field_text, fields};
 
 /// Path and query in the one spelling that is both signed and sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    path: String,
-    query: String,
+    /// As the request line carries it.
+    text: String,
+    path_len: usize,
 }
 
 impl Target {
@@ -29,7 +31,14 @@ impl Target {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .filter(|(name, _)| !is_credential_field(name) && !is_hoisted_field(name, service));
-        Self { path: canonical::resent_path(&head.path, service), query: canonical::query(fields) }
+        let mut text = canonical::resent_path(&head.path, service);
+        let path_len = text.len();
+        let query = canonical::query(fields);
+        if !query.is_empty() {
+            text.push('?');
+            text.push_str(&query);
+        }
+        Self { text, path_len }
     }
 
     /// The `x-amz-*` query fields of an S3 request: presigned URLs carry header fields that way.
@@ -43,7 +52,20 @@ impl Target {
 
     /// Path and query as the request line carries them.
     pub(crate) fn path_and_query(&self) -> String {
-        if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
+        self.text.clone()
+    }
+
+    /// [`Target::path_and_query`], borrowed.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    fn path(&self) -> &str {
+        self.text.get(..self.path_len).unwrap_or_default()
+    }
+
+    fn query(&self) -> &str {
+        self.text.get(self.path_len + 1..).unwrap_or_default()
     }
 }
 
@@ -74,30 +96,39 @@ impl Outgoing<'_> {
     /// When `host` is missing, or a field or the key cannot stand in a header.
     pub(crate) fn sign(mut self, key: &Key, now: Timestamp) -> Result<(), SignError> {
         let amz_date = now.amz_date();
-        let date = amz_date.split('T').next().unwrap_or_default();
-        let payload = self.payload.text();
-        self.put_fields(key, &amz_date, &payload)?;
+        let digits;
+        let payload = match self.payload {
+            Payload::Sha256(digest) => {
+                digits = digest.digits();
+                &*digits
+            }
+            Payload::Unsigned => PayloadClaim::Unsigned.literal().unwrap_or_default(),
+            Payload::UnsignedChunks => PayloadClaim::UnsignedChunks.literal().unwrap_or_default(),
+        };
+        self.put_fields(key, amz_date.as_str(), payload)?;
         let signed_headers = signed_headers(self.headers)?;
         let request = Canonical {
             method: self.method.as_str(),
-            path: &canonical::path(&self.target.path, self.service),
-            query: &self.target.query,
+            path: &canonical::path(self.target.path(), self.service),
+            query: self.target.query(),
             signed_headers: &signed_headers,
             headers: self.headers,
-            payload: &payload,
+            payload,
         };
-        let string_to_sign = canonical::string_to_sign(&amz_date, date, self.region, self.service, request.digest());
-        let scope = ScopeRef { date, region: self.region, service: self.service };
+        let scope = ScopeRef { date: amz_date.day(), region: self.region, service: self.service };
+        let string_to_sign =
+            canonical::string_to_sign(amz_date.as_str(), scope.date, scope.region, scope.service, request.digest());
         let signing_key = key.signing_key(scope);
         key.keep(scope, &signing_key);
-        let authorization = format!(
-            "{ALGORITHM} Credential={}/{date}/{}/{}/aws4_request, SignedHeaders={signed_headers}, Signature={}",
-            key.id,
-            self.region,
-            self.service,
-            signing_key.sign(&string_to_sign)
-        );
-        self.headers.insert(header::AUTHORIZATION, sensitive(authorization)?);
+        let mut authorization = String::with_capacity(512);
+        for part in [ALGORITHM, " Credential=", &key.id, "/", scope.date, "/", scope.region, "/", scope.service] {
+            authorization.push_str(part);
+        }
+        let signature = signing_key.sign(&string_to_sign);
+        for part in ["/aws4_request, SignedHeaders=", &signed_headers, ", Signature=", &signature] {
+            authorization.push_str(part);
+        }
+        self.headers.insert(header::AUTHORIZATION, sensitive(&authorization)?);
         Ok(())
     }
 
@@ -117,20 +148,9 @@ impl Outgoing<'_> {
         headers.remove(&fields::X_AMZ_S3SESSION_TOKEN);
         headers.remove(&fields::X_AMZ_SECURITY_TOKEN);
         if let Some(token) = &key.token {
-            headers.insert(&fields::X_AMZ_SECURITY_TOKEN, sensitive(token.expose().to_owned())?);
+            headers.insert(&fields::X_AMZ_SECURITY_TOKEN, sensitive(token.expose())?);
         }
         Ok(())
-    }
-}
-
-impl Payload {
-    fn text(self) -> String {
-        let claim = match self {
-            Self::Sha256(digest) => return digest.hex(),
-            Self::Unsigned => PayloadClaim::Unsigned,
-            Self::UnsignedChunks => PayloadClaim::UnsignedChunks,
-        };
-        claim.literal().unwrap_or_default().to_owned()
     }
 }
 
@@ -151,22 +171,32 @@ fn signed_headers(headers: &HeaderMap) -> Result<String, SignError> {
     if !headers.contains_key(header::HOST) {
         return Err(SignError::HostMissing);
     }
-    let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).filter(|name| is_signed(name)).collect();
-    // What is no ASCII is signed differently by every reader.
-    let is_text = |name: &&str| headers.get_all(*name).iter().all(|value| value.to_str().is_ok());
-    if !names.iter().all(is_text) {
-        return Err(SignError::FieldMalformed);
+    let mut names: SmallVec<[&str; 24]> = SmallVec::new();
+    for (name, value) in headers.iter().filter(|(name, _)| is_signed(name.as_str())) {
+        // What is no ASCII is signed differently by every reader.
+        if field_text(value).is_none() {
+            return Err(SignError::FieldMalformed);
+        }
+        names.push(name.as_str());
     }
     names.sort_unstable();
-    Ok(names.join(";"))
+    names.dedup();
+    let mut signed_headers = String::with_capacity(128);
+    for name in names {
+        if !signed_headers.is_empty() {
+            signed_headers.push(';');
+        }
+        signed_headers.push_str(name);
+    }
+    Ok(signed_headers)
 }
 
 fn is_signed(name: &str) -> bool {
     matches!(name, "content-encoding" | "content-md5" | "content-type" | "host" | "range") || name.starts_with("x-amz-")
 }
 
-fn sensitive(text: String) -> Result<HeaderValue, SignError> {
-    let mut value = HeaderValue::try_from(text).map_err(|_| SignError::KeyMalformed)?;
+fn sensitive(text: &str) -> Result<HeaderValue, SignError> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| SignError::KeyMalformed)?;
     value.set_sensitive(true);
     Ok(value)
 }

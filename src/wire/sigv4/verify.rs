@@ -1,9 +1,6 @@
 //! Whether a presented signature holds.
 
-use std::borrow::Cow;
-
 use super::canonical::{self, Canonical};
-use super::key::ScopeRef;
 use super::parse::SIGNATURE_FIELD;
 use super::{Key, PayloadClaim, Presented, SigError, Source};
 use crate::digest::Digest;
@@ -29,7 +26,8 @@ impl Presented {
     /// When the signature does not match, the body is not the one stated, or it is needed and absent.
     pub(crate) fn verify(&self, head: &Head, body: Option<Digest>, key: &Key) -> Result<Verified, SigError> {
         // The caller finds the key by this id; another key would prove another agent.
-        if key.id != self.key_id {
+        let (key_id, scope) = self.parts();
+        if key.id != key_id {
             return Err(SigError::UnknownKey);
         }
         let covered = match self.payload {
@@ -37,9 +35,13 @@ impl Presented {
             PayloadClaim::Stated(digest) => Some(digest),
             PayloadClaim::SignedChunks { .. } | PayloadClaim::Unsigned | PayloadClaim::UnsignedChunks => None,
         };
+        let digits;
         let payload = match (self.payload.literal(), covered) {
-            (Some(literal), _) => Cow::Borrowed(literal),
-            (None, Some(digest)) => Cow::Owned(digest.hex()),
+            (Some(literal), _) => literal,
+            (None, Some(digest)) => {
+                digits = digest.digits();
+                &*digits
+            }
             (None, None) => return Err(SigError::BodyNeeded),
         };
         let fields = head
@@ -49,15 +51,19 @@ impl Presented {
             .map(|(name, value)| (name.as_str(), value.as_str()));
         let request = Canonical {
             method: head.method.as_str(),
-            path: &canonical::path(&head.path, &self.scope.service),
+            path: &canonical::path(&head.path, scope.service),
             query: &canonical::query(fields),
             signed_headers: &self.signed_headers,
             headers: &head.headers,
-            payload: &payload,
+            payload,
         };
-        let scope = ScopeRef { date: &self.scope.date, region: &self.scope.region, service: &self.scope.service };
-        let string_to_sign =
-            canonical::string_to_sign(&self.amz_date, scope.date, scope.region, scope.service, request.digest());
+        let string_to_sign = canonical::string_to_sign(
+            self.amz_date.as_str(),
+            scope.date,
+            scope.region,
+            scope.service,
+            request.digest(),
+        );
         let signing_key = key.signing_key(scope);
         if !signing_key.accepts(&string_to_sign, self.signature.as_bytes()) {
             return Err(SigError::SignatureDiffers);
