@@ -106,7 +106,7 @@ pub(crate) fn write_sorted_texts<'p>(pairs: impl IntoIterator<Item = (&'p str, &
 
 pub(super) fn write_digest(digest: Digest, text: &mut String) {
     text.push('"');
-    digest.push_hex(text);
+    text.push_str(&digest.digits());
     text.push('"');
 }
 
