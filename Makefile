@@ -41,11 +41,11 @@ test: setup $(STAMPS)/node
 	$(call step,all tests)
 	@$(CARGO) test
 
-## make bench        CPU, throughput, latency and memory as ratios to a bare proxy
+## make bench        CPU, latency, bodies and memory as ratios to a bare proxy (PART=tls,held: only these)
 .PHONY: bench
 bench: setup $(STAMPS)/bench-packages
 	$(call step,benchmarks)
-	@$(CARGO) bench --bench proxy
+	@$(CARGO) bench --bench proxy -- $(if $(PART),--part=$(PART))
 
 ## make bench-naming what it takes to name one request, in microseconds
 .PHONY: bench-naming

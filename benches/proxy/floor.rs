@@ -1,8 +1,9 @@
 //! The bare reverse proxy everything is compared with: hyper on both sides, a pool of upstream
-//! connections, streaming bodies, and nothing else.
+//! connections, streaming bodies, and nothing else; with TLS, rustls on both sides too.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use hyper::body::Incoming;
@@ -10,20 +11,38 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-pub(crate) async fn run(upstream: SocketAddr) {
+use super::tls;
+
+/// With a certificate's folder it speaks TLS to both sides.
+pub(crate) async fn run(upstream: SocketAddr, certificate: Option<&Path>) {
+    let acceptor = certificate.map(|folder| TlsAcceptor::from(tls::server(folder)));
+    let connector = certificate.map(|folder| TlsConnector::from(tls::client(folder)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     super::announce(listener.local_addr().unwrap());
-    let pool = Arc::new(Pool { upstream, idle: Mutex::default() });
+    let pool = Arc::new(Pool { upstream, connector, idle: Mutex::default() });
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
         let pool = Arc::clone(&pool);
-        let service = service_fn(move |request| forward(Arc::clone(&pool), request));
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        tokio::spawn(async move { drop(connection.await) });
+        match acceptor.clone() {
+            None => drop(tokio::spawn(serve(stream, pool))),
+            Some(acceptor) => drop(tokio::spawn(async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    serve(stream, pool).await;
+                }
+            })),
+        }
     }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, pool: Arc<Pool>) {
+    let service = service_fn(move |request| forward(Arc::clone(&pool), request));
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    drop(connection.await);
 }
 
 async fn forward(pool: Arc<Pool>, mut request: Request<Incoming>) -> Result<Response<Incoming>, hyper::Error> {
@@ -37,6 +56,7 @@ async fn forward(pool: Arc<Pool>, mut request: Request<Incoming>) -> Result<Resp
 /// Upstream connections. One is ready again when its answer has been read whole.
 struct Pool {
     upstream: SocketAddr,
+    connector: Option<TlsConnector>,
     idle: Mutex<VecDeque<SendRequest<Incoming>>>,
 }
 
@@ -53,9 +73,10 @@ impl Pool {
             }
         };
         stream.set_nodelay(true).unwrap();
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(sender)
+        match &self.connector {
+            None => handshake(stream).await,
+            Some(connector) => handshake(connector.connect(tls::name(), stream).await.unwrap()).await,
+        }
     }
 
     fn ready(&self) -> Option<SendRequest<Incoming>> {
@@ -71,4 +92,13 @@ impl Pool {
         }
         None
     }
+}
+
+async fn handshake<S>(stream: S) -> Result<SendRequest<Incoming>, hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
 }

@@ -2,21 +2,24 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::Scale;
+use super::load::Door;
 use super::process::{Process, on_core};
-use super::support::sign::{Draft, Keys};
+use super::support::sign::Keys;
 use super::support::site::{Setup, Site};
+use super::tls;
 
 /// One proxy and what it takes to be measured.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
-    pub(crate) address: SocketAddr,
-    pub(crate) keys: Keys,
+    pub(crate) door: Door,
+    /// `None` for a proxy that does not look at signatures.
+    pub(crate) keys: Option<Keys>,
     owner: Owner,
 }
 
@@ -27,64 +30,114 @@ enum Owner {
     Nginx(Process, #[expect(dead_code, reason = "deleted when dropped")] TempDir),
 }
 
-/// Everything that is compared and whose name contains `only`; the bare proxy is always first.
-pub(crate) fn all(stub: SocketAddr, scale: &Scale, only: &str) -> Vec<Subject> {
-    let countersign = [
-        ("countersign, no rule matches", NOTHING.to_owned()),
-        ("countersign, 10,000 rules, none matches", many_rules(scale.rules)),
-        ("countersign, allowed by rule, on disk first", ALLOW.to_owned()),
-    ];
-    let wanted = countersign.iter().filter(|(name, _)| name.contains(only));
-    let mut subjects = vec![Subject::floor(stub)];
-    subjects.extend(wanted.map(|(name, rules)| Subject::countersign(name, stub, rules)));
-    if "nginx".contains(only) {
-        subjects.extend(Subject::nginx(stub));
-    }
-    subjects
+/// What the proxies of one comparison share: their upstream, which is not measured, and TLS.
+pub(crate) struct Stage {
+    stub: (Process, SocketAddr),
+    /// Without it nobody speaks TLS.
+    tls: Option<Tls>,
 }
 
-/// What is compared with thousands of waiting requests.
-pub(crate) fn for_memory(stub: SocketAddr, only: &str) -> Vec<Subject> {
-    const NAME: &str = "countersign, held";
-    let mut subjects = Vec::new();
-    if NAME.contains(only) {
-        subjects.extend([Subject::floor(stub), Subject::countersign(NAME, stub, HOLD)]);
-    }
-    subjects
+struct Tls {
+    /// Of the certificate.
+    folder: TempDir,
+    /// The STS that tells countersign its account: the AWS SDK's own client, which does this, trusts
+    /// public roots only.
+    sts: (Process, SocketAddr),
 }
 
-impl Subject {
-    /// The upstream, which is not measured.
-    pub(crate) fn stub() -> Self {
-        let (process, address) = role(0, &["stub"]);
-        Self { name: "upstream", address, keys: no_keys(), owner: Owner::Process(process) }
+impl Stage {
+    pub(crate) fn plain() -> Self {
+        Self { stub: role(0, &["stub"]), tls: None }
     }
 
-    fn floor(stub: SocketAddr) -> Self {
-        let (process, address) = role(1, &["floor", &stub.to_string()]);
-        Self { name: "bare hyper proxy", address, keys: no_keys(), owner: Owner::Process(process) }
+    pub(crate) fn with_tls() -> Self {
+        let folder = TempDir::new().unwrap();
+        tls::make(folder.path());
+        let stub = role(0, &["stub", folder.path().to_str().unwrap()]);
+        Self { stub, tls: Some(Tls { folder, sts: role(0, &["stub"]) }) }
     }
 
-    fn countersign(name: &'static str, stub: SocketAddr, rules: &str) -> Self {
+    /// The bare proxy first, then countersign by name and rules and nginx, as far as their names
+    /// contain `only`. Nobody when the bare proxy would be alone without being asked for.
+    pub(crate) fn subjects(&self, only: &str, countersign: &[(&'static str, &str)], nginx: bool) -> Vec<Subject> {
+        let wanted = countersign.iter().filter(|(name, _)| name.contains(only));
+        let mut others: Vec<Subject> = wanted.map(|(name, rules)| self.countersign(name, rules)).collect();
+        if nginx && "nginx".contains(only) {
+            others.extend(self.nginx());
+        }
+        if others.is_empty() && !BARE.contains(only) {
+            return Vec::new();
+        }
+        others.insert(0, self.floor());
+        others
+    }
+
+    /// The upstream itself, for what it takes without a proxy.
+    pub(crate) fn upstream(&self) -> SocketAddr {
+        self.stub.1
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.tls.as_ref().map(|tls| tls.folder.path())
+    }
+
+    fn door(&self, address: SocketAddr) -> Door {
+        Door { address, tls: self.folder().map(tls::client) }
+    }
+
+    fn floor(&self) -> Subject {
+        let stub = self.upstream().to_string();
+        let folder = self.folder().map(|folder| folder.to_str().unwrap());
+        let words: Vec<&str> = ["floor", &stub].into_iter().chain(folder).collect();
+        let (process, address) = role(1, &words);
+        Subject { name: BARE, door: self.door(address), keys: None, owner: Owner::Process(process) }
+    }
+
+    fn countersign(&self, name: &'static str, rules: &str) -> Subject {
         let pinned = on_core(1, "");
         let words: Vec<&str> =
             pinned.get_args().filter_map(|word| word.to_str()).filter(|word| !word.is_empty()).collect();
         let launcher = if words.is_empty() { Vec::new() } else { [vec!["taskset"], words].concat() };
-        let site = Setup::new(format!("http://{stub}"))
+        // The others keep idle upstream connections from one round to the next as well.
+        let mut upstream = "idle_timeout: 5m".to_owned();
+        let (mut scheme, mut listeners) = ("http", String::new());
+        if let Some(Tls { folder, sts }) = &self.tls {
+            let (certificate, key) = (tls::certificate(folder.path()), tls::key(folder.path()));
+            let (certificate, key) = (certificate.display(), key.display());
+            scheme = "https";
+            upstream += &format!("\n    extra_ca: {certificate}\n    sts_endpoint: http://{}", sts.1);
+            listeners = format!("agents_tls: 127.0.0.1:0\n  certificate: {certificate}\n  key: {key}");
+        }
+        let site = Setup::new(format!("{scheme}://{}", self.upstream()))
             .rules(rules)
+            .upstream_config(&upstream)
+            .listen_config(&listeners)
             .config("holds: { limit: 20000, limit_per_agent: 20000 }\nlog: { level: error }\n")
             .launcher(&launcher)
             .start();
-        let keys = site.agent("bench", "olga").keys;
-        Self { name, address: site.proxy, keys, owner: Owner::Site(Box::new(site)) }
+        let keys = Some(site.agent("bench", "olga").keys);
+        let tls = site.tls.as_ref().map(|url| url.trim_start_matches("https://").parse().unwrap());
+        let address = tls.unwrap_or(site.proxy);
+        Subject { name, door: self.door(address), keys, owner: Owner::Site(Box::new(site)) }
     }
 
-    fn nginx(stub: SocketAddr) -> Option<Self> {
+    fn nginx(&self) -> Option<Subject> {
         Command::new("nginx").arg("-v").output().ok()?;
         let folder = TempDir::new().unwrap();
         // Closed again before nginx opens it; nobody else takes a port of the ephemeral range that soon.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let config = NGINX.replace("STUB", &stub.to_string()).replace("ADDRESS", &address.to_string());
+        let (listen, scheme) = match self.folder() {
+            None => (String::new(), "http"),
+            Some(folder) => {
+                let (certificate, key) = (tls::certificate(folder), tls::key(folder));
+                let keys = format!("ssl_certificate {}; ssl_certificate_key {}", certificate.display(), key.display());
+                (format!(" ssl; {keys}"), "https")
+            }
+        };
+        let config = NGINX
+            .replace("STUB", &self.upstream().to_string())
+            .replace("LISTEN", &format!("{address}{listen}"))
+            .replace("SCHEME", scheme);
         let file = folder.path().join("nginx.conf");
         std::fs::write(&file, config).unwrap();
         let child = on_core(1, "nginx")
@@ -97,9 +150,12 @@ impl Subject {
             .spawn()
             .unwrap();
         super::support::wait_for("nginx", || std::net::TcpStream::connect(address).ok());
-        Some(Self { name: "nginx", address, keys: no_keys(), owner: Owner::Nginx(Process::new(child), folder) })
+        let owner = Owner::Nginx(Process::new(child), folder);
+        Some(Subject { name: "nginx", door: self.door(address), keys: None, owner })
     }
+}
 
+impl Subject {
     pub(crate) fn id(&self) -> u32 {
         match &self.owner {
             Owner::Process(process) | Owner::Nginx(process, _) => process.id(),
@@ -107,12 +163,8 @@ impl Subject {
         }
     }
 
-    /// A request that waits: for a person behind countersign, for the upstream behind the others.
-    pub(crate) fn hanging(&self, index: usize) -> Vec<u8> {
-        let target = format!("/hang/object-{index}");
-        Draft::new("s3", "s3.us-east-1.amazonaws.com", "DELETE", &target)
-            .retry_id(&format!("{index:08}-0000-4000-8000-000000000000"))
-            .signed(&self.keys)
+    pub(crate) fn is_countersign(&self) -> bool {
+        matches!(self.owner, Owner::Site(_))
     }
 
     pub(crate) async fn wait_until_held(&self, count: usize) {
@@ -145,14 +197,9 @@ fn role(core: usize, words: &[&str]) -> (Process, SocketAddr) {
     (Process::new(child), line.trim().parse().unwrap())
 }
 
-/// Proxies that do not look at signatures get some signature.
-fn no_keys() -> Keys {
-    Keys { id: "AKIABENCHBENCHBENCH0".to_owned(), secret: "bench".to_owned() }
-}
-
 /// Rules as a large organisation has them: by service, operation, resource and agent, and none that
 /// the load meets.
-fn many_rules(count: usize) -> String {
+pub(crate) fn many_rules(count: usize) -> String {
     const ACTIONS: [&str; 8] = [
         "aws:iam:Create*",
         "aws:s3:DeleteObject",
@@ -172,21 +219,37 @@ fn many_rules(count: usize) -> String {
     String::from_utf8(text).unwrap()
 }
 
-const NOTHING: &str = "rules:\n  - id: elsewhere\n    match: { action: [aws:iam:DeleteUser] }\n    decision: deny\n";
-const ALLOW: &str = "rules:\n  - id: all\n    match: { action: ['aws:s3:*', 'aws:dynamodb:*'] }\n    decision: allow\n";
-const HOLD: &str = "rules:\n  - id: deletes\n    match: { action: ['aws:s3:DeleteObject'] }\n    decision: hold\n    approvers: [security]\n";
+/// countersign as most requests meet it.
+pub(crate) const UNMATCHED: (&str, &str) = (
+    "countersign, no rule matches",
+    "rules:\n  - id: elsewhere\n    match: { action: [aws:iam:DeleteUser] }\n    decision: deny\n",
+);
+/// countersign with every request on disk before it is forwarded.
+pub(crate) const MATCHED: (&str, &str) = (
+    "countersign, allowed by rule, on disk first",
+    "rules:\n  - id: all\n    match: { action: ['aws:s3:*', 'aws:dynamodb:*'] }\n    decision: allow\n",
+);
+/// countersign with requests that wait for a person.
+pub(crate) const HELD: (&str, &str) = (
+    "countersign, held",
+    "rules:\n  - id: some\n    match: { action: ['aws:s3:DeleteObject', 'aws:iam:CreateAccessKey'] }\n    decision: hold\n    approvers: [security]\n",
+);
 
-/// One process, no log, upstream connections kept: what it takes to be comparable.
+const BARE: &str = "bare hyper proxy";
+
+/// One process, no log, upstream connections kept, bodies streamed and not put on disk: what it takes
+/// to be comparable.
 const NGINX: &str = "\
 daemon off; master_process off; pid nginx.pid; error_log stderr crit;
-events { worker_connections 4096; }
+events { worker_connections 20000; }
 http {
   access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
-  keepalive_requests 10000000;
-  upstream stub { server STUB; keepalive 256; keepalive_requests 10000000; }
+  client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;
+  keepalive_requests 10000000; keepalive_timeout 10m;
+  upstream stub { server STUB; keepalive 256; keepalive_requests 10000000; keepalive_timeout 10m; }
   server {
-    listen ADDRESS;
-    location / { proxy_pass http://stub; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host; }
+    listen LISTEN;
+    location / { proxy_pass SCHEME://stub; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host; }
   }
 }
 ";
