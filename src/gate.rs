@@ -53,7 +53,7 @@ mod spent;
 pub(crate) use keeper::{Gate, GateOptions};
 pub(crate) use permit::{Drift, OVERDUE_AFTER, Outcome, Permit, Receipt, Reply};
 
-/// One authenticated, named request that asks to pass.
+/// One authenticated, named request that asks to pass. Its hold shares the large parts.
 #[derive(Clone)]
 pub(crate) struct Ask {
     pub(crate) action_id: ActionId,
@@ -62,7 +62,7 @@ pub(crate) struct Ask {
     pub(crate) peer: IpAddr,
     /// Id of the virtual credential the request was signed with.
     pub(crate) key_id: String,
-    pub(crate) actions: Vec<Action>,
+    pub(crate) actions: Arc<[Action]>,
     /// Digest of exactly what would run: plane, method, upstream host, path, query, the fields
     /// that bear meaning, body hash, upstream identity. Signature, date, retry count and user
     /// agent are not in it, so that a retry has the digest of its first attempt.
@@ -73,7 +73,7 @@ pub(crate) struct Ask {
     /// longer accepted anyway: it must not be run twice until then.
     pub(crate) signature: Digest,
     pub(crate) signature_expires: Timestamp,
-    pub(crate) shown: Shown,
+    pub(crate) shown: Arc<Shown>,
     /// Puts changed parameters into the request; `None` where the request cannot be modified.
     pub(crate) narrow: Option<NarrowFn>,
 }
@@ -94,9 +94,9 @@ pub(crate) type NarrowFn = Arc<dyn Fn(&Map<String, Value>) -> Result<Modified, S
 /// A modified request, named anew.
 #[derive(Clone, Debug)]
 pub(crate) struct Modified {
-    pub(crate) actions: Vec<Action>,
+    pub(crate) actions: Arc<[Action]>,
     pub(crate) digest: Digest,
-    pub(crate) shown: Shown,
+    pub(crate) shown: Arc<Shown>,
 }
 
 /// What the gate says to a request.

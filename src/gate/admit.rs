@@ -33,7 +33,7 @@ impl Gate {
 
     /// Brings a matched request to its decision: records it, holds it while people decide, and
     /// returns when there is an answer. Dropping the future means that the client has gone.
-    pub(crate) async fn admit(self: &Arc<Self>, ask: Ask, ruling: Ruling) -> Admission {
+    pub(crate) async fn admit(self: &Arc<Self>, ask: Arc<Ask>, ruling: Ruling) -> Admission {
         if self.spent.contains(ask.signature, ask.signature_expires) {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Replayed, None).await);
         }
@@ -131,7 +131,7 @@ impl Gate {
         }
     }
 
-    async fn allow(self: &Arc<Self>, ask: Ask, ruling: Ruling, rule_set: Digest) -> Admission {
+    async fn allow(self: &Arc<Self>, ask: Arc<Ask>, ruling: Ruling, rule_set: Digest) -> Admission {
         if !self.spend_signature(&ask) {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Replayed, None).await);
         }
@@ -144,7 +144,7 @@ impl Gate {
         }
     }
 
-    async fn hold_and_wait(self: &Arc<Self>, ask: Ask, ruling: Ruling, rule_set: Digest) -> Admission {
+    async fn hold_and_wait(self: &Arc<Self>, ask: Arc<Ask>, ruling: Ruling, rule_set: Digest) -> Admission {
         let attached = match self.attach(&ask, &ruling, rule_set) {
             Ok(attached) => attached,
             Err(Refused::Now(admission, id)) => {
@@ -260,7 +260,7 @@ impl Gate {
             let state = entry.hold.state();
             let ended_ago = entry.hold.ended().map(|ended| now.since(ended));
             // Another owner, or another claim about who started it, may bar other people: that is another question.
-            if entry.about.agent != *ask.agent || entry.about.context.initiator != ask.context.initiator {
+            if entry.about.agent != ask.agent || entry.about.context.initiator != ask.context.initiator {
                 continue;
             }
             let same_call = ask.retry_id.is_some() && entry.about.retry_id == ask.retry_id;
@@ -337,9 +337,9 @@ impl Gate {
 
     /// Releases an approved hold. In a task of its own: a client that leaves in the middle leaves a
     /// whole release behind, whose permit is then dropped and recorded as unsent.
-    async fn release(self: &Arc<Self>, attached: &Attached, ask: &Ask) -> Option<Admission> {
+    async fn release(self: &Arc<Self>, attached: &Attached, ask: &Arc<Ask>) -> Option<Admission> {
         let gate = Arc::clone(self);
-        let (id, number, ask) = (attached.id.clone(), attached.number, ask.clone());
+        let (id, number, ask) = (attached.id.clone(), attached.number, Arc::clone(ask));
         match tokio::spawn(async move { gate.release_now(&id, number, &ask).await }).await {
             Ok(admission) => admission,
             Err(_) => Some(Admission::Ended(Ended::new(
@@ -614,17 +614,17 @@ fn describe(
     SavedHold {
         id: id.clone(),
         action_id: ask.action_id.clone(),
-        agent: (*ask.agent).clone(),
+        agent: Arc::clone(&ask.agent),
         context: ask.context.clone(),
         peer: ask.peer,
         key_id: ask.key_id.clone(),
-        actions: ask.actions.clone(),
-        shown: ask.shown.clone(),
+        actions: Arc::clone(&ask.actions),
+        shown: Arc::clone(&ask.shown),
         request: ask.digest,
         effective: ask.digest,
         rule_set,
         retry_id: ask.retry_id.clone(),
-        ruling: ruling.clone(),
+        ruling: Arc::new(ruling.clone()),
         opened: now,
         state: hold.state(),
         deadline: hold.deadline(),

@@ -210,7 +210,7 @@ impl Gate {
                 "the request is not here; wait until its client is attached, or it is of a kind that cannot be modified",
             );
         };
-        let [original] = entry.about.actions.as_slice() else {
+        let [original] = &*entry.about.actions else {
             return refuse("it is not one single action");
         };
         if patch.is_empty() {
@@ -223,7 +223,7 @@ impl Gate {
         // A second modification builds on the first: `actions` are already those that would run.
         let parameters = patched(&original.parameters, &patch);
         let modified = narrow(&parameters).map_err(DecideError::NotModifiable)?;
-        let [action] = modified.actions.as_slice() else {
+        let [action] = &*modified.actions else {
             return refuse("the result is not one single action");
         };
         if action.name != original.name
@@ -269,7 +269,7 @@ impl Gate {
         about.changes.extend(records::shown_changes(&it.changes, &it.modified.actions));
         about.actions = it.modified.actions;
         about.patch = Some(it.patch);
-        about.ruling.requirements = it.requirements;
+        Arc::make_mut(&mut about.ruling).requirements = it.requirements;
     }
 }
 

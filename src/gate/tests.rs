@@ -102,7 +102,7 @@ impl Fixture {
         let gate = Arc::clone(&self.gate);
         tokio::spawn(async move {
             let ruling = gate.judge(&ask.agent, &ask.context, &ask.actions);
-            gate.admit(ask, ruling).await
+            gate.admit(ask.into(), ruling).await
         })
     }
 
@@ -174,18 +174,18 @@ fn ask(clock: &Clock, name: &str, body: &str, retry_id: Option<&str>, signature:
         context: Context::default(),
         peer: "127.0.0.1".parse().unwrap(),
         key_id: "AKCS".into(),
-        actions: vec![action(name, json!({"UserName": body, "Password": "hunter2-secret"}))],
+        actions: [action(name, json!({"UserName": body, "Password": "hunter2-secret"}))].into(),
         digest: sha256(body.as_bytes()),
         retry_id: retry_id.map(str::to_owned),
         signature: sha256(signature.as_bytes()),
         signature_expires: clock.now().plus(Duration::from_secs(900)),
-        shown: Shown::default(),
+        shown: Arc::default(),
         narrow: Some(Arc::new(move |parameters| {
             let user = parameters.get("UserName").and_then(Value::as_str).ok_or("no user")?;
             Ok(Modified {
-                actions: vec![action(&owned, Value::Object(parameters.clone()))],
+                actions: [action(&owned, Value::Object(parameters.clone()))].into(),
                 digest: sha256(user.as_bytes()),
-                shown: Shown::default(),
+                shown: Arc::default(),
             })
         })),
     }
@@ -281,8 +281,8 @@ async fn rules_decide_without_people_where_they_can() {
 async fn only_an_unmatched_allow_passes_without_waiting() {
     let it = Fixture::new().await;
     let mut ask = it.ask("aws:s3:ListBuckets", "b", None, "s1");
-    ask.actions[0].access = Access::List;
-    ask.actions[0].traits = Traits::EMPTY;
+    let action = &mut Arc::make_mut(&mut ask.actions)[0];
+    (action.access, action.traits) = (Access::List, Traits::EMPTY);
     let ruling = it.gate.judge(&ask.agent, &ask.context, &ask.actions);
     assert!(it.gate.pass(&passing(&ask), &ruling).await.is_ok());
     for name in ["aws:iam:CreateUser", "aws:cloudtrail:StopLogging", "aws:sts:AssumeRole"] {
@@ -478,7 +478,7 @@ async fn when_nobody_is_left_the_client_is_told_at_once() {
 async fn a_modification_runs_as_modified_and_voids_earlier_votes() {
     let it = Fixture::new().await;
     let mut ask = it.ask("aws:kms:CreateGrant", "wide", Some("r"), "s1");
-    ask.actions[0].resources.push("arn:aws:iam::1:user/small".into());
+    Arc::make_mut(&mut ask.actions)[0].resources.push("arn:aws:iam::1:user/small".into());
     let waiting = it.admit(ask);
     let hold = it.one_attached().await;
     it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
@@ -617,8 +617,8 @@ async fn when_the_log_is_gone_nothing_matched_leaves() {
         Ending::LogUnavailable
     );
     let mut ask = it.ask("aws:s3:ListBuckets", "b", None, "s4");
-    ask.actions[0].access = Access::List;
-    ask.actions[0].traits = Traits::EMPTY;
+    let action = &mut Arc::make_mut(&mut ask.actions)[0];
+    (action.access, action.traits) = (Access::List, Traits::EMPTY);
     let ruling = it.gate.judge(&ask.agent, &ask.context, &ask.actions);
     assert_eq!(it.gate.pass(&passing(&ask), &ruling).await.unwrap_err().ending, Ending::LogUnavailable);
 }
@@ -761,7 +761,7 @@ async fn many_holds_at_once_are_each_released_once() {
             let ask = it.ask("aws:iam:CreateUser", &body, Some(&body), &format!("{n}/{attempt}"));
             tasks.push(tokio::spawn(async move {
                 let ruling = gate.judge(&ask.agent, &ask.context, &ask.actions);
-                match gate.admit(ask, ruling).await {
+                match gate.admit(ask.into(), ruling).await {
                     Admission::Permitted(permit) => {
                         *permits.lock().unwrap().entry(body.clone()).or_default() += 1;
                         let receipt = permit.spend(sha256(body.as_bytes())).unwrap();
@@ -801,11 +801,11 @@ async fn a_judgement_by_earlier_rules_is_not_admitted() {
     let ask = it.ask("aws:iam:CreateUser", "u", Some("r"), "s1");
     let ruling = it.gate.judge(&ask.agent, &ask.context, &ask.actions);
     it.gate.set_rules(rule_set(&RULES.replacen("quorum: 1", "quorum: 2", 1)));
-    assert_eq!(ended(it.gate.admit(ask, ruling).await), Ending::Superseded);
+    assert_eq!(ended(it.gate.admit(ask.into(), ruling).await), Ending::Superseded);
     let ask = it.ask("aws:sts:AssumeRole", "u", None, "s2");
     let ruling = it.gate.judge(&ask.agent, &ask.context, &ask.actions);
     it.gate.set_rules(rule_set(&RULES.replace("decision: allow", "decision: deny")));
-    assert_eq!(ended(it.gate.admit(ask, ruling).await), Ending::Superseded);
+    assert_eq!(ended(it.gate.admit(ask.into(), ruling).await), Ending::Superseded);
     assert_eq!(it.count("action.forward"), 0);
 }
 
@@ -817,7 +817,7 @@ async fn holds_take_no_more_memory_than_they_may() {
     let second = it.ask("aws:iam:CreateUser", &"v".repeat(60_000), Some("q"), "s2");
     assert_eq!(ended(it.admit(second).await.unwrap()), Ending::Overloaded);
     let mut many = it.ask("aws:iam:CreateUser", "w", Some("p"), "s3");
-    many.actions[0].parameters.insert("Numbers".into(), json!(vec![0; 10_000]));
+    Arc::make_mut(&mut many.actions)[0].parameters.insert("Numbers".into(), json!(vec![0; 10_000]));
     assert_eq!(ended(it.admit(many).await.unwrap()), Ending::Overloaded, "small on the wire is large in memory");
 }
 

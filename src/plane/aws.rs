@@ -260,7 +260,7 @@ impl Plane {
     }
 
     /// Splits a request into what the gate is asked and what would be sent.
-    fn ask(exchange: &Exchange, request: Request) -> Result<(Ask, Box<Sending>), Fault> {
+    fn ask(exchange: &Exchange, request: Request) -> Result<(Arc<Ask>, Box<Sending>), Fault> {
         let Request { naming, agent, context, mut head, named, presented, body, look } = request;
         head.detach();
         let identity = body.identity();
@@ -282,12 +282,12 @@ impl Plane {
             signature: presented.replay_key(),
             signature_expires: presented.not_after,
             key_id: presented.key_id().to_owned(),
-            shown: call.shown(identity, &named.actions),
-            actions: named.actions,
+            shown: Arc::new(call.shown(identity, &named.actions)),
+            actions: named.actions.into(),
             narrow: original.clone().map(Original::narrow_fn),
         };
         let (action, is_head) = (exchange.action.clone(), exchange.is_head);
-        Ok((ask, Box::new(Sending { action, naming, call, body, payload, original, is_head })))
+        Ok((Arc::new(ask), Box::new(Sending { action, naming, call, body, payload, original, is_head })))
     }
 
     /// Records that a connection ended over what was sent on it, before there was a request.

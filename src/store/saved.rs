@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,13 +22,13 @@ use crate::time::Timestamp;
 pub(crate) struct SavedHold {
     pub(crate) id: HoldId,
     pub(crate) action_id: ActionId,
-    pub(crate) agent: Agent,
+    pub(crate) agent: Arc<Agent>,
     pub(crate) context: Context,
     pub(crate) peer: IpAddr,
     pub(crate) key_id: String,
     /// Written with secrets replaced; a retry brings them back.
-    pub(crate) actions: Vec<Action>,
-    pub(crate) shown: Shown,
+    pub(crate) actions: Arc<[Action]>,
+    pub(crate) shown: Arc<Shown>,
     /// Digest of the request as the agent sent it: what a retry must have to join.
     pub(crate) request: Digest,
     /// Digest of what would run; differs from `request` after a modification.
@@ -35,7 +36,7 @@ pub(crate) struct SavedHold {
     /// Digest of the rule set it was opened under.
     pub(crate) rule_set: Digest,
     pub(crate) retry_id: Option<String>,
-    pub(crate) ruling: Ruling,
+    pub(crate) ruling: Arc<Ruling>,
     pub(crate) opened: Timestamp,
     pub(crate) state: HoldState,
     pub(crate) deadline: Timestamp,
@@ -176,7 +177,7 @@ impl From<&SavedHold> for HoldForm {
             Owner::Person(person) => (None, Some(person.to_string())),
         };
         let context = hold.context.clone();
-        let shown = hold.shown.clone();
+        let shown = (*hold.shown).clone();
         Self {
             v: VERSION,
             id: hold.id.to_string(),
@@ -206,7 +207,7 @@ impl From<&SavedHold> for HoldForm {
             effective: hold.effective.hex(),
             rule_set: hold.rule_set.hex(),
             retry_id: hold.retry_id.clone(),
-            ruling: RulingForm::from(&hold.ruling),
+            ruling: RulingForm::from(&*hold.ruling),
             opened: hold.opened.as_micros(),
             state: hold.state.as_str().to_owned(),
             deadline: hold.deadline.as_micros(),
@@ -236,7 +237,7 @@ impl HoldForm {
         Some(SavedHold {
             id: HoldId::new(self.id),
             action_id: ActionId::new(self.action_id),
-            agent: Agent { id: AgentId::new(self.agent), owner },
+            agent: Arc::new(Agent { id: AgentId::new(self.agent), owner }),
             context: Context {
                 model: context.model,
                 session: context.session,
@@ -248,18 +249,18 @@ impl HoldForm {
             peer: self.peer,
             key_id: self.key_id,
             actions: self.actions.into_iter().map(ActionForm::into_action).collect::<Option<_>>()?,
-            shown: Shown {
+            shown: Arc::new(Shown {
                 method: shown.method,
                 url: shown.url,
                 headers: shown.headers,
                 body_bytes: shown.body_bytes,
                 body_sha256: shown.body_sha256,
-            },
+            }),
             request: Digest::parse(&self.request)?,
             effective: Digest::parse(&self.effective)?,
             rule_set: Digest::parse(&self.rule_set)?,
             retry_id: self.retry_id,
-            ruling: self.ruling.into_ruling(),
+            ruling: Arc::new(self.ruling.into_ruling()),
             opened: Timestamp::from_micros(self.opened),
             state: parse_state(&self.state)?,
             deadline: Timestamp::from_micros(self.deadline),

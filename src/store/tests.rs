@@ -16,11 +16,11 @@ fn hold(id: &str, state: HoldState) -> SavedHold {
     SavedHold {
         id: HoldId::new(id),
         action_id: ActionId::new("a_1"),
-        agent: Agent { id: AgentId::new("bot"), owner: Owner::Group(GroupId::new("platform")) },
+        agent: Arc::new(Agent { id: AgentId::new("bot"), owner: Owner::Group(GroupId::new("platform")) }),
         context: Context { reason: Some("because".into()), ..Context::default() },
         peer: "127.0.0.1".parse().unwrap(),
         key_id: "AKCS1".into(),
-        actions: vec![Action {
+        actions: Arc::new([Action {
             name: "aws:iam:CreateLoginProfile".into(),
             access: Access::Permissions,
             traits: Traits::EMPTY.with(Trait::Privilege),
@@ -31,13 +31,13 @@ fn hold(id: &str, state: HoldState) -> SavedHold {
             sensitive: vec!["Password".into()],
             iam_actions: vec!["iam:CreateLoginProfile".into()],
             unknown: None,
-        }],
-        shown: Shown { method: "POST".into(), ..Shown::default() },
+        }]),
+        shown: Arc::new(Shown { method: "POST".into(), ..Shown::default() }),
         request: sha256(b"r"),
         effective: sha256(b"e"),
         rule_set: sha256(b"s"),
         retry_id: Some("uuid".into()),
-        ruling: Ruling {
+        ruling: Arc::new(Ruling {
             decision: Decision::Hold,
             rules: vec![RuleId::new("r")],
             requirements: vec![Requirement {
@@ -49,7 +49,7 @@ fn hold(id: &str, state: HoldState) -> SavedHold {
             message: None,
             controls: vec!["SOC2 CC6.1".into()],
             faults: Vec::new(),
-        },
+        }),
         opened: Timestamp::from_micros(5),
         state,
         deadline: Timestamp::from_micros(7),
@@ -118,9 +118,8 @@ async fn holds_come_back_as_they_were_without_their_secrets() {
     let expected: Vec<_> = saved
         .into_iter()
         .map(|mut hold| {
-            for action in &mut hold.actions {
-                action.parameters = action.shown_parameters();
-            }
+            let stored = |action: &Action| Action { parameters: action.shown_parameters(), ..action.clone() };
+            hold.actions = hold.actions.iter().map(stored).collect();
             hold
         })
         .collect();

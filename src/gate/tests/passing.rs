@@ -22,8 +22,8 @@ impl Fixture {
 
 fn listing(it: &Fixture) -> Ask {
     let mut ask = it.ask("aws:s3:ListBuckets", "b", None, "s1");
-    ask.actions[0].access = Access::List;
-    ask.actions[0].traits = Traits::EMPTY;
+    let action = &mut Arc::make_mut(&mut ask.actions)[0];
+    (action.access, action.traits) = (Access::List, Traits::EMPTY);
     ask
 }
 

@@ -100,7 +100,11 @@ impl Original {
         Arc::new(move |parameters| {
             let Narrowed { actions, call, body } = self.narrow(parameters).map_err(|e| e.to_string())?;
             let identity = BodyIdentity::of(&body);
-            Ok(Modified { digest: self.naming.digest(&call, identity), shown: call.shown(identity, &actions), actions })
+            Ok(Modified {
+                digest: self.naming.digest(&call, identity),
+                shown: Arc::new(call.shown(identity, &actions)),
+                actions: actions.into(),
+            })
         })
     }
 
