@@ -126,7 +126,7 @@ pub(crate) struct Receipt(Option<Granted>);
 
 impl Receipt {
     /// The answer takes long: records that the request is under way, where that is not on record yet.
-    /// To be called [`OVERDUE_AFTER`] the request was let pass.
+    /// To be called [`OVERDUE_AFTER`] the request was sent.
     pub(crate) fn overdue(&mut self) {
         if let Some(Granted { gate, way: Way::Passed(passed), .. }) = &mut self.0 {
             gate.record_intent(passed);

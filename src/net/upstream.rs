@@ -132,21 +132,34 @@ impl Pool {
     ///
     /// # Errors
     /// See [`SendError::was_sent`].
-    pub(crate) async fn send(
+    pub(crate) fn send(
+        &self,
+        endpoint: &Endpoint,
+        request: Box<Request<Outgoing>>,
+    ) -> impl Future<Output = Result<Response<UpstreamBody>, SendError>> + Send {
+        self.send_telling(endpoint, request, None)
+    }
+
+    /// As [`Pool::send`], and tells when the answer is overdue.
+    ///
+    /// # Errors
+    /// See [`SendError::was_sent`].
+    pub(crate) async fn send_telling(
         &self,
         endpoint: &Endpoint,
         mut request: Box<Request<Outgoing>>,
+        mut overdue: Option<Overdue<'_>>,
     ) -> Result<Response<UpstreamBody>, SendError> {
         make_origin_form(&mut request);
         if let Some(lease) = self.shelf.take(endpoint) {
-            match self.exchange(lease, request).await {
+            match self.exchange(lease, request, &mut overdue).await {
                 Err(Failed::Untouched(untouched, _)) => request = untouched,
                 Err(Failed::Final(error)) => return Err(error),
                 Ok(response) => return Ok(response),
             }
         }
         // Boxed, as the rare case: every waiting request would carry the room for it.
-        Box::pin(self.send_fresh(endpoint, request)).await
+        Box::pin(self.send_fresh(endpoint, request, overdue)).await
     }
 
     /// Sends on a connection of its own.
@@ -154,9 +167,10 @@ impl Pool {
         &self,
         endpoint: &Endpoint,
         request: Box<Request<Outgoing>>,
+        mut overdue: Option<Overdue<'_>>,
     ) -> Result<Response<UpstreamBody>, SendError> {
         let lease = self.connect(endpoint).await?;
-        self.exchange(lease, request).await.map_err(|failed| match failed {
+        self.exchange(lease, request, &mut overdue).await.map_err(|failed| match failed {
             Failed::Untouched(_, error) => SendError::Closed(error),
             Failed::Final(error) => error,
         })
@@ -166,14 +180,20 @@ impl Pool {
         &self,
         mut lease: Lease,
         request: Box<Request<Outgoing>>,
+        overdue: &mut Option<Overdue<'_>>,
     ) -> Result<Response<UpstreamBody>, Failed> {
         let before = lease.connection.written.bytes();
         let mut seen = before;
         let mut answering = std::pin::pin!(lease.connection.sender.try_send_request(*request));
         let written = &lease.connection.written;
         let answer = loop {
-            if let Ok(answer) = timeout(self.options.answer_timeout, &mut answering).await {
+            let patience = overdue.as_ref().map_or(self.options.answer_timeout, |it| it.after);
+            if let Ok(answer) = timeout(patience, &mut answering).await {
                 break answer;
+            }
+            if let Some(overdue) = overdue.take() {
+                (overdue.tell)();
+                continue;
             }
             // A long upload is not silence.
             if written.bytes() == std::mem::replace(&mut seen, written.bytes()) {
@@ -228,6 +248,12 @@ impl Pool {
         let stream = self.tls.connect(name, tcp).await?;
         Ok((Stream::Tls(Box::new(stream.into())), written, probe))
     }
+}
+
+/// What to do when an answer is overdue, and when that is; the answer's time starts over then.
+pub(crate) struct Overdue<'a> {
+    pub(crate) after: Duration,
+    pub(crate) tell: &'a mut (dyn FnMut() + Send),
 }
 
 /// Why an exchange brought no answer.

@@ -19,7 +19,7 @@ use crate::gate::{Drift, OVERDUE_AFTER, Outcome, Permit, Receipt};
 use crate::hold::Ending;
 use crate::id::ActionId;
 use crate::net::body::{AnswerBody, BodyError, Outgoing};
-use crate::net::upstream::{Endpoint, SendError, UpstreamBody};
+use crate::net::upstream::{Endpoint, Overdue, SendError, UpstreamBody};
 use crate::wire::sigv4::{Payload, SigError};
 
 /// What would be sent, while the decision is awaited.
@@ -63,14 +63,9 @@ impl Plane {
     ) -> Result<Response<AnswerBody>, Fault> {
         let mut receipt = permit.spend_unmatched().map_err(drifted)?;
         // A client that leaves now drops the receipt, which is recorded as an unknown outcome.
-        let mut sending = std::pin::pin!(self.pool.send(&ready.endpoint, ready.request));
-        let sent = match tokio::time::timeout(OVERDUE_AFTER, &mut sending).await {
-            Ok(sent) => sent,
-            Err(_) => {
-                receipt.overdue();
-                sending.await
-            }
-        };
+        let mut tell = || receipt.overdue();
+        let overdue = Overdue { after: OVERDUE_AFTER, tell: &mut tell };
+        let sent = self.pool.send_telling(&ready.endpoint, ready.request, Some(overdue)).await;
         self.answer_unmatched(receipt, action, sent)
     }
 
