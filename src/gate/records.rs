@@ -44,7 +44,7 @@ pub(super) fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest) 
     let headers = shown.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let record = Record::with_capacity(kind, MATCHED_BYTES)
         .text("action_id", ask.action_id.as_str())
-        .member("actions", |text| write_array(&ask.actions, text, write_action))
+        .member("actions", |text| write_array(&*ask.actions, text, write_action))
         .text("agent", ask.agent.id.as_str())
         .integer("body_bytes", i64::try_from(shown.body_bytes).unwrap_or(i64::MAX))
         .text("body_sha256", shown.body_sha256.as_str())
