@@ -43,9 +43,11 @@ impl Digest {
             *nibble = (digit & 15) + if *digit >= b'a' { 9 } else { 0 };
         }
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(nibbles.as_chunks().0) {
-            let [high, low] = pair;
-            *byte = high << 4 | low & 15;
+        for (four, eight) in bytes.as_chunks_mut().0.iter_mut().zip(nibbles.as_chunks().0) {
+            // Each second byte is now a nibble with the one after it.
+            let joined = u64::from_le_bytes(*eight);
+            let [a, _, b, _, c, _, d, _] = (joined << 4 | joined >> 8).to_le_bytes();
+            *four = [a, b, c, d];
         }
         is_hex.then_some(Self(bytes))
     }
@@ -60,6 +62,12 @@ impl std::ops::Deref for Digits {
 
     fn deref(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
     }
 }
 

@@ -12,7 +12,6 @@ use smallvec::SmallVec;
 
 use super::parse::pieces;
 use crate::digest::{Digest, sha256};
-use crate::wire::head::field_text;
 
 /// Everything but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -41,36 +40,41 @@ pub(super) struct Canonical<'a> {
 impl Canonical<'_> {
     /// SHA-256 of the canonical request.
     pub(super) fn digest(&self) -> Digest {
-        sha256(self.text().as_bytes())
+        sha256(&self.bytes())
     }
 
-    pub(super) fn text(&self) -> String {
-        let mut text = String::with_capacity(1024);
+    /// Bytes, since the values of fields are: to make text of them would read them once more.
+    fn bytes(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(1024);
         for part in [self.method, self.path, self.query] {
-            text.push_str(part);
-            text.push('\n');
+            text.extend_from_slice(part.as_bytes());
+            text.push(b'\n');
         }
         // Read side by side: a look-up in the map would read the name first. Values of one name follow each other.
         let fields: SmallVec<[(&str, &HeaderValue); 24]> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value)).collect();
         for name in pieces(self.signed_headers, b';') {
-            text.push_str(name);
-            text.push(':');
+            text.extend_from_slice(name.as_bytes());
+            text.push(b':');
             let values = fields.iter().skip_while(|(field, _)| *field != name).take_while(|(field, _)| *field == name);
             for (index, (_, value)) in values.enumerate() {
                 if index > 0 {
-                    text.push(',');
+                    text.push(b',');
                 }
-                // `Head` admits visible ASCII only, so nothing is lost here.
-                push_value(field_text(value).unwrap_or_default(), &mut text);
+                push_value(value.as_bytes(), &mut text);
             }
-            text.push('\n');
+            text.push(b'\n');
         }
-        text.push('\n');
-        text.push_str(self.signed_headers);
-        text.push('\n');
-        text.push_str(self.payload);
+        text.push(b'\n');
+        text.extend_from_slice(self.signed_headers.as_bytes());
+        text.push(b'\n');
+        text.extend_from_slice(self.payload.as_bytes());
         text
+    }
+
+    #[cfg(test)]
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.bytes()).unwrap()
     }
 }
 
@@ -166,16 +170,15 @@ fn normalized(path: &str) -> Cow<'_, str> {
 }
 
 /// A header value without outer spaces, each run of inner spaces as one.
-fn push_value(value: &str, text: &mut String) {
-    let value = value.trim_matches(' ');
-    if memchr(b' ', value.as_bytes()).is_none() {
-        text.push_str(value);
+fn push_value(value: &[u8], text: &mut Vec<u8>) {
+    if memchr(b' ', value).is_none() {
+        text.extend_from_slice(value);
         return;
     }
-    for (index, word) in value.split(' ').filter(|word| !word.is_empty()).enumerate() {
+    for (index, word) in value.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).enumerate() {
         if index > 0 {
-            text.push(' ');
+            text.push(b' ');
         }
-        text.push_str(word);
+        text.extend_from_slice(word);
     }
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use hashbrown::{Equivalent, HashMap};
 
-use crate::digest::hex;
+use crate::digest::{Digest, Digits};
 use crate::secret::{Secret, same};
 use crate::time::Timestamp;
 
@@ -82,8 +82,10 @@ impl fmt::Debug for Key {
 
 impl SigningKey {
     /// The signature of a string to sign, in lower-case hexadecimal.
-    pub(super) fn sign(&self, string_to_sign: &str) -> String {
-        hex(hmac::sign(&self.key, string_to_sign.as_bytes()).as_ref())
+    pub(super) fn sign(&self, string_to_sign: &str) -> Digits {
+        let mut signature = [0; 32];
+        signature.copy_from_slice(hmac::sign(&self.key, string_to_sign.as_bytes()).as_ref());
+        Digest::from_bytes(signature).digits()
     }
 
     /// Compares the whole signature in constant time.

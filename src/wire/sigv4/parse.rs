@@ -40,8 +40,9 @@ pub(crate) enum PayloadClaim {
 /// A signature as presented. Until [`Presented::verify`] nothing of it is proven.
 #[derive(Clone, Debug)]
 pub(crate) struct Presented {
-    /// `KEY/DATE/REGION/SERVICE/aws4_request`, well-formed.
+    /// `KEY/DATE/REGION/SERVICE/aws4_request`, well-formed, and where three of its slashes are.
     credential: String,
+    slashes: [usize; 3],
     pub(crate) source: Source,
     pub(crate) payload: PayloadClaim,
     /// The last moment at which this signature is accepted.
@@ -76,7 +77,7 @@ impl Presented {
             Source::Query => RawCredential::from_query(head)?,
         };
         let malformed = |why| SigError::Malformed { place: source, why };
-        let (_, scope) = parse_credential(raw.credential).map_err(malformed)?;
+        let (key_id, scope) = parse_credential(raw.credential).map_err(malformed)?;
         let signature =
             Digest::parse(raw.signature).ok_or(malformed("the signature is not 64 lower-case hexadecimal digits"))?;
         if !is_s3_family(scope.service) && has_dot_segment(&head.path) {
@@ -95,21 +96,26 @@ impl Presented {
         };
         check_signed(head, source, raw.signed_headers, scope.service)?;
         let payload = payload_claim(head, source, scope.service)?;
+        let after_date = key_id.len() + 1 + scope.date.len();
+        let slashes = [key_id.len(), after_date, after_date + 1 + scope.region.len()];
         let (credential, signed_headers) = (raw.credential.to_owned(), raw.signed_headers.to_owned());
-        Ok(Self { credential, source, payload, not_after, amz_date, signed_headers, signature })
+        Ok(Self { credential, slashes, source, payload, not_after, amz_date, signed_headers, signature })
     }
 
     pub(crate) fn key_id(&self) -> &str {
-        self.parts().0
+        let [key_end, ..] = self.slashes;
+        self.credential.get(..key_end).unwrap_or_default()
     }
 
     pub(crate) fn scope(&self) -> ScopeRef<'_> {
-        self.parts().1
-    }
-
-    pub(super) fn parts(&self) -> (&str, ScopeRef<'_>) {
-        // `parse` made sure that it has all parts.
-        split_credential(&self.credential).unwrap_or(("", ScopeRef { date: "", region: "", service: "" }))
+        let [key_end, date_end, region_end] = self.slashes;
+        let part = |start: usize, end: usize| self.credential.get(start + 1..end).unwrap_or_default();
+        let service_end = self.credential.len() - SCOPE_END.len();
+        ScopeRef {
+            date: part(key_end, date_end),
+            region: part(date_end, region_end),
+            service: part(region_end, service_end),
+        }
     }
 
     /// SHA-256 of the signature, for `gate::Ask::signature`; it is spent until [`Presented::not_after`].
@@ -193,18 +199,24 @@ struct RawCredential<'h> {
 impl<'h> RawCredential<'h> {
     fn from_header(authorization: &'h str) -> Result<Self, SigError> {
         let malformed = |why| SigError::Malformed { place: Source::Header, why };
-        let (scheme, fields) = cut(authorization, b' ').unwrap_or((authorization, ""));
-        if scheme != ALGORITHM {
-            return Err(SigError::Unsupported(name_scheme(scheme)));
-        }
+        let fields = match authorization.strip_prefix(ALGORITHM) {
+            Some(fields) if fields.is_empty() || fields.starts_with(' ') => fields,
+            _ => return Err(SigError::Unsupported(name_scheme(authorization.split(' ').next().unwrap_or_default()))),
+        };
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         for field in pieces(fields, b',') {
-            let (name, value) = cut(field.trim_matches([' ', '\t']), b'=').ok_or(malformed("a field has no value"))?;
-            let slot = match name {
-                "Credential" => &mut credential,
-                "SignedHeaders" => &mut signed_headers,
-                "Signature" => &mut signature,
-                _ => return Err(malformed("there is an unknown field")),
+            // Of white space a field value holds spaces and tabs only.
+            let field = field.trim_ascii();
+            let (slot, value) = if let Some(value) = field.strip_prefix("Credential=") {
+                (&mut credential, value)
+            } else if let Some(value) = field.strip_prefix("SignedHeaders=") {
+                (&mut signed_headers, value)
+            } else if let Some(value) = field.strip_prefix("Signature=") {
+                (&mut signature, value)
+            } else if field.contains('=') {
+                return Err(malformed("there is an unknown field"));
+            } else {
+                return Err(malformed("a field has no value"));
             };
             if slot.replace(value).is_some() {
                 return Err(malformed("a field stands twice"));
@@ -281,9 +293,12 @@ fn parse_credential(credential: &str) -> Result<(&str, ScopeRef<'_>), &'static s
     let (key_id, scope) =
         split_credential(credential).ok_or("`Credential` is not KEY/DATE/REGION/SERVICE/aws4_request")?;
     let ScopeRef { date, region, service } = scope;
-    let is_word = |text: &str, limit: usize| {
-        (1..=limit).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
+    // A part holds no slash, so that all of them can be read at once; see `field_text`.
+    let mut is_words = true;
+    for byte in credential.bytes() {
+        is_words &= byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/');
+    }
+    let is_word = |text: &str, limit: usize| is_words && (1..=limit).contains(&text.len());
     // AWS allows access key ids of up to 128 characters; no region or service name comes near 64.
     if !is_word(key_id, 128) || !is_word(region, 64) || !is_word(service, 64) {
         return Err("a part of `Credential` holds characters that none of its kind has");
@@ -302,6 +317,9 @@ fn split_credential(credential: &str) -> Option<(&str, ScopeRef<'_>)> {
     let (service, end) = cut(rest, b'/')?;
     (end == "aws4_request").then_some((key_id, ScopeRef { date, region, service }))
 }
+
+/// What follows the service.
+const SCOPE_END: &str = "/aws4_request";
 
 /// The parts before and after the first `separator`, which is ASCII.
 fn cut(text: &str, separator: u8) -> Option<(&str, &str)> {
@@ -396,24 +414,22 @@ fn check_signed(head: &Head, source: Source, names: &str, service: &str) -> Resu
     let mut unsigned: SmallVec<[Option<&str>; 24]> = head.headers.keys().map(|name| Some(name.as_str())).collect();
     let mut previous = "";
     for name in pieces(names, b';') {
-        if name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase()) {
+        // Read side by side: a look-up in the map would read the name first. Names of fields are lower-case.
+        let field = unsigned.iter_mut().find(|field| **field == Some(name));
+        if field.is_none() && (name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase())) {
             return Err(malformed("`SignedHeaders` is not a list of lower-case names"));
         }
         if name <= previous {
             return Err(malformed("`SignedHeaders` is not sorted, or names a field twice"));
         }
         previous = name;
-        // Read side by side: a look-up in the map would read the name first.
-        let Some(field) = unsigned.iter_mut().find(|field| **field == Some(name)) else {
-            return Err(malformed("`SignedHeaders` names a field that the request does not have"));
-        };
-        *field = None;
+        *field.ok_or(malformed("`SignedHeaders` names a field that the request does not have"))? = None;
     }
     if let Some(name) = unsigned.iter().flatten().find(|name| must_be_signed(name, source, service)) {
         return Err(SigError::Unsigned((*name).to_owned()));
     }
-    let is_dated = |field: &Option<&str>| *field == Some("date");
-    if !head.headers.contains_key(&fields::X_AMZ_DATE) && source == Source::Header && unsigned.iter().any(is_dated) {
+    let is_date = |field: &Option<&str>| *field == Some("date");
+    if source == Source::Header && unsigned.iter().any(is_date) && !head.headers.contains_key(&fields::X_AMZ_DATE) {
         return Err(SigError::Unsigned("date".to_owned()));
     }
     Ok(())

@@ -26,10 +26,10 @@ impl Presented {
     /// When the signature does not match, the body is not the one stated, or it is needed and absent.
     pub(crate) fn verify(&self, head: &Head, body: Option<Digest>, key: &Key) -> Result<Verified, SigError> {
         // The caller finds the key by this id; another key would prove another agent.
-        let (key_id, scope) = self.parts();
-        if key.id != key_id {
+        if key.id != self.key_id() {
             return Err(SigError::UnknownKey);
         }
+        let scope = self.scope();
         let covered = match self.payload {
             PayloadClaim::Body => body,
             PayloadClaim::Stated(digest) => Some(digest),
