@@ -139,6 +139,14 @@ impl Record {
     }
 
     #[must_use]
+    pub(crate) fn digest_if(self, name: &'static str, value: Option<Digest>) -> Self {
+        match value {
+            Some(value) => self.digest(name, value),
+            None => self,
+        }
+    }
+
+    #[must_use]
     pub(crate) fn address(self, name: &'static str, value: IpAddr) -> Self {
         self.member(name, |text| write_address(value, text))
     }
@@ -146,6 +154,14 @@ impl Record {
     #[must_use]
     pub(crate) fn integer(self, name: &'static str, value: i64) -> Self {
         self.member(name, |text| write_integer(value, text))
+    }
+
+    #[must_use]
+    pub(crate) fn integer_if(self, name: &'static str, value: Option<i64>) -> Self {
+        match value {
+            Some(value) => self.integer(name, value),
+            None => self,
+        }
     }
 
     #[must_use]

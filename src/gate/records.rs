@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::book::{Entry, bound_digest};
+use super::book::Entry;
 use super::permit::{Matched, Outcome, Passed};
 use super::{Approver, Ask, Passing, Refusal};
 use crate::action::{Action, Context, Trait};
@@ -38,8 +38,8 @@ pub(super) fn passed(request: &Passing<'_>) -> Record {
     }
 }
 
-/// A matched request with everything about it.
-pub(super) fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest) -> Record {
+/// A matched request with everything about it; `digest` is what its verdict or forward is bound to.
+fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Option<Digest>) -> Record {
     let shown = &ask.shown;
     let headers = shown.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let record = Record::with_capacity(kind, MATCHED_BYTES)
@@ -51,6 +51,7 @@ pub(super) fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest) 
         .member("claimed", |text| write_claims(&ask.context, text))
         .texts("controls", &ruling.controls)
         .text("decision", ruling.decision.as_str())
+        .digest_if("digest", digest)
         .member("headers", |text| write_sorted_texts(headers, text))
         .text("key_id", ask.key_id.as_str())
         .text("method", shown.method.as_str())
@@ -59,17 +60,20 @@ pub(super) fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest) 
         .digest("request_digest", ask.digest)
         .text_if("retry_id", ask.retry_id.as_deref())
         .digest("rule_set", rule_set)
-        .texts("rules", ruling.rules.iter().map(RuleId::as_str))
-        .text("url", shown.url.as_str());
+        .texts("rules", ruling.rules.iter().map(RuleId::as_str));
+    let record = match kind {
+        Kind::ActionForward => {
+            record.digest("signature", ask.signature).timestamp("signature_expires", ask.signature_expires)
+        }
+        _ => record,
+    };
+    let record = record.text("url", shown.url.as_str());
     if ruling.faults.is_empty() { record } else { record.texts("faults", &ruling.faults) }
 }
 
 /// The right to send is about to be given: durable before the first byte leaves.
 pub(super) fn forward(ask: &Ask, ruling: &Ruling, rule_set: Digest, effective: Digest, hold: Option<&Entry>) -> Record {
-    let mut record = matched(Kind::ActionForward, ask, ruling, rule_set)
-        .digest("digest", effective)
-        .digest("signature", ask.signature)
-        .timestamp("signature_expires", ask.signature_expires);
+    let mut record = matched(Kind::ActionForward, ask, ruling, rule_set, Some(effective));
     if let Some(entry) = hold {
         record = record
             .text("hold", entry.about.id.as_str())
@@ -84,9 +88,8 @@ pub(super) fn forward(ask: &Ask, ruling: &Ruling, rule_set: Digest, effective: D
 
 pub(super) fn held(ask: &Ask, entry: &Entry) -> Record {
     let ruling = &entry.about.ruling;
-    matched(Kind::ActionHeld, ask, ruling, entry.about.rule_set)
+    matched(Kind::ActionHeld, ask, ruling, entry.about.rule_set, Some(entry.bound_digest()))
         .text("hold", entry.about.id.as_str())
-        .digest("digest", bound_digest(entry.about.effective, entry.about.rule_set))
         .timestamp("expires", entry.hold.deadline())
         .json(
             "requirements",
@@ -116,7 +119,7 @@ pub(super) fn joined(ask: &Ask, hold: &HoldId) -> Record {
 /// A request that ends here without having been held.
 pub(super) fn stopped(ask: &Ask, ruling: &Ruling, rule_set: Digest, ending: Ending, message: &str) -> Record {
     let kind = if ending == Ending::RuleDenied { Kind::ActionDenied } else { Kind::ActionRefused };
-    matched(kind, ask, ruling, rule_set).text("ending", ending.as_str()).text("message", message)
+    matched(kind, ask, ruling, rule_set, None).text("ending", ending.as_str()).text("message", message)
 }
 
 /// A request refused before it could be judged, after `suppressed` ones that were not recorded.
@@ -190,36 +193,32 @@ pub(super) fn ended(entry: &Entry, by: Option<&str>) -> Option<Record> {
 /// How a forwarded request ended that no rule matched: its one record, or when that is written already another.
 pub(super) fn passed_outcome(action_id: &ActionId, passed: Passed, outcome: &Outcome) -> Record {
     let late = || Record::new(Kind::ActionOutcome).text("action_id", action_id.as_str());
-    with_outcome(passed.record.unwrap_or_else(late), outcome)
+    with_outcome(passed.record.unwrap_or_else(late), None, outcome)
 }
 
 /// How a forwarded request ended that a rule matched.
 pub(super) fn matched_outcome(action_id: &ActionId, matched: &Matched, outcome: &Outcome) -> Record {
-    let record = Record::new(Kind::ActionOutcome)
-        .text("action_id", action_id.as_str())
-        .text_if("hold", matched.hold.as_ref().map(HoldId::as_str))
-        .integer("forward_seq", i64::try_from(matched.forward.seq()).unwrap_or(i64::MAX));
-    with_outcome(record, outcome)
+    with_outcome(Record::new(Kind::ActionOutcome).text("action_id", action_id.as_str()), Some(matched), outcome)
 }
 
-fn with_outcome(record: Record, outcome: &Outcome) -> Record {
+fn with_outcome(record: Record, matched: Option<&Matched>, outcome: &Outcome) -> Record {
+    let integer = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let (bytes, sha256) = match outcome {
+        Outcome::Answered { body_bytes, body_sha256, .. } => (*body_bytes, *body_sha256),
+        Outcome::NotSent { .. } | Outcome::Unknown { .. } => (None, None),
+    };
+    let record = record
+        .integer_if("answer_bytes", bytes.map(integer))
+        .digest_if("answer_sha256", sha256)
+        .integer_if("forward_seq", matched.map(|it| integer(it.forward.seq())))
+        .text_if("hold", matched.and_then(|it| it.hold.as_ref()).map(HoldId::as_str));
     match outcome {
-        Outcome::Answered { status, upstream_request_id, body_bytes, body_sha256 } => {
-            let record = match body_bytes {
-                Some(bytes) => record.integer("answer_bytes", i64::try_from(*bytes).unwrap_or(i64::MAX)),
-                None => record,
-            };
-            let record = match body_sha256 {
-                Some(digest) => record.digest("answer_sha256", *digest),
-                None => record,
-            };
-            record
-                .text("outcome", "answered")
-                .integer("status", i64::from(*status))
-                .text_if("upstream_request_id", upstream_request_id.as_deref())
-        }
-        Outcome::NotSent { reason } => record.text("outcome", "not-sent").text("message", reason.as_str()),
-        Outcome::Unknown { reason } => record.text("outcome", "unknown").text("message", reason.as_str()),
+        Outcome::Answered { status, upstream_request_id, .. } => record
+            .text("outcome", "answered")
+            .integer("status", i64::from(*status))
+            .text_if("upstream_request_id", upstream_request_id.as_deref()),
+        Outcome::NotSent { reason } => record.text("message", reason.as_str()).text("outcome", "not-sent"),
+        Outcome::Unknown { reason } => record.text("message", reason.as_str()).text("outcome", "unknown"),
     }
 }
 

@@ -15,6 +15,7 @@ mod dialect;
 mod forward;
 mod naming;
 mod patience;
+mod unstopped;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use arrive::{Body, Exchange, Opened, Request};
 use dialect::{Cause, Fault};
 use forward::Sending;
 use naming::{Naming, Original, unseen};
+use unstopped::Unstopped;
 
 use crate::action::Agent;
 use crate::classify::aws::Front;
@@ -98,7 +100,7 @@ pub(crate) struct Plane {
     gate: Arc<Gate>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// How many tasks bring a matched request to its outcome.
+    /// How many matched requests are on their way to their outcome.
     forwarding: watch::Sender<usize>,
 }
 
@@ -235,9 +237,9 @@ impl Plane {
             Admission::Ended(ended) => Err(Fault::from(ended)),
             Admission::Permitted(permit) => {
                 self.check_still_holds(&agent, &key_id)?;
-                // From here on the client's leaving stops nothing: no await may come before the task.
+                // From here on the client's leaving stops nothing: no await may come before.
                 let running = Running::new(self.clone());
-                let forwarded = tokio::spawn(async move { running.0.forward_matched(permit, sending).await });
+                let forwarded = Unstopped::new(async move { running.0.forward_matched(permit, sending).await });
                 let broken = |_| {
                     Fault::new(
                         Cause::Internal,
@@ -309,7 +311,7 @@ impl Plane {
     }
 }
 
-/// One task that brings a matched request to its outcome.
+/// One matched request on its way to its outcome.
 struct Running(Arc<Plane>);
 
 impl Running {

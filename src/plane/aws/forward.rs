@@ -1,8 +1,8 @@
 //! Sends what was decided, once, and brings the answer back.
 //!
 //! INVARIANT (once): a permit is spent before the first byte, each receipt is completed, and nothing
-//! is sent twice. A matched request runs in a task of its own: a client that leaves after the
-//! approval was spent no longer stops it. Its outcome is durable before its client hears of it.
+//! is sent twice. A client that leaves after the approval of a matched request was spent no longer
+//! stops it. Its outcome is durable before its client hears of it.
 
 use std::sync::Arc;
 
@@ -89,8 +89,8 @@ impl Plane {
         }
     }
 
-    /// Sends a request that a rule matched. To be run in a task of its own: dropped in the middle, it
-    /// leaves an unknown outcome behind.
+    /// Sends a request that a rule matched. To be run [`Unstopped`](super::unstopped::Unstopped): dropped
+    /// in the middle, it leaves an unknown outcome behind.
     pub(super) async fn forward_matched(
         &self,
         permit: Permit,
