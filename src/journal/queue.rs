@@ -176,12 +176,21 @@ impl Queue {
     /// The writer's side: sleeps until there is something to write, somebody closes or the deadline
     /// has passed, and swaps what waits into `taken`, which must be empty.
     pub(super) fn take(&self, taken: &mut Vec<Item>, deadline: Option<Instant>) -> Turn {
-        let mut linger = None;
+        let (mut linger, mut has_yielded) = (None, false);
         let mut state = self.lock();
         loop {
             let now = Instant::now();
             if !state.items.is_empty() {
                 let end = *linger.get_or_insert(now + LINGER);
+                if state.hurried && !has_yielded {
+                    // A sync costs more than all else here: on a busy core, those that are about to queue a
+                    // record go first and share it. On an idle one this returns at once.
+                    drop(state);
+                    std::thread::yield_now();
+                    has_yielded = true;
+                    state = self.lock();
+                    continue;
+                }
                 if state.hurried || state.closing || state.bytes >= BATCH_BYTES || now >= end {
                     break;
                 }
@@ -217,6 +226,8 @@ impl Queue {
         }
         // The writer sleeps for a first record, lingers over unhurried ones, or works and looks later.
         let wake = state.asleep && (first || state.hurried || state.bytes >= BATCH_BYTES);
+        // Woken once: it may take a while to get a core.
+        state.asleep &= !wake;
         drop(state);
         if wake {
             self.wake.notify_one();

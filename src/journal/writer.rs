@@ -1,7 +1,8 @@
 //! The one thread that writes the log.
 //!
 //! One turn: take what has queued, write it in one piece, sync, answer who waits. There is no
-//! timer between a waiting caller and the disk; what queues during a sync is the next batch.
+//! timer between a waiting caller and the disk; what queues during a sync, or while the writer lets
+//! others have the core, is the next batch.
 //!
 //! | a crash between | leaves | and then |
 //! |---|---|---|
