@@ -5,11 +5,13 @@
 //! A table that cannot be read is an empty table: then every request is unknown, none is waved
 //! through. A test proves that the committed table reads.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::io::Read as _;
 use std::sync::{LazyLock, OnceLock};
 
-use serde::Deserialize;
+use hashbrown::{Equivalent, HashMap};
+use serde::{Deserialize, Deserializer};
+use smallvec::SmallVec;
 
 pub(crate) mod operation;
 pub(crate) mod shape;
@@ -20,7 +22,7 @@ use shape::{Shape, ShapeRow};
 /// Every action name the table knows: `aws:<IAM prefix>:<operation>`, sorted, each once.
 pub(crate) fn action_names() -> impl Iterator<Item = &'static str> {
     static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let by_prefix: HashMap<&str, Vec<&str>> = block(TABLE.names).unwrap_or_default();
+        let by_prefix: std::collections::HashMap<&str, Vec<&str>> = block(TABLE.names).unwrap_or_default();
         let mut names: Vec<String> = by_prefix
             .iter()
             .flat_map(|(prefix, operations)| operations.iter().map(move |it| format!("aws:{prefix}:{it}")))
@@ -52,9 +54,20 @@ pub(crate) fn services_signed_as(signing_name: &str) -> &'static [ServiceNumber]
     TABLE.by_signing_name.get(signing_name).map_or(&[], Vec::as_slice)
 }
 
-/// The services behind a host template (`{r}` for the region label, `*` for a label that names an account or resource).
-pub(crate) fn services_at(host_template: &str) -> Option<&'static [ServiceNumber]> {
-    TABLE.hosts.get(host_template).map(Vec::as_slice)
+/// A signing name for good, where the table has it.
+pub(crate) fn signing_name(text: &str) -> Cow<'static, str> {
+    let known = TABLE.by_signing_name.get_key_value(text);
+    known.map_or_else(|| Cow::Owned(text.to_owned()), |(known, _)| Cow::Borrowed(*known))
+}
+
+/// The services behind a host name without region, in front of which that many labels name an account or resource.
+pub(crate) fn services_at(labels: usize, host: &str) -> Option<&'static [ServiceNumber]> {
+    TABLE.hosts.get(labels)?.plain.get(host).map(Vec::as_slice)
+}
+
+/// The same for a host name with a region: what stands before and behind that label.
+pub(crate) fn services_around(labels: usize, before: &str, behind: &str) -> Option<&'static [ServiceNumber]> {
+    TABLE.hosts.get(labels)?.regional.get(&Asked(before, behind)).map(Vec::as_slice)
 }
 
 /// The services with that `X-Amz-Target` prefix: one, or the two Timestreams.
@@ -79,9 +92,13 @@ pub(crate) fn entry(number: ServiceNumber) -> Option<&'static ServiceEntry> {
 
 /// The partition a region belongs to; regions younger than the table are placed by their name.
 pub(crate) fn partition_of(region: &str) -> Option<&'static Partition> {
-    let known = TABLE.partitions.iter().find(|it| it.regions.binary_search(&region).is_ok());
+    let known = TABLE.regions.get(region).and_then(|index| TABLE.partitions.get(*index));
     known.or_else(|| {
-        let id = match region.split('-').collect::<Vec<_>>().as_slice() {
+        // Each form below ends in a number, most labels of a host name do not.
+        if !region.ends_with(|c: char| c.is_ascii_digit()) {
+            return None;
+        }
+        let id = match region.split('-').collect::<SmallVec<[_; 8]>>().as_slice() {
             ["us", "gov", _, number] if is_number(number) => "aws-us-gov",
             ["us", "iso", _, number] if is_number(number) => "aws-iso",
             ["us", "isob", _, number] if is_number(number) => "aws-iso-b",
@@ -94,6 +111,12 @@ pub(crate) fn partition_of(region: &str) -> Option<&'static Partition> {
         };
         TABLE.partitions.iter().find(|it| it.id == id)
     })
+}
+
+/// A region's name for good, where the table has it.
+pub(crate) fn region_name(text: &str) -> Cow<'static, str> {
+    let known = TABLE.regions.get_key_value(text);
+    known.map_or_else(|| Cow::Owned(text.to_owned()), |(known, _)| Cow::Borrowed(*known))
 }
 
 /// All partitions, for their DNS suffixes.
@@ -130,10 +153,14 @@ pub(crate) struct ServiceEntry {
     /// 1 when some operation needs no signature.
     #[serde(rename = "un", default)]
     has_unsigned: u8,
-    #[serde(rename = "ep")]
+    #[serde(rename = "ep", deserialize_with = "quick")]
     endpoints: HashMap<&'static str, Endpoints>,
     #[serde(rename = "at")]
     at: (usize, usize),
+    #[serde(skip)]
+    pub(crate) speaks_forms: bool,
+    #[serde(skip)]
+    pub(crate) speaks_rest: bool,
 }
 
 impl ServiceEntry {
@@ -158,7 +185,7 @@ impl ServiceEntry {
 struct Endpoints {
     #[serde(rename = "u")]
     usual: Endpoint,
-    #[serde(rename = "x", default)]
+    #[serde(rename = "x", default, deserialize_with = "quick")]
     special: HashMap<&'static str, Endpoint>,
 }
 
@@ -184,10 +211,8 @@ pub(crate) struct Service {
     pub(crate) operations: Vec<Operation>,
     pub(crate) shapes: Vec<Shape>,
     by_name: HashMap<&'static str, usize>,
-    /// Operations by the first segment of their path, when that is a literal.
-    by_first_segment: HashMap<&'static str, Vec<usize>>,
-    /// The others.
-    by_label: Vec<usize>,
+    /// Operations by verb and the first segment of their path, when that is a literal, else the empty text.
+    by_start: HashMap<Pair, Vec<usize>>,
 }
 
 impl Service {
@@ -195,10 +220,15 @@ impl Service {
         self.by_name.get(name).and_then(|&index| self.operations.get(index))
     }
 
-    /// The operations whose path may start with that segment.
-    pub(crate) fn operations_under(&self, segment: &str) -> impl Iterator<Item = &Operation> {
-        let named = self.by_first_segment.get(segment).map_or(&[][..], Vec::as_slice);
-        named.iter().chain(&self.by_label).filter_map(|&index| self.operations.get(index))
+    /// The operations of that verb whose path may start with that segment.
+    pub(crate) fn operations_under<'s>(
+        &'s self,
+        method: &str,
+        segment: &str,
+    ) -> impl Iterator<Item = &'s Operation> + use<'s> {
+        let at = |segment: &str| self.by_start.get(&Asked(method, segment)).map_or(&[][..], Vec::as_slice);
+        let named = if segment.is_empty() { &[][..] } else { at(segment) };
+        named.iter().chain(at("")).filter_map(|&index| self.operations.get(index))
     }
 
     pub(crate) fn shape(&self, number: usize) -> &Shape {
@@ -219,18 +249,16 @@ impl Service {
         let mut service = Self {
             entry,
             by_name: operations.iter().enumerate().map(|(index, it)| (it.row.name, index)).collect(),
-            by_first_segment: HashMap::new(),
-            by_label: Vec::new(),
+            by_start: HashMap::new(),
             operations,
             shapes,
         };
         for (index, operation) in service.operations.iter().enumerate() {
-            match operation.path.first() {
-                Some(operation::Segment::Literal(first)) => {
-                    service.by_first_segment.entry(first).or_default().push(index);
-                }
-                _ => service.by_label.push(index),
-            }
+            let first = match operation.path.first() {
+                Some(operation::Segment::Literal(first)) => first,
+                _ => "",
+            };
+            service.by_start.entry(Pair(operation.row.method, first)).or_default().push(index);
         }
         Some(service)
     }
@@ -240,7 +268,10 @@ struct Table {
     sources: Vec<&'static str>,
     partitions: Vec<Partition>,
     services: Vec<ServiceEntry>,
-    hosts: HashMap<&'static str, Vec<ServiceNumber>>,
+    /// By the number of labels in front that name an account or resource.
+    hosts: [Hosts; 3],
+    /// Known regions, and the index of their partition.
+    regions: HashMap<&'static str, usize>,
     names: (usize, usize),
     by_signing_name: HashMap<&'static str, Vec<ServiceNumber>>,
     by_target: HashMap<&'static str, Vec<ServiceNumber>>,
@@ -249,12 +280,38 @@ struct Table {
     decoded: Vec<OnceLock<Option<Service>>>,
 }
 
+/// The services behind host names.
+#[derive(Default)]
+struct Hosts {
+    plain: HashMap<&'static str, Vec<ServiceNumber>>,
+    /// By what stands before and behind the region's label.
+    regional: HashMap<Pair, Vec<ServiceNumber>>,
+}
+
+/// Sorts host templates: `{r}` stands for the region's label, `*` for one that names an account or resource.
+fn by_labels(templates: impl IntoIterator<Item = (&'static str, Vec<ServiceNumber>)>) -> [Hosts; 3] {
+    let mut hosts: [Hosts; 3] = Default::default();
+    for (template, services) in templates {
+        let (mut labels, mut rest) = (0, template);
+        while let Some(behind) = rest.strip_prefix("*.") {
+            (labels, rest) = (labels + 1, behind);
+        }
+        let Some(hosts) = hosts.get_mut(labels) else { continue };
+        match rest.split_once("{r}") {
+            Some((before, behind)) => drop(hosts.regional.insert(Pair(before, behind), services)),
+            None => drop(hosts.plain.insert(rest, services)),
+        }
+    }
+    hosts
+}
+
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let index = read_index().unwrap_or_default();
     let mut table = Table {
         sources: index.sources,
+        regions: HashMap::new(),
         partitions: index.partitions,
-        hosts: index.hosts,
+        hosts: by_labels(index.hosts),
         names: index.names,
         by_signing_name: HashMap::new(),
         by_target: HashMap::new(),
@@ -263,7 +320,13 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         decoded: index.services.iter().map(|_| OnceLock::new()).collect(),
         services: index.services,
     };
-    for (entry, number) in table.services.iter().zip(0..) {
+    // The first of two partitions that list a region has it.
+    for (index, partition) in table.partitions.iter().enumerate().rev() {
+        table.regions.extend(partition.regions.iter().map(|region| (*region, index)));
+    }
+    for (entry, number) in table.services.iter_mut().zip(0..) {
+        entry.speaks_forms = entry.speaks("query") || entry.speaks("ec2");
+        entry.speaks_rest = entry.speaks("rest-json") || entry.speaks("rest-xml");
         for name in std::iter::once(&entry.signing_name).chain(&entry.also_signed_as) {
             table.by_signing_name.entry(name).or_default().push(number);
         }
@@ -273,7 +336,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         if entry.has_unsigned == 1 {
             table.unsigned.push(number);
         }
-        if entry.speaks("query") || entry.speaks("ec2") {
+        if entry.speaks_forms {
             table.forms.push(number);
         }
     }
@@ -286,8 +349,30 @@ struct IndexFile {
     sources: Vec<&'static str>,
     partitions: Vec<Partition>,
     services: Vec<ServiceEntry>,
+    #[serde(deserialize_with = "quick")]
     hosts: HashMap<&'static str, Vec<ServiceNumber>>,
     names: (usize, usize),
+}
+
+/// A map whose hashing is quick; its keys are the table's own, so that nobody can choose them.
+fn quick<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<HashMap<&'static str, T>, D::Error>
+where
+    'de: 'static,
+{
+    let map = std::collections::HashMap::<&'static str, T>::deserialize(deserializer)?;
+    Ok(map.into_iter().collect())
+}
+
+/// Two texts as a key, and two that are looked up.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Pair(&'static str, &'static str);
+#[derive(Hash)]
+struct Asked<'q>(&'q str, &'q str);
+
+impl Equivalent<Pair> for Asked<'_> {
+    fn equivalent(&self, key: &Pair) -> bool {
+        self.0 == key.0 && self.1 == key.1
+    }
 }
 
 const MAGIC: &[u8] = b"CSAWS01\n";

@@ -6,6 +6,7 @@
 //! INVARIANT (no guess): what leaves a doubt is an action with `Trait::Unknown`, what has two readings
 //! is refused; a name that is given without doubt is the operation AWS would run.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use serde_json::{Map, Value};
@@ -63,9 +64,9 @@ pub(crate) enum BodyNeed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     /// The service of the credential scope: `iam`, `s3`, `monitoring`.
-    pub(crate) signing_name: String,
+    pub(crate) signing_name: Cow<'static, str>,
     /// The region of the credential scope.
-    pub(crate) signing_region: String,
+    pub(crate) signing_region: Cow<'static, str>,
     /// The real host to send to, without port: `iam.amazonaws.com`.
     pub(crate) host: String,
 }
@@ -109,23 +110,20 @@ pub(crate) fn classify(head: &Head, body: Body<'_>, front: &Front) -> Classified
         Ok(place) => place,
         Err(trouble) => return trouble.into_classified(None, None, Dialect::Json, front),
     };
-    let outcome = identify::identify(head, body, &place).and_then(|identified| {
+    let named = identify::identify(head, body, &place).and_then(|identified| {
         let (candidate, reading) = read::read(head, body, &place, &identified)?;
-        route::check_label(&place, &candidate, &reading.parameters)?;
-        Ok((identified.protocol, candidate, reading))
-    });
-    match outcome {
-        Ok((protocol, candidate, reading)) => Classified {
-            route: route::of_operation(head, &place, &candidate, &reading.parameters),
-            dialect: dialect(protocol),
-            actions: vec![rights::action(head, &place, &candidate, reading, front)],
+        route::check_label(&place, candidate, &reading.parameters)?;
+        Ok(Classified {
+            route: route::of_operation(head, &place, candidate, &reading.parameters),
+            dialect: dialect(identified.protocol),
+            actions: vec![rights::action(head, &place, candidate, reading, front)],
             refused: None,
-        },
-        Err(trouble) => {
-            let dialect = guessed_dialect(head, &place);
-            trouble.into_classified(Some(&place), route::of_service(head, &place), dialect, front)
-        }
-    }
+        })
+    });
+    named.unwrap_or_else(|trouble| {
+        let dialect = guessed_dialect(head, &place);
+        trouble.into_classified(Some(&place), route::of_service(head, &place), dialect, front)
+    })
 }
 
 /// Writes a form or JSON request anew with `parameters` in place of its own. The result must be
@@ -177,7 +175,7 @@ impl Trouble {
 
     fn into_classified(
         self,
-        place: Option<&Place>,
+        place: Option<&Place<'_>>,
         route: Option<Route>,
         dialect: Dialect,
         front: &Front,
@@ -192,7 +190,7 @@ impl Trouble {
             access: unknown_access(operation),
             traits: Traits::EMPTY.with(Trait::Unknown),
             resources: vec!["*".to_owned()],
-            region: place.and_then(|it| it.region.clone()).map(Into::into),
+            region: place.and_then(|it| it.region.clone()),
             account: front.account.clone(),
             parameters: Map::new(),
             sensitive: Vec::new(),
@@ -231,7 +229,7 @@ fn dialect(protocol: Protocol) -> Dialect {
     }
 }
 
-fn guessed_dialect(head: &Head, place: &Place) -> Dialect {
+fn guessed_dialect(head: &Head, place: &Place<'_>) -> Dialect {
     let speaks = |protocol| place.services.iter().filter_map(|it| catalog::entry(*it)).any(|it| it.speaks(protocol));
     match identify::selector(head, place) {
         Ok(Selector::Form) if speaks("ec2") => Dialect::Ec2,

@@ -30,20 +30,20 @@ pub(super) enum Protocol {
 
 /// One operation the request may select. Several remain only where services share one wire request.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
+pub(super) struct Candidate<'h> {
     pub(super) service: &'static Service,
     pub(super) operation: &'static Operation,
     /// Wire names and decoded values of the path's labels.
-    pub(super) labels: Labels,
+    pub(super) labels: Labels<'h>,
 }
 
-pub(super) type Labels = SmallVec<[(&'static str, String); 4]>;
+pub(super) type Labels<'h> = SmallVec<[(&'static str, Cow<'h, str>); 2]>;
 
 /// The outcome of identification: at least one candidate.
 #[derive(Debug)]
 pub(super) struct Identified<'b> {
     pub(super) protocol: Protocol,
-    pub(super) candidates: SmallVec<[Candidate; 2]>,
+    pub(super) candidates: SmallVec<[Candidate<'b>; 2]>,
     /// The form's fields without the selectors, for the form protocols.
     pub(super) fields: Fields<'b>,
 }
@@ -61,11 +61,10 @@ pub(super) enum Selector<'h> {
 ///
 /// # Errors
 /// When there is more than one.
-pub(super) fn selector<'h>(head: &'h Head, place: &Place) -> Result<Selector<'h>, Trouble> {
+pub(super) fn selector<'h>(head: &'h Head, place: &Place<'_>) -> Result<Selector<'h>, Trouble> {
     let target = head.header(&fields::X_AMZ_TARGET);
     let smithy = head.header(&fields::SMITHY_PROTOCOL);
-    let speaks_forms =
-        place.services.iter().filter_map(|it| catalog::entry(*it)).any(|it| it.speaks("query") || it.speaks("ec2"));
+    let speaks_forms = place.services.iter().filter_map(|it| catalog::entry(*it)).any(|it| it.speaks_forms);
     let has_action = head.query.iter().any(|(name, _)| name == "Action");
     let has_form = is_form(head);
     if speaks_forms && has_action || has_form && (speaks_forms && head.method == Method::POST || target.is_some()) {
@@ -94,7 +93,7 @@ pub(super) fn selector<'h>(head: &'h Head, place: &Place) -> Result<Selector<'h>
 ///
 /// # Errors
 /// `Unknown` when no operation of the table is selected, `Refused` when several readings exist.
-pub(super) fn identify<'b>(head: &'b Head, body: Body<'b>, place: &Place) -> Result<Identified<'b>, Trouble> {
+pub(super) fn identify<'b>(head: &'b Head, body: Body<'b>, place: &Place<'_>) -> Result<Identified<'b>, Trouble> {
     match selector(head, place)? {
         Selector::Form => by_action(head, body, place),
         Selector::Rest => super::rest::by_path(head, place),
@@ -103,7 +102,7 @@ pub(super) fn identify<'b>(head: &'b Head, body: Body<'b>, place: &Place) -> Res
     }
 }
 
-fn by_target<'b>(head: &Head, place: &Place, target: &str) -> Result<Identified<'b>, Trouble> {
+fn by_target<'b>(head: &Head, place: &Place<'_>, target: &str) -> Result<Identified<'b>, Trouble> {
     let (prefix, name) = target
         .rsplit_once('.')
         .filter(|_| !target.contains([',', ' ', ';']))
@@ -128,7 +127,7 @@ fn by_target<'b>(head: &Head, place: &Place, target: &str) -> Result<Identified<
 
 fn by_rpc<'b>(
     head: &Head,
-    place: &Place,
+    place: &Place<'_>,
     (prefix, name): (&str, &str),
     is_cbor: bool,
 ) -> Result<Identified<'b>, Trouble> {
@@ -148,7 +147,7 @@ fn by_rpc<'b>(
     Ok(Identified { protocol, candidates, fields: Fields::new() })
 }
 
-fn by_action<'b>(head: &'b Head, body: Body<'b>, place: &Place) -> Result<Identified<'b>, Trouble> {
+fn by_action<'b>(head: &'b Head, body: Body<'b>, place: &Place<'_>) -> Result<Identified<'b>, Trouble> {
     let body = match (body, &head.method) {
         (Body::Whole(body), &Method::POST) if is_form(head) || body.is_empty() => body,
         (Body::Whole([]), &Method::GET) => &[],
@@ -197,21 +196,18 @@ fn by_action<'b>(head: &'b Head, body: Body<'b>, place: &Place) -> Result<Identi
     Ok(Identified { protocol: Protocol::Form(flavour), candidates, fields })
 }
 
-fn form_candidates(place: &Place, action: &str, version: &str) -> SmallVec<[Candidate; 2]> {
+fn form_candidates<'h>(place: &Place<'_>, action: &str, version: &str) -> SmallVec<[Candidate<'h>; 2]> {
     let services: SmallVec<[_; 8]> = place
         .services
         .iter()
         .copied()
-        .filter(|it| {
-            catalog::entry(*it)
-                .is_some_and(|it| (it.speaks("query") || it.speaks("ec2")) && it.versions.contains(&version))
-        })
+        .filter(|it| catalog::entry(*it).is_some_and(|it| it.speaks_forms && it.versions.contains(&version)))
         .collect();
     with_operation(&services, action)
 }
 
 /// Old SQS clients send to the queue's own URL; every other form goes to `/`.
-fn queue_path(head: &Head, candidates: &[Candidate], fields: &mut Fields<'_>) -> Result<(), Trouble> {
+fn queue_path(head: &Head, candidates: &[Candidate<'_>], fields: &mut Fields<'_>) -> Result<(), Trouble> {
     if head.path == "/" {
         return Ok(());
     }
@@ -249,8 +245,8 @@ fn check_rpc_shape(head: &Head, selector: &str) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn with_operation(services: &[catalog::ServiceNumber], name: &str) -> SmallVec<[Candidate; 2]> {
-    let mut candidates: SmallVec<[Candidate; 2]> = services
+fn with_operation<'h>(services: &[catalog::ServiceNumber], name: &str) -> SmallVec<[Candidate<'h>; 2]> {
+    let mut candidates: SmallVec<[Candidate<'h>; 2]> = services
         .iter()
         .filter_map(|number| catalog::service(*number))
         .filter_map(|service| {
@@ -264,7 +260,7 @@ fn with_operation(services: &[catalog::ServiceNumber], name: &str) -> SmallVec<[
 }
 
 /// The IAM prefix when all candidates share one.
-pub(super) fn prefix_of(place: &Place) -> Option<&'static str> {
+pub(super) fn prefix_of(place: &Place<'_>) -> Option<&'static str> {
     let mut prefixes = place.services.iter().filter_map(|it| catalog::entry(*it)).map(|it| it.prefix);
     let first = prefixes.next()?;
     prefixes.all(|it| it == first).then_some(first)

@@ -24,12 +24,12 @@ pub(super) fn narrow(
     }
     let mut head = head.clone();
     let body = match identified.protocol {
-        Protocol::Form(flavour) => write_form(&mut head, body, &candidate, flavour, parameters)?,
+        Protocol::Form(flavour) => write_form(&mut head, body, candidate, flavour, parameters)?,
         Protocol::Json | Protocol::RpcJson => {
-            let object = json::write_members(candidate.service, members(&candidate), parameters)?;
+            let object = json::write_members(candidate.service, members(candidate), parameters)?;
             Value::Object(object).to_string().into_bytes()
         }
-        Protocol::RestJson => write_rest(&candidate, &reading.parameters, parameters)?,
+        Protocol::RestJson => write_rest(candidate, &reading.parameters, parameters)?,
         Protocol::Cbor => return Err("a CBOR request cannot be changed".to_owned()),
         Protocol::RestXml => return Err("an XML request cannot be changed".to_owned()),
     };
@@ -40,7 +40,7 @@ pub(super) fn narrow(
     Ok((head, body))
 }
 
-fn members(candidate: &Candidate) -> &'static [Member] {
+fn members(candidate: &Candidate<'_>) -> &'static [Member] {
     candidate.operation.row.input.map_or(&[][..], |shape| candidate.service.shape(shape).members())
 }
 
@@ -48,7 +48,7 @@ fn members(candidate: &Candidate) -> &'static [Member] {
 fn write_form(
     head: &mut Head,
     body: &[u8],
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     flavour: form::Flavour,
     parameters: &Map<String, Value>,
 ) -> Result<Vec<u8>, String> {
@@ -74,7 +74,7 @@ fn write_form(
 
 /// Only what travels in the body can be changed.
 fn write_rest(
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     original: &Map<String, Value>,
     parameters: &Map<String, Value>,
 ) -> Result<Vec<u8>, String> {

@@ -5,6 +5,7 @@
 //! an endpoint of ours, the scope decides. INVARIANT (one place): host and scope never name
 //! different services, regions or partitions in a place that is returned.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::header;
@@ -18,16 +19,16 @@ use crate::wire::sigv4::{ScopeRef, claimed_scope};
 
 /// What host and credential scope say.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Place<'h> {
     pub(super) is_endpoint: bool,
     pub(super) services: SmallVec<[ServiceNumber; 8]>,
     pub(super) partition: &'static Partition,
     /// Region of the scope, or of the host where nothing is signed.
-    pub(super) region: Option<String>,
+    pub(super) region: Option<Cow<'static, str>>,
     /// Signing name of the scope.
-    pub(super) signing_name: Option<String>,
+    pub(super) signing_name: Option<Cow<'static, str>>,
     /// Labels in front of the endpoint's or the service's host name: account or resource.
-    pub(super) label: Option<String>,
+    pub(super) label: Option<&'h str>,
     pub(super) bucket: Option<Bucket>,
     pub(super) is_signed: bool,
 }
@@ -36,7 +37,7 @@ pub(super) struct Place {
 ///
 /// # Errors
 /// When host and scope contradict each other, or one of them is not known.
-pub(super) fn locate(head: &Head, front: &Front) -> Result<Place, Trouble> {
+pub(super) fn locate<'h>(head: &'h Head, front: &Front) -> Result<Place<'h>, Trouble> {
     let scope = scope(head)?;
     match endpoint(&head.host.name, front) {
         Some(label) => at_endpoint(head, scope, label),
@@ -46,16 +47,20 @@ pub(super) fn locate(head: &Head, front: &Front) -> Result<Place, Trouble> {
 
 /// For an endpoint of ours: what stands in front of its name, with the dot or hyphen it ends in.
 fn endpoint<'h>(host: &'h str, front: &Front) -> Option<Option<&'h str>> {
-    let is_address = host.parse::<IpAddr>().is_ok() || host.starts_with('[');
-    if is_address {
+    if host.starts_with('[') {
         return Some(None);
     }
-    // Some SDKs put an account in front of any endpoint, an address too.
-    let start = host.rfind(|c: char| c != '.' && !c.is_ascii_digit()).map_or(0, |at| at + 1);
-    let digits = host.get(start..).unwrap_or_default();
-    for (at, _) in std::iter::once((0, ".")).chain(digits.match_indices('.').map(|(at, dot)| (at + 1, dot))) {
-        if digits.get(at..).is_some_and(|rest| rest.parse::<Ipv4Addr>().is_ok()) {
-            return Some(host.get(..start + at));
+    if host.ends_with(|c: char| c.is_ascii_digit()) {
+        if host.parse::<IpAddr>().is_ok() {
+            return Some(None);
+        }
+        // Some SDKs put an account in front of any endpoint, an address too.
+        let start = host.rfind(|c: char| c != '.' && !c.is_ascii_digit()).map_or(0, |at| at + 1);
+        let digits = host.get(start..).unwrap_or_default();
+        for (at, _) in std::iter::once((0, ".")).chain(digits.match_indices('.').map(|(at, dot)| (at + 1, dot))) {
+            if digits.get(at..).is_some_and(|rest| rest.parse::<Ipv4Addr>().is_ok()) {
+                return Some(host.get(..start + at));
+            }
         }
     }
     std::iter::once("localhost").chain(front.endpoint_hosts.iter().map(String::as_str)).find_map(|name| {
@@ -64,7 +69,7 @@ fn endpoint<'h>(host: &'h str, front: &Front) -> Option<Option<&'h str>> {
     })
 }
 
-fn at_endpoint(head: &Head, scope: Claim, label: Option<&str>) -> Result<Place, Trouble> {
+fn at_endpoint<'h>(head: &Head, scope: Claim, label: Option<&'h str>) -> Result<Place<'h>, Trouble> {
     let mut services: SmallVec<[ServiceNumber; 8]> = SmallVec::new();
     let mut region = None;
     let signing_name = scope.signing_name();
@@ -107,17 +112,17 @@ fn at_endpoint(head: &Head, scope: Claim, label: Option<&str>) -> Result<Place, 
         partition,
         region,
         signing_name,
-        label: label.map(str::to_owned),
+        label,
         bucket,
         is_signed: scope.is_signed(),
     })
 }
 
-fn at_aws(host: &str, scope: Claim) -> Result<Place, Trouble> {
+fn at_aws(host: &str, scope: Claim) -> Result<Place<'_>, Trouble> {
     let Found { services, region, partition, label, bucket } = find_host(host)
         .ok_or_else(|| Trouble::unknown("the host is no endpoint of ours and not an AWS host the table knows"))?;
     let mut services = services;
-    let mut region = region.map(str::to_owned);
+    let mut region = region.map(catalog::region_name);
     if let Claim::Scope(scope) = &scope {
         let scoped = signed_as(&scope.service);
         services.retain(|number| scoped.contains(number));
@@ -162,7 +167,7 @@ struct Found<'h> {
     services: SmallVec<[ServiceNumber; 8]>,
     region: Option<&'h str>,
     partition: &'static Partition,
-    label: Option<String>,
+    label: Option<&'h str>,
     bucket: Option<Bucket>,
 }
 
@@ -184,26 +189,26 @@ fn find_host(host: &str) -> Option<Found<'_>> {
             bucket: found.bucket,
         });
     }
-    let labels: SmallVec<[&str; 8]> = host.split('.').collect();
-    // The region label, if any, is the one whose generalisation the table knows.
-    for skipped in 0..=labels.len().min(2) {
-        let rest = labels.get(skipped..)?;
-        let prefix = if skipped == 0 { String::new() } else { "*.".repeat(skipped) };
-        let label = (skipped > 0).then(|| labels.iter().take(skipped).copied().collect::<Vec<_>>().join(".") + ".");
-        let plain = format!("{prefix}{}", rest.join("."));
-        if let Some(services) = catalog::services_at(&plain) {
-            return Some(Found { services: services.into(), region: None, partition, label, bucket: None });
+    // What stands in front of the host name, if anything, is one label or two.
+    let dots = memchr::memchr_iter(b'.', host.as_bytes()).map(|at| at + 1);
+    for (skipped, start) in std::iter::once(0).chain(dots).take(3).enumerate() {
+        let rest = host.get(start..)?;
+        let label = host.get(..start).filter(|label| !label.is_empty());
+        let found = |services: &[ServiceNumber], region| {
+            Some(Found { services: services.into(), region, partition, label, bucket: None })
+        };
+        if let Some(services) = catalog::services_at(skipped, rest) {
+            return found(services, None);
         }
-        for (index, region) in rest.iter().enumerate() {
-            if catalog::partition_of(region).is_none() {
-                continue;
-            }
-            let mut general: SmallVec<[&str; 8]> = rest.into();
-            if let Some(slot) = general.get_mut(index) {
-                *slot = "{r}";
-            }
-            if let Some(services) = catalog::services_at(&format!("{prefix}{}", general.join("."))) {
-                return Some(Found { services: services.into(), region: Some(region), partition, label, bucket: None });
+        // The region label, if any, is the one around which the table knows a service.
+        let mut at = 0;
+        for region in rest.split('.') {
+            let (before, behind) = (rest.get(..at)?, rest.get(at + region.len()..)?);
+            at += region.len() + 1;
+            if catalog::partition_of(region).is_some()
+                && let Some(services) = catalog::services_around(skipped, before, behind)
+            {
+                return found(services, Some(region));
             }
         }
     }
@@ -218,12 +223,12 @@ enum Claim {
 }
 
 struct ClaimedScope {
-    service: String,
-    region: Option<String>,
+    service: Cow<'static, str>,
+    region: Option<Cow<'static, str>>,
 }
 
 impl Claim {
-    fn signing_name(&self) -> Option<String> {
+    fn signing_name(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Scope(scope) => Some(scope.service.clone()),
             Self::None | Self::SigV2 => None,
@@ -237,7 +242,10 @@ impl Claim {
 
 fn scope(head: &Head) -> Result<Claim, Trouble> {
     if let Some(ScopeRef { region, service, .. }) = claimed_scope(head) {
-        return Ok(Claim::Scope(ClaimedScope { service: service.to_owned(), region: Some(region.to_owned()) }));
+        return Ok(Claim::Scope(ClaimedScope {
+            service: catalog::signing_name(service),
+            region: Some(catalog::region_name(region)),
+        }));
     }
     let authorization = head.header(header::AUTHORIZATION);
     let in_query = head.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-credential")).count();
@@ -275,13 +283,14 @@ const ASYMMETRIC: &str = "AWS4-ECDSA-P256-SHA256";
 fn asymmetric_or_token(head: &Head, credential: &str, is_asymmetric: bool) -> Result<Claim, Trouble> {
     let parts: SmallVec<[&str; 8]> = credential.rsplitn(if is_asymmetric { 4 } else { 5 }, '/').collect();
     match (parts.as_slice(), is_asymmetric) {
-        (["aws4_request", service, region, _, _], false) => {
-            Ok(Claim::Scope(ClaimedScope { service: (*service).to_owned(), region: Some((*region).to_owned()) }))
-        }
+        (["aws4_request", service, region, _, _], false) => Ok(Claim::Scope(ClaimedScope {
+            service: catalog::signing_name(service),
+            region: Some(catalog::region_name(region)),
+        })),
         (["aws4_request", service, _, _], true) => {
             let set = head.header("x-amz-region-set").or_else(|| head.query_value("X-Amz-Region-Set"));
-            let region = set.filter(|set| !set.contains([',', '*'])).map(str::to_owned);
-            Ok(Claim::Scope(ClaimedScope { service: (*service).to_owned(), region }))
+            let region = set.filter(|set| !set.contains([',', '*'])).map(catalog::region_name);
+            Ok(Claim::Scope(ClaimedScope { service: catalog::signing_name(service), region }))
         }
         _ => Err(Trouble::refused("the credential is malformed")),
     }

@@ -2,8 +2,9 @@
 
 use std::io::Read as _;
 
-use http::header;
+use http::{HeaderValue, header};
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::identify::{Candidate, Identified, Protocol, is_credential, media_type};
 use super::place::{Place, clip};
@@ -12,7 +13,7 @@ use super::{Body, Trouble};
 use crate::catalog::aws::operation::Payload;
 use crate::catalog::aws::shape::{Location, Member, Shape};
 use crate::wire::aws::{Reading, cbor, form, json, scalar, xml};
-use crate::wire::head::Head;
+use crate::wire::head::{Head, field_text};
 
 /// What a gzip body may grow to.
 const INFLATED_LIMIT: u64 = 8 * 1024 * 1024;
@@ -21,13 +22,13 @@ const INFLATED_LIMIT: u64 = 8 * 1024 * 1024;
 ///
 /// # Errors
 /// `Refused` when the body has two readings, or fits operations of different names.
-pub(super) fn read(
+pub(super) fn read<'i, 'h>(
     head: &Head,
     body: Body<'_>,
-    place: &Place,
-    identified: &Identified<'_>,
-) -> Result<(Candidate, Reading), Trouble> {
-    let mut kept: Option<(Candidate, Reading)> = None;
+    place: &Place<'_>,
+    identified: &'i Identified<'h>,
+) -> Result<(&'i Candidate<'h>, Reading), Trouble> {
+    let mut kept: Option<(&Candidate<'h>, Reading)> = None;
     for candidate in &identified.candidates {
         let reading = read_as(head, body, place, identified, candidate)?;
         match &kept {
@@ -36,8 +37,8 @@ pub(super) fn read(
                     return Err(Trouble::refused("the request fits operations of two services"));
                 }
             }
-            _ if reading.doubt.is_none() => kept = Some((candidate.clone(), reading)),
-            None => kept = Some((candidate.clone(), reading)),
+            _ if reading.doubt.is_none() => kept = Some((candidate, reading)),
+            None => kept = Some((candidate, reading)),
             Some(_) => {}
         }
     }
@@ -47,9 +48,9 @@ pub(super) fn read(
 fn read_as(
     head: &Head,
     body: Body<'_>,
-    place: &Place,
+    place: &Place<'_>,
     identified: &Identified<'_>,
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
 ) -> Result<Reading, Trouble> {
     let mut reading = Reading::default();
     match identified.protocol {
@@ -69,7 +70,7 @@ fn read_as(
     Ok(reading)
 }
 
-fn read_form(candidate: &Candidate, flavour: form::Flavour, identified: &Identified<'_>, reading: &mut Reading) {
+fn read_form(candidate: &Candidate<'_>, flavour: form::Flavour, identified: &Identified<'_>, reading: &mut Reading) {
     let fields = identified.fields.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
     match candidate.operation.row.input {
         Some(shape) => form::read(candidate.service, shape, flavour, fields, reading),
@@ -82,7 +83,7 @@ fn read_rpc(
     head: &Head,
     body: Body<'_>,
     protocol: Protocol,
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     reading: &mut Reading,
 ) -> Result<(), Trouble> {
     check_charset(head)?;
@@ -101,23 +102,35 @@ fn read_rpc(
     if body.is_empty() {
         return Ok(());
     }
-    let value = if protocol == Protocol::Cbor { cbor::parse(&body) } else { json::parse(&body) };
-    let value = match value {
-        Ok(value) => value,
-        Err(error) => return note(error, reading),
+    let service = candidate.service;
+    let read = match (candidate.operation.row.input, protocol) {
+        (Some(shape), Protocol::Cbor) => {
+            cbor::parse(&body).and_then(|value| json::read_members(service, shape, value, reading))
+        }
+        (Some(shape), _) => json::read(service, shape, &body, reading),
+        (None, _) => {
+            let value = if protocol == Protocol::Cbor { cbor::parse(&body) } else { json::parse(&body) };
+            value.map(|value| {
+                if value.as_object().is_none_or(|object| !object.is_empty()) {
+                    reading.doubt("the body has members, and the operation takes none");
+                }
+            })
+        }
     };
-    match (candidate.operation.row.input, &value) {
-        (Some(shape), _) => json::read_members(candidate.service, shape, value, reading),
-        (None, Value::Object(object)) if object.is_empty() => {}
-        (None, _) => reading.doubt("the body has members, and the operation takes none"),
-    }
-    Ok(())
+    read.or_else(|error| note(error, reading))
 }
 
 /// Labels, query and header fields.
-fn read_head(head: &Head, place: &Place, candidate: &Candidate, reading: &mut Reading) {
+fn read_head(head: &Head, place: &Place<'_>, candidate: &Candidate<'_>, reading: &mut Reading) {
     let Candidate { service, operation, labels } = candidate;
     let members = operation.row.input.map_or(&[][..], |shape| service.shape(shape).members());
+    // Comparing the few names of a request with each member's costs less than reading each member's as a field name.
+    let sent: SmallVec<[(&str, &HeaderValue); 24]> =
+        head.headers.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    let header = |name: &str| {
+        let found = sent.iter().find(|(it, _)| it.eq_ignore_ascii_case(name));
+        found.and_then(|(_, value)| field_text(value)).or_else(|| hoisted(head, name))
+    };
     for member in members {
         let name = member.wire_name();
         let shape = service.shape(member.shape);
@@ -126,7 +139,7 @@ fn read_head(head: &Head, place: &Place, candidate: &Candidate, reading: &mut Re
                 Some((_, text)) => text_value(shape, text, reading),
                 None => None,
             },
-            Location::Header => match head.header(name).or_else(|| hoisted(head, name)) {
+            Location::Header => match header(name) {
                 Some(text) => header_value(service, shape, text, reading),
                 None => None,
             },
@@ -140,15 +153,15 @@ fn read_head(head: &Head, place: &Place, candidate: &Candidate, reading: &mut Re
         }
     }
     // A required field may have chosen this operation over another one; an empty one may not count upstream.
-    let is_empty = |name: &&str| {
-        head.header(*name).or_else(|| hoisted(head, name)).or_else(|| head.query_value(name)).is_some_and(str::is_empty)
-    };
+    let is_empty = |name: &&str| header(name).or_else(|| head.query_value(name)).is_some_and(str::is_empty);
     if let Some(name) = operation.required_headers.iter().chain(&operation.required_query).find(|name| is_empty(name)) {
         reading.doubt(format_args!("a required field is empty: `{}`", clip(name)));
     }
     let is_repeated =
         |it: &&Member| it.location == Location::Header && head.headers.get_all(it.wire_name()).iter().nth(1).is_some();
-    if let Some(member) = members.iter().find(is_repeated) {
+    if head.headers.len() > head.headers.keys_len()
+        && let Some(member) = members.iter().find(is_repeated)
+    {
         reading.doubt(format_args!("a header field that the operation reads stands twice: `{}`", member.wire_name()));
     }
     if service.entry.id == "s3" {
@@ -237,23 +250,9 @@ fn leftover(head: &Head, service: &crate::catalog::aws::Service, members: &[Memb
 }
 
 /// S3 reads much of a request from `x-amz-*` fields; one that is not modelled may change what it does.
-fn check_storage_fields(head: &Head, place: &Place, members: &[Member], reading: &mut Reading) {
-    const COMMON: [&str; 12] = [
-        "x-amz-date",
-        "x-amz-content-sha256",
-        "x-amz-security-token",
-        "x-amz-user-agent",
-        "x-amz-decoded-content-length",
-        "x-amz-trailer",
-        "x-amz-s3session-token",
-        "x-amz-region-set",
-        "x-amz-te",
-        "x-amz-sdk-checksum-algorithm",
-        "x-amz-request-payer",
-        "x-amz-expected-bucket-owner",
-    ];
+fn check_storage_fields(head: &Head, place: &Place<'_>, members: &[Member], reading: &mut Reading) {
     for name in head.headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-")) {
-        let is_modelled = COMMON.contains(&name)
+        let is_modelled = is_common(name)
             || name.starts_with("x-amz-checksum-")
             || members.iter().any(|it| match it.location {
                 Location::Header => it.wire_name().eq_ignore_ascii_case(name),
@@ -289,11 +288,30 @@ fn check_storage_fields(head: &Head, place: &Place, members: &[Member], reading:
     }
 }
 
+/// Fields that every S3 operation reads, or none does.
+fn is_common(name: &str) -> bool {
+    matches!(
+        name,
+        "x-amz-date"
+            | "x-amz-content-sha256"
+            | "x-amz-security-token"
+            | "x-amz-user-agent"
+            | "x-amz-decoded-content-length"
+            | "x-amz-trailer"
+            | "x-amz-s3session-token"
+            | "x-amz-region-set"
+            | "x-amz-te"
+            | "x-amz-sdk-checksum-algorithm"
+            | "x-amz-request-payer"
+            | "x-amz-expected-bucket-owner"
+    )
+}
+
 fn read_rest_body(
     head: &Head,
     body: Body<'_>,
     protocol: Protocol,
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     reading: &mut Reading,
 ) -> Result<(), Trouble> {
     let operation = candidate.operation;
@@ -318,7 +336,7 @@ fn read_rest_body(
     }
 }
 
-fn read_json(head: &Head, body: &[u8], candidate: &Candidate, reading: &mut Reading) -> Result<(), Trouble> {
+fn read_json(head: &Head, body: &[u8], candidate: &Candidate<'_>, reading: &mut Reading) -> Result<(), Trouble> {
     let kind = media_type(head);
     const KINDS: [&str; 6] = [
         "",
@@ -331,25 +349,21 @@ fn read_json(head: &Head, body: &[u8], candidate: &Candidate, reading: &mut Read
     if !KINDS.iter().any(|it| it.eq_ignore_ascii_case(kind)) {
         reading.doubt(format_args!("the content type is not one of this protocol: `{}`", clip(kind)));
     }
-    let value = match json::parse(body) {
-        Ok(value) => value,
-        Err(error) => return note(error, reading),
-    };
     let Candidate { service, operation, .. } = candidate;
-    let Some(input) = operation.row.input else { return Ok(()) };
-    let Some(payload) = operation.row.payload else {
-        json::read_members(service, input, value, reading);
-        return Ok(());
+    let read = match (operation.row.input, operation.row.payload) {
+        (Some(input), None) => json::read(service, input, body, reading),
+        (Some(input), Some(payload)) => match service.shape(input).members().iter().find(|it| it.name == payload) {
+            Some(member) => json::read_payload(service, member.shape, body, reading).map(|value| {
+                reading.parameters.extend(value.map(|value| (member.name.to_owned(), value)));
+            }),
+            None => json::parse(body).map(drop),
+        },
+        (None, _) => json::parse(body).map(drop),
     };
-    if let Some(member) = service.shape(input).members().iter().find(|it| it.name == payload)
-        && let Some(value) = json::read_value(service, member.shape, value, 0, reading)
-    {
-        reading.parameters.insert(member.name.to_owned(), value);
-    }
-    Ok(())
+    read.or_else(|error| note(error, reading))
 }
 
-fn read_xml(body: &[u8], candidate: &Candidate, reading: &mut Reading) -> Result<(), Trouble> {
+fn read_xml(body: &[u8], candidate: &Candidate<'_>, reading: &mut Reading) -> Result<(), Trouble> {
     let root = match xml::parse(body) {
         Ok(root) => root,
         Err(error) => return note(error, reading),
@@ -377,7 +391,7 @@ fn read_xml(body: &[u8], candidate: &Candidate, reading: &mut Reading) -> Result
 fn whole<'b>(
     head: &Head,
     body: Body<'b>,
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     reading: &mut Reading,
 ) -> Result<Option<std::borrow::Cow<'b, [u8]>>, Trouble> {
     let body = match body {

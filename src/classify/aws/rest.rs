@@ -4,6 +4,7 @@
 //! query field that the operation does not model makes it unknown: a sub-resource younger than the
 //! table must not be read as the plain operation under the same path.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use percent_encoding::percent_decode_str;
@@ -22,7 +23,7 @@ use crate::wire::head::Head;
 /// More segments than any template can match sensibly; bounds the search of greedy labels.
 const SEGMENT_LIMIT: usize = 128;
 
-type Segments = SmallVec<[String; 8]>;
+type Segments<'h> = SmallVec<[Cow<'h, str>; 8]>;
 
 /// An operation whose verb and path fit, before its query and header fields were looked at.
 type Reached = (&'static Service, &'static Operation);
@@ -31,60 +32,98 @@ type Reached = (&'static Service, &'static Operation);
 ///
 /// # Errors
 /// `Unknown` when none fits, `Refused` when the path or query has two readings.
-pub(super) fn by_path<'b>(head: &Head, place: &Place) -> Result<Identified<'b>, Trouble> {
-    let has_storage = place.services.iter().any(|it| is_s3(*it));
-    let storage = if has_storage { Some(storage_segments(head, place)?) } else { None };
-    let plain = match plain_segments(&head.path) {
-        Ok(plain) => Some(plain),
-        // Dots are data in an object's key.
-        Err(_) if has_storage => None,
-        Err(trouble) => return Err(trouble),
-    };
-    let mut fits: SmallVec<[(Candidate, Fit); 4]> = SmallVec::new();
-    let mut reached: SmallVec<[Reached; 8]> = SmallVec::new();
+pub(super) fn by_path<'b>(head: &'b Head, place: &Place<'_>) -> Result<Identified<'b>, Trouble> {
+    let paths = Paths::read(head, place)?;
+    let mut fits: Candidates<'b> = SmallVec::new();
     let mut taken = Taken::new();
-    for number in &place.services {
-        let path = if is_s3(*number) { storage.as_deref() } else { plain.as_deref() };
-        let is_rest = catalog::entry(*number).is_some_and(|it| it.speaks("rest-json") || it.speaks("rest-xml"));
-        let (Some(path), true, Some(service)) = (path, is_rest, catalog::service(*number)) else { continue };
-        for operation in service.operations_under(path.first().map_or("", String::as_str)) {
-            let is_open = place.is_signed || !place.is_endpoint || operation.needs_no_signature();
-            if operation.row.method != head.method.as_str() || !is_open || is_of_other_host(head, place, operation) {
-                continue;
-            }
-            taken.clear();
-            if !matches(&operation.path, path, &mut taken) {
-                continue;
-            }
-            reached.push((service, operation));
-            if demands_met(head, operation) && unmodelled_field(head, service, operation).is_none() {
-                let labels = labels(&operation.path, path, &taken);
-                fits.push((Candidate { service, operation, labels }, Fit::new(operation, &head.path)));
-            }
+    paths.each_operation(head, place, |service, operation, path| {
+        if demands_met(head, operation)
+            && matches(&operation.path, path, &mut taken)
+            && !is_of_other_host(head, place, operation)
+            && unmodelled_field(head, service, operation).is_none()
+        {
+            fits.push(Candidate { service, operation, labels: labels(&operation.path, path, &taken) });
         }
-    }
-    let candidates = best(fits, place)?;
-    let Some(first) = candidates.first() else { return Err(unmatched(head, place, &reached)) };
+    });
+    let candidates = best(fits, head, place)?;
+    let Some(first) = candidates.first() else { return Err(unmatched(head, place, &paths.reached(head, place))) };
     check_repeats(head, first)?;
-    let is_xml = first.service.entry.speaks("rest-xml");
-    let protocol = if is_xml { Protocol::RestXml } else { Protocol::RestJson };
+    let protocol = if first.service.entry.speaks("rest-xml") { Protocol::RestXml } else { Protocol::RestJson };
     Ok(Identified { protocol, candidates, fields: Fields::new() })
 }
 
+/// The path as S3 reads it and as every other service does, where it can be one of theirs.
+struct Paths<'h> {
+    storage: Option<Segments<'h>>,
+    plain: Option<Segments<'h>>,
+}
+
+impl<'h> Paths<'h> {
+    fn read(head: &'h Head, place: &Place<'_>) -> Result<Self, Trouble> {
+        let has_storage = place.services.iter().any(|it| is_s3(*it));
+        let storage = if has_storage { Some(storage_segments(head, place)?) } else { None };
+        let is_storage_alone = has_storage && place.services.iter().all(|it| is_s3(*it));
+        let plain = match (!is_storage_alone).then(|| plain_segments(&head.path)) {
+            None => None,
+            Some(Ok(plain)) => Some(plain),
+            // Dots are data in an object's key.
+            Some(Err(_)) if has_storage => None,
+            Some(Err(trouble)) => return Err(trouble),
+        };
+        Ok(Self { storage, plain })
+    }
+
+    /// Every operation of the place that has the request's verb and may have its path.
+    fn each_operation(
+        &self,
+        head: &Head,
+        place: &Place<'_>,
+        mut tell: impl FnMut(&'static Service, &'static Operation, &[Cow<'h, str>]),
+    ) {
+        for number in &place.services {
+            let path = if is_s3(*number) { self.storage.as_deref() } else { self.plain.as_deref() };
+            let is_rest = catalog::entry(*number).is_some_and(|it| it.speaks_rest);
+            let (Some(path), true, Some(service)) = (path, is_rest, catalog::service(*number)) else { continue };
+            for operation in service.operations_under(head.method.as_str(), path.first().map_or("", |it| it)) {
+                let is_open = place.is_signed || !place.is_endpoint || operation.needs_no_signature();
+                if is_open && operation.path.len() <= path.len() {
+                    tell(service, operation, path);
+                }
+            }
+        }
+    }
+
+    /// The operations that have the request's verb and path, to say why none of them is meant.
+    fn reached(&self, head: &Head, place: &Place<'_>) -> SmallVec<[Reached; 8]> {
+        let mut reached = SmallVec::new();
+        let mut taken = Taken::new();
+        self.each_operation(head, place, |service, operation, path| {
+            if matches(&operation.path, path, &mut taken) && !is_of_other_host(head, place, operation) {
+                reached.push((service, operation));
+            }
+        });
+        reached
+    }
+}
+
+type Candidates<'h> = SmallVec<[Candidate<'h>; 2]>;
+
 /// `GET /` lists buckets, or directory buckets where those are controlled.
-fn is_of_other_host(head: &Head, place: &Place, operation: &Operation) -> bool {
-    let is_directory = head.host.name.starts_with("s3express-control")
-        || place.is_endpoint && place.signing_name.as_deref() == Some("s3express");
+fn is_of_other_host(head: &Head, place: &Place<'_>, operation: &Operation) -> bool {
+    let is_directory = || {
+        head.host.name.starts_with("s3express-control")
+            || place.is_endpoint && place.signing_name.as_deref() == Some("s3express")
+    };
     match operation.action_name.as_str() {
-        "aws:s3:ListBuckets" => is_directory,
-        "aws:s3:ListDirectoryBuckets" => !is_directory,
+        "aws:s3:ListBuckets" => is_directory(),
+        "aws:s3:ListDirectoryBuckets" => !is_directory(),
         _ => false,
     }
 }
 
 /// Decoded segments of a path of any service but S3. Dots are refused; so are empty segments but for the first and the
 /// last, since servers differ in whether they drop them.
-fn plain_segments(path: &str) -> Result<Segments, Trouble> {
+fn plain_segments(path: &str) -> Result<Segments<'_>, Trouble> {
     let mut segments = Segments::new();
     let inner = path.strip_prefix('/').unwrap_or(path);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
@@ -105,10 +144,10 @@ fn plain_segments(path: &str) -> Result<Segments, Trouble> {
 }
 
 /// Bucket and key as two segments; the key keeps every slash and dot.
-fn storage_segments(head: &Head, place: &Place) -> Result<Segments, Trouble> {
+fn storage_segments<'h>(head: &'h Head, place: &Place<'_>) -> Result<Segments<'h>, Trouble> {
     let path = head.path.strip_prefix('/').unwrap_or(&head.path);
     let (bucket, key) = match &place.bucket {
-        Some(bucket) => (bucket.parameter().to_owned(), path),
+        Some(bucket) => (Cow::Owned(bucket.parameter().to_owned()), path),
         None => {
             let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
             let bucket = decoded(bucket)?;
@@ -134,12 +173,8 @@ fn storage_segments(head: &Head, place: &Place) -> Result<Segments, Trouble> {
     Ok(segments)
 }
 
-fn decoded(raw: &str) -> Result<String, Trouble> {
-    if !raw.contains('%') {
-        return Ok(raw.to_owned());
-    }
-    let text = percent_decode_str(raw).decode_utf8();
-    text.map(|it| it.into_owned()).map_err(|_| Trouble::unknown("the path is not valid UTF-8"))
+fn decoded(raw: &str) -> Result<Cow<'_, str>, Trouble> {
+    percent_decode_str(raw).decode_utf8().map_err(|_| Trouble::unknown("the path is not valid UTF-8"))
 }
 
 /// How literal each segment's match is: 0 literal, 1 label, 2 greedy, 3 the end, so that a template that
@@ -171,8 +206,13 @@ impl Fit {
     }
 }
 
-/// How many segments of the path each segment of the template takes; `false` when it does not match.
-fn matches(template: &[Segment], path: &[String], taken: &mut Taken) -> bool {
+/// Fills in how many segments of the path each segment of the template takes; `false` when it does not match.
+fn matches(template: &[Segment], path: &[Cow<'_, str>], taken: &mut Taken) -> bool {
+    taken.clear();
+    matches_from(template, path, taken)
+}
+
+fn matches_from(template: &[Segment], path: &[Cow<'_, str>], taken: &mut Taken) -> bool {
     let (Some((segment, template)), Some((first, rest))) = (template.split_first(), path.split_first()) else {
         return template.is_empty() && path.is_empty();
     };
@@ -183,7 +223,7 @@ fn matches(template: &[Segment], path: &[String], taken: &mut Taken) -> bool {
             return (1..=path.len()).rev().any(|count| {
                 taken.truncate(so_far);
                 taken.push(count);
-                path.get(count..).is_some_and(|rest| matches(template, rest, taken))
+                path.get(count..).is_some_and(|rest| matches_from(template, rest, taken))
             });
         }
         Segment::Label(_) => true,
@@ -192,19 +232,23 @@ fn matches(template: &[Segment], path: &[String], taken: &mut Taken) -> bool {
     if is_one {
         taken.push(1);
     }
-    is_one && matches(template, rest, taken)
+    is_one && matches_from(template, rest, taken)
 }
 
 type Taken = SmallVec<[usize; 8]>;
 
-fn labels(template: &[Segment], path: &[String], taken: &Taken) -> Labels {
+fn labels<'h>(template: &[Segment], path: &[Cow<'h, str>], taken: &Taken) -> Labels<'h> {
     let mut path = path;
     let mut labels = Labels::new();
     for (segment, count) in template.iter().zip(taken) {
         let Some((here, rest)) = path.split_at_checked(*count) else { break };
         path = rest;
         if let Segment::Greedy(name) | Segment::Label(name) = segment {
-            labels.push((name, here.join("/")));
+            let text = match here {
+                [one] => one.clone(),
+                several => Cow::Owned(several.join("/")),
+            };
+            labels.push((name, text));
         }
     }
     labels
@@ -223,14 +267,19 @@ fn demands_met(head: &Head, operation: &Operation) -> bool {
         .iter()
         .all(|(name, value)| head.query.iter().any(|(field, sent)| field == name && sent == value))
         && operation.required_query.iter().all(|name| has(name))
-        && operation
-            .required_headers
-            .iter()
-            .all(|name| head.headers.contains_key(*name) || hoisted(head, name).is_some())
+        && operation.required_headers.iter().all(|name| has_field(head, name) || hoisted(head, name).is_some())
+}
+
+/// Whether a header field is there; comparing the few names of a request costs less than reading this one.
+fn has_field(head: &Head, name: &str) -> bool {
+    head.headers.keys().any(|it| it.as_str().eq_ignore_ascii_case(name))
 }
 
 /// A header field that a presigned URL carries in its query.
 pub(super) fn hoisted<'h>(head: &'h Head, name: &str) -> Option<&'h str> {
+    if head.query.is_empty() {
+        return None;
+    }
     let is_hoistable = name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
     if !is_hoistable {
         return None;
@@ -276,15 +325,18 @@ pub(super) fn is_query_map(service: &Service, member: &Member) -> bool {
 
 /// The fits no other fit beats: one action, but for services that are told apart by hosts we do not
 /// see at an endpoint of ours. Those stay side by side for the body to settle.
-fn best(mut fits: SmallVec<[(Candidate, Fit); 4]>, place: &Place) -> Result<SmallVec<[Candidate; 2]>, Trouble> {
-    fits.sort_by(|(_, a), (_, b)| a.cmp(b));
-    let Some(least) = fits.first().map(|(_, fit)| fit.clone()) else { return Ok(SmallVec::new()) };
-    let mut candidates: SmallVec<[Candidate; 2]> =
-        fits.into_iter().take_while(|(_, fit)| *fit == least).map(|(candidate, _)| candidate).collect();
+fn best<'h>(mut candidates: Candidates<'h>, head: &Head, place: &Place<'_>) -> Result<Candidates<'h>, Trouble> {
+    if candidates.len() < 2 {
+        return Ok(candidates);
+    }
+    let fits: SmallVec<[Fit; 4]> = candidates.iter().map(|it| Fit::new(it.operation, &head.path)).collect();
+    let least = fits.iter().min();
+    let mut are_least = fits.iter().map(|fit| Some(fit) == least);
+    candidates.retain(|_| are_least.next().unwrap_or(false));
     let replaced: SmallVec<[bool; 4]> = candidates
         .iter()
         .map(|old| {
-            let is_newer = |it: &Candidate| std::ptr::eq(it.service, old.service) && !it.operation.is_deprecated();
+            let is_newer = |it: &Candidate<'_>| std::ptr::eq(it.service, old.service) && !it.operation.is_deprecated();
             old.operation.is_deprecated() && candidates.iter().any(is_newer)
         })
         .collect();
@@ -304,7 +356,10 @@ fn best(mut fits: SmallVec<[(Candidate, Fit); 4]>, place: &Place) -> Result<Smal
 }
 
 /// A query field may stand twice only where the model has a list or map of it.
-fn check_repeats(head: &Head, candidate: &Candidate) -> Result<(), Trouble> {
+fn check_repeats(head: &Head, candidate: &Candidate<'_>) -> Result<(), Trouble> {
+    if head.query.len() < 2 {
+        return Ok(());
+    }
     let members = candidate.operation.row.input.map_or(&[][..], |shape| candidate.service.shape(shape).members());
     for (index, (name, _)) in head.query.iter().enumerate() {
         let is_repeated = head.query.iter().skip(index + 1).any(|(other, _)| other.eq_ignore_ascii_case(name));
@@ -325,7 +380,7 @@ fn check_repeats(head: &Head, candidate: &Candidate) -> Result<(), Trouble> {
 }
 
 /// Says why nothing fits, as closely as it is known.
-fn unmatched(head: &Head, place: &Place, reached: &[Reached]) -> Trouble {
+fn unmatched(head: &Head, place: &Place<'_>, reached: &[Reached]) -> Trouble {
     let prefix = prefix_of(place);
     let field = reached.iter().find_map(|(service, operation)| {
         if demands_met(head, operation) { unmodelled_field(head, service, operation) } else { None }

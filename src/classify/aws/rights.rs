@@ -18,7 +18,13 @@ use crate::wire::head::Head;
 const RESOURCE_LIMIT: usize = 5_000;
 
 /// Builds the action.
-pub(super) fn action(head: &Head, place: &Place, candidate: &Candidate, reading: Reading, front: &Front) -> Action {
+pub(super) fn action(
+    head: &Head,
+    place: &Place<'_>,
+    candidate: &Candidate<'_>,
+    reading: Reading,
+    front: &Front,
+) -> Action {
     let Candidate { service, operation, .. } = candidate;
     let Reading { parameters, mut doubt } = reading;
     let region = region(place, candidate);
@@ -72,10 +78,10 @@ pub(super) fn action(head: &Head, place: &Place, candidate: &Candidate, reading:
 }
 
 /// Region of the action: none for a service that has one endpoint for the whole partition.
-fn region(place: &Place, candidate: &Candidate) -> Option<Cow<'static, str>> {
-    let region = place.region.as_deref()?;
+fn region(place: &Place<'_>, candidate: &Candidate<'_>) -> Option<Cow<'static, str>> {
+    let region = place.region.as_ref()?;
     let is_global = candidate.service.entry.is_global(place.partition.id);
-    (!is_global).then(|| region.to_owned().into())
+    (!is_global).then(|| region.clone())
 }
 
 /// Keeps the first of equal names.
@@ -336,7 +342,7 @@ fn is_present(parameters: &Map<String, Value>, path: &[&str]) -> bool {
 }
 
 /// Adds the ARNs of the roles that the request hands to the service.
-fn add_roles(candidate: &Candidate, parameters: &Map<String, Value>, own: &Own<'_>, resources: &mut Vec<String>) {
+fn add_roles(candidate: &Candidate<'_>, parameters: &Map<String, Value>, own: &Own<'_>, resources: &mut Vec<String>) {
     for role in &candidate.operation.roles {
         for value in values_at(parameters, &role.path) {
             if value.is_empty() {
@@ -354,7 +360,7 @@ fn add_roles(candidate: &Candidate, parameters: &Map<String, Value>, own: &Own<'
 
 fn iam_actions(
     head: &Head,
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     parameters: &Map<String, Value>,
     verbs: Option<&[&str]>,
     has_role: bool,
@@ -386,7 +392,7 @@ fn add(actions: &mut Vec<Cow<'static, str>>, action: &'static str) {
 }
 
 /// The verbs of a PartiQL request's statements; `None` for any other request.
-fn partiql_verbs(candidate: &Candidate, parameters: &Map<String, Value>) -> Option<Vec<&'static str>> {
+fn partiql_verbs(candidate: &Candidate<'_>, parameters: &Map<String, Value>) -> Option<Vec<&'static str>> {
     const ALL: [&str; 4] = ["Select", "Insert", "Update", "Delete"];
     let path: &[&str] = match candidate.operation.action_name.as_str() {
         "aws:dynamodb:ExecuteStatement" => &["Statement"],
@@ -407,7 +413,7 @@ fn partiql_verbs(candidate: &Candidate, parameters: &Map<String, Value>) -> Opti
 }
 
 fn traits(
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     parameters: &Map<String, Value>,
     iam_actions: &[Cow<'_, str>],
     has_role: bool,

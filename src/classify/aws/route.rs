@@ -1,5 +1,7 @@
 //! Where a named request goes: the service's real host, and what to sign for.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::identify::{self, Candidate};
@@ -12,8 +14,8 @@ use crate::wire::head::Head;
 /// The route of an identified request.
 pub(super) fn of_operation(
     head: &Head,
-    place: &Place,
-    candidate: &Candidate,
+    place: &Place<'_>,
+    candidate: &Candidate<'_>,
     parameters: &Map<String, Value>,
 ) -> Option<Route> {
     let entry = candidate.service.entry;
@@ -31,7 +33,7 @@ pub(super) fn of_operation(
 }
 
 /// The route of a request whose operation is not known; `None` when that leaves the host open.
-pub(super) fn of_service(head: &Head, place: &Place) -> Option<Route> {
+pub(super) fn of_service(head: &Head, place: &Place<'_>) -> Option<Route> {
     let entry = catalog::entry(*place.services.first()?)?;
     if !place.is_endpoint {
         return at_aws(head, place, entry);
@@ -41,7 +43,7 @@ pub(super) fn of_service(head: &Head, place: &Place) -> Option<Route> {
         .services
         .iter()
         .filter_map(|it| catalog::entry(*it))
-        .filter(|it| !is_form || it.speaks("query") || it.speaks("ec2"))
+        .filter(|it| !is_form || it.speaks_forms)
         .map(|it| at_endpoint(head, place, it, ""));
     let first = routes.next()??;
     let is_storage = place.services.iter().any(|it| is_s3(*it));
@@ -53,8 +55,8 @@ pub(super) fn of_service(head: &Head, place: &Place) -> Option<Route> {
 /// # Errors
 /// `Refused` when the host names another account or resource than the parameters.
 pub(super) fn check_label(
-    place: &Place,
-    candidate: &Candidate,
+    place: &Place<'_>,
+    candidate: &Candidate<'_>,
     parameters: &Map<String, Value>,
 ) -> Result<(), Trouble> {
     let Some(label) = &place.label else { return Ok(()) };
@@ -64,7 +66,7 @@ pub(super) fn check_label(
     match candidate.operation.row.host_prefix {
         Some(template) if template.contains('{') || place.is_endpoint => {
             let expected = expanded(template, candidate, parameters);
-            if expected.as_deref() == Some(label.as_str()) {
+            if expected.as_deref() == Some(*label) {
                 Ok(())
             } else {
                 Err(Trouble::refused("the host names another account or resource than the parameters"))
@@ -78,34 +80,34 @@ pub(super) fn check_label(
 }
 
 /// A request that came to the real host stays on it.
-fn at_aws(head: &Head, place: &Place, entry: &ServiceEntry) -> Option<Route> {
-    let signing_name = place.signing_name.clone().unwrap_or_else(|| entry.signing_name.to_owned());
-    let region = place.region.clone().unwrap_or_else(|| place.partition.global.to_owned());
+fn at_aws(head: &Head, place: &Place<'_>, entry: &ServiceEntry) -> Option<Route> {
+    let signing_name = place.signing_name.clone().unwrap_or(Cow::Borrowed(entry.signing_name));
+    let region = place.region.clone().unwrap_or(Cow::Borrowed(place.partition.global));
     let signing_region = match entry.endpoint(place.partition.id, &region) {
-        Some(endpoint) if !endpoint.2.is_empty() && endpoint.0 == head.host.name => endpoint.2.to_owned(),
+        Some(endpoint) if !endpoint.2.is_empty() && endpoint.0 == head.host.name => Cow::Borrowed(endpoint.2),
         _ => region,
     };
     Some(Route { signing_name, signing_region, host: head.host.name.clone() })
 }
 
-fn at_endpoint(head: &Head, place: &Place, entry: &ServiceEntry, prefix: &str) -> Option<Route> {
-    let region = place.region.as_deref()?;
+fn at_endpoint(head: &Head, place: &Place<'_>, entry: &ServiceEntry, prefix: &str) -> Option<Route> {
+    let region = place.region.as_ref()?;
     let endpoint = entry.endpoint(place.partition.id, region)?;
     // The endpoint's own path would have to be put in front, and agents on our endpoint leave it out.
     if !endpoint.1.is_empty() && !head.path.starts_with(&format!("/{}/", endpoint.1)) {
         return None;
     }
     Some(Route {
-        signing_name: place.signing_name.clone().unwrap_or_else(|| entry.signing_name.to_owned()),
-        signing_region: if endpoint.2.is_empty() { region.to_owned() } else { endpoint.2.to_owned() },
+        signing_name: place.signing_name.clone().unwrap_or(Cow::Borrowed(entry.signing_name)),
+        signing_region: if endpoint.2.is_empty() { region.clone() } else { Cow::Borrowed(endpoint.2) },
         host: format!("{prefix}{}", endpoint.0.replace("{r}", region)),
     })
 }
 
-fn at_s3(place: &Place, candidate: &Candidate, parameters: &Map<String, Value>) -> Option<Route> {
-    let region = place.region.as_deref()?;
+fn at_s3(place: &Place<'_>, candidate: &Candidate<'_>, parameters: &Map<String, Value>) -> Option<Route> {
+    let region = place.region.as_ref()?;
     let suffix = place.partition.suffix;
-    let signing_name = place.signing_name.as_deref().unwrap_or("s3");
+    let signing_name = place.signing_name.clone().unwrap_or(Cow::Borrowed("s3"));
     let bucket = parameters.get("Bucket").and_then(Value::as_str).unwrap_or_default();
     let host = if candidate.operation.row.name == "WriteGetObjectResponse" {
         let prefix = expanded(candidate.operation.row.host_prefix?, candidate, parameters)?;
@@ -130,7 +132,7 @@ fn at_s3(place: &Place, candidate: &Candidate, parameters: &Map<String, Value>) 
             None => format!("s3.{region}.{suffix}"),
         }
     };
-    Some(Route { signing_name: signing_name.to_owned(), signing_region: region.to_owned(), host })
+    Some(Route { signing_name, signing_region: region.clone(), host })
 }
 
 /// The zone of a directory bucket, `name--usw2-az1--x-s3`.
@@ -139,7 +141,7 @@ fn directory_zone(bucket: &str) -> Option<&str> {
 }
 
 /// Fills the labels of a host prefix; `None` when one is absent or could not stand in a host name.
-fn expanded(template: &str, candidate: &Candidate, parameters: &Map<String, Value>) -> Option<String> {
+fn expanded(template: &str, candidate: &Candidate<'_>, parameters: &Map<String, Value>) -> Option<String> {
     let members = candidate.operation.row.input.map_or(&[][..], |it| candidate.service.shape(it).members());
     let mut text = String::new();
     let mut rest = template;

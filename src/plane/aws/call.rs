@@ -80,8 +80,8 @@ pub(super) struct Call {
     target: Target,
     /// Everything that will be sent, credential and framing apart.
     headers: HeaderMap,
-    service: String,
-    region: String,
+    service: Cow<'static, str>,
+    region: Cow<'static, str>,
 }
 
 impl Call {

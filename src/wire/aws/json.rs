@@ -1,10 +1,13 @@
 //! JSON bodies. Members that stand twice are a contradiction: parsers differ in which one they take.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
+use smallvec::SmallVec;
 
 use super::{BodyError, DEPTH_LIMIT, Reading, VALUE_LIMIT};
 use crate::catalog::aws::Service;
@@ -15,66 +18,83 @@ use crate::catalog::aws::shape::{Location, Member, Shape};
 /// # Errors
 /// `Contradiction` for a member that stands twice or bytes that are not UTF-8, `Doubt` for anything else.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, BodyError> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| BodyError::Contradiction("the JSON body is not valid UTF-8".to_owned()))?;
-    serde_json::from_str::<Strict>(text).map(|strict| strict.0).map_err(|error| {
-        let message = error.to_string();
-        match message.strip_prefix(TWICE) {
-            Some(_) => BodyError::Contradiction(format!("the JSON body has the same member twice: {message}")),
-            None => BodyError::Doubt(format!("the body is not JSON: {message}")),
-        }
-    })
+    let count = Cell::new(0);
+    from_text(bytes, Strict(&count))
 }
 
-/// Reads the members of a structure that travel in the body into `reading`.
-pub(crate) fn read_members(service: &Service, shape: usize, value: Value, reading: &mut Reading) {
-    let members = service.shape(shape).members();
-    match value {
-        Value::Object(object) => {
-            let parameters = read_object(service, members, object, 0, reading);
-            reading.parameters.extend(parameters);
-        }
-        Value::Null => {}
-        _ => reading.doubt("the JSON body is not an object"),
-    }
+/// Reads the members of a structure that travel in the body into `reading`, as strictly as [`parse`].
+///
+/// # Errors
+/// Those of [`parse`]; then `reading` is as it was.
+pub(crate) fn read(service: &Service, shape: usize, bytes: &[u8], reading: &mut Reading) -> Result<(), BodyError> {
+    let found = Found::default();
+    let value = from_text(bytes, Shaped { service, shape, depth: 0, found: &found })?;
+    take_members(value, found, reading);
+    Ok(())
 }
 
-/// Reads one value of that shape; `None` for null, which AWS treats as absent.
-pub(crate) fn read_value(
+/// Reads a body that is one value of that shape; `None` for null, which AWS treats as absent.
+///
+/// # Errors
+/// Those of [`parse`]; then `reading` is as it was.
+pub(crate) fn read_payload(
+    service: &Service,
+    shape: usize,
+    bytes: &[u8],
+    reading: &mut Reading,
+) -> Result<Option<Value>, BodyError> {
+    let found = Found::default();
+    let value = from_text(bytes, Shaped { service, shape, depth: 0, found: &found })?;
+    found.doubt.into_inner().into_iter().for_each(|doubt| reading.doubt(doubt));
+    Ok(value)
+}
+
+/// The same as [`read`] for a body that was parsed from another encoding.
+///
+/// # Errors
+/// `Doubt` when it holds more values than any body that is read.
+pub(crate) fn read_members(
     service: &Service,
     shape: usize,
     value: Value,
-    depth: usize,
     reading: &mut Reading,
-) -> Option<Value> {
-    if depth > DEPTH_LIMIT {
-        reading.doubt("the body is nested too deeply");
-        return None;
+) -> Result<(), BodyError> {
+    let found = Found::default();
+    let value = Shaped { service, shape, depth: 0, found: &found }.deserialize(value).map_err(|it| body_error(&it))?;
+    take_members(value, found, reading);
+    Ok(())
+}
+
+fn from_text<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) -> Result<S::Value, BodyError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| BodyError::Contradiction("the JSON body is not valid UTF-8".to_owned()))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = seed.deserialize(&mut deserializer).map_err(|it| body_error(&it))?;
+    deserializer.end().map_err(|it| body_error(&it))?;
+    Ok(value)
+}
+
+fn body_error(error: &serde_json::Error) -> BodyError {
+    let message = error.to_string();
+    match message.strip_prefix(TWICE) {
+        Some(_) => BodyError::Contradiction(format!("the JSON body has the same member twice: {message}")),
+        None => BodyError::Doubt(format!("the body is not JSON: {message}")),
     }
-    Some(match (service.shape(shape), value) {
-        (_, Value::Null) => return None,
-        (Shape::Structure(members), Value::Object(object)) => {
-            Value::Object(read_object(service, members, object, depth, reading))
-        }
-        (Shape::List { element, .. }, Value::Array(items)) => Value::Array(
-            items
-                .into_iter()
-                .map(|item| read_value(service, *element, item, depth + 1, reading).unwrap_or(Value::Null))
-                .collect(),
-        ),
-        (Shape::Map { value: shape, .. }, Value::Object(object)) => Value::Object(
-            object
-                .into_iter()
-                .map(|(key, item)| (key, read_value(service, *shape, item, depth + 1, reading).unwrap_or(Value::Null)))
-                .collect(),
-        ),
-        (shape, value) => {
-            if !is_kind(shape, &value) {
-                reading.doubt("a member of the body has another type than the model says");
+}
+
+fn take_members(value: Option<Value>, found: Found, reading: &mut Reading) {
+    match value {
+        Some(Value::Object(parameters)) => {
+            found.doubt.into_inner().into_iter().for_each(|doubt| reading.doubt(doubt));
+            if reading.parameters.is_empty() {
+                reading.parameters = parameters;
+            } else {
+                reading.parameters.extend(parameters);
             }
-            value
         }
-    })
+        None => {}
+        Some(_) => reading.doubt("the JSON body is not an object"),
+    }
 }
 
 /// Writes the members of a structure that travel in the body by their wire names.
@@ -112,31 +132,6 @@ fn write_value(service: &Service, shape: usize, value: &Value, name: &str) -> Re
     })
 }
 
-fn read_object(
-    service: &Service,
-    members: &[Member],
-    object: Map<String, Value>,
-    depth: usize,
-    reading: &mut Reading,
-) -> Map<String, Value> {
-    let mut parameters = Map::new();
-    for (name, value) in object {
-        match members.iter().find(|it| it.wire_name() == name && it.location == Location::Body) {
-            Some(member) => {
-                if let Some(value) = read_value(service, member.shape, value, depth + 1, reading) {
-                    parameters.insert(member.name.to_owned(), value);
-                }
-            }
-            // Services ignore what they do not know; a service younger than the table may know it.
-            None => {
-                reading.doubt(format_args!("the body has a member that is not modelled: `{}`", clipped(&name)));
-                parameters.entry(name).or_insert(value);
-            }
-        }
-    }
-    parameters
-}
-
 fn is_kind(shape: &Shape, value: &Value) -> bool {
     match shape {
         Shape::Document => true,
@@ -160,32 +155,33 @@ fn clipped(name: &str) -> String {
 
 const TWICE: &str = "stands twice: ";
 
-/// A JSON value none of whose objects has the same member twice.
-struct Strict(Value);
+/// A JSON value none of whose objects has the same member twice; with the number of values read so far.
+#[derive(Clone, Copy)]
+struct Strict<'c>(&'c Cell<usize>);
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        StrictSeed(&Cell::new(0)).deserialize(deserializer).map(Self)
-    }
+fn count<E: de::Error>(values: &Cell<usize>) -> Result<(), E> {
+    values.set(values.get() + 1);
+    if values.get() > VALUE_LIMIT { Err(E::custom("it holds too many values")) } else { Ok(()) }
 }
 
-/// With the number of values read so far.
-#[derive(Clone, Copy)]
-struct StrictSeed<'c>(&'c Cell<usize>);
+fn twice<E: de::Error>(name: &str) -> E {
+    E::custom(format_args!("{TWICE}`{}`", clipped(name)))
+}
 
-impl<'de> DeserializeSeed<'de> for StrictSeed<'_> {
+fn finite<E: de::Error>(number: f64) -> Result<Value, E> {
+    Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("a number is out of range"))
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.0.set(self.0.get() + 1);
-        if self.0.get() > VALUE_LIMIT {
-            return Err(de::Error::custom("it holds too many values"));
-        }
+        count(self.0)?;
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for StrictSeed<'_> {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,7 +205,7 @@ impl<'de> Visitor<'de> for StrictSeed<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
-        Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("a number is out of range"))
+        finite(number)
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -231,13 +227,195 @@ impl<'de> Visitor<'de> for StrictSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
-            if object.contains_key(&name) {
-                return Err(de::Error::custom(format_args!("{TWICE}`{}`", clipped(&name))));
+            match object.entry(name) {
+                Entry::Occupied(entry) => return Err(twice(entry.key())),
+                Entry::Vacant(entry) => {
+                    entry.insert(entries.next_value_seed(self)?);
+                }
             }
-            let value = entries.next_value_seed(self)?;
-            object.insert(name, value);
         }
         Ok(Value::Object(object))
+    }
+}
+
+/// What is found besides the value while a body is read along a shape.
+#[derive(Default)]
+struct Found {
+    values: Cell<usize>,
+    /// The first thing that is not as the model says.
+    doubt: RefCell<Option<String>>,
+}
+
+impl Found {
+    fn doubt(&self, doubt: impl fmt::Display) {
+        self.doubt.borrow_mut().get_or_insert_with(|| doubt.to_string());
+    }
+}
+
+/// A value of that shape by the names of the model: `None` for null, which AWS treats as absent. What is not as the
+/// model says is kept as it is, and noted.
+#[derive(Clone, Copy)]
+struct Shaped<'r> {
+    service: &'r Service,
+    shape: usize,
+    depth: usize,
+    found: &'r Found,
+}
+
+impl<'r> Shaped<'r> {
+    fn strict(&self) -> Strict<'r> {
+        Strict(&self.found.values)
+    }
+
+    /// What one level down has that shape.
+    fn inner(&self, shape: usize) -> Self {
+        Self { shape, depth: self.depth + 1, ..*self }
+    }
+
+    /// A value that is no list, map or structure where the model has one.
+    fn plain(&self, value: Value) -> Value {
+        if !is_kind(self.service.shape(self.shape), &value) {
+            self.found.doubt("a member of the body has another type than the model says");
+        }
+        value
+    }
+
+    fn members<'de, A: MapAccess<'de>>(&self, members: &[Member], mut entries: A) -> Result<Value, A::Error> {
+        let mut parameters = Map::new();
+        let mut seen: SmallVec<[usize; 16]> = SmallVec::new();
+        let mut strange: HashSet<String> = HashSet::new();
+        while let Some(name) = entries.next_key_seed(Name(members))? {
+            match name {
+                Named::Member(index, member) => {
+                    if seen.contains(&index) {
+                        return Err(twice(member.wire_name()));
+                    }
+                    seen.push(index);
+                    if let Some(value) = entries.next_value_seed(self.inner(member.shape))? {
+                        parameters.insert(member.name.to_owned(), value);
+                    }
+                }
+                // Services ignore what they do not know; a service younger than the table may know it.
+                Named::Other(name) => {
+                    if strange.contains(&name) {
+                        return Err(twice(&name));
+                    }
+                    self.found.doubt(format_args!("the body has a member that is not modelled: `{}`", clipped(&name)));
+                    let value = entries.next_value_seed(self.strict())?;
+                    strange.insert(name.clone());
+                    parameters.entry(name).or_insert(value);
+                }
+            }
+        }
+        Ok(Value::Object(parameters))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Shaped<'_> {
+    type Value = Option<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Value>, D::Error> {
+        if self.depth > DEPTH_LIMIT {
+            self.found.doubt("the body is nested too deeply");
+            return self.strict().deserialize(deserializer).map(|_| None);
+        }
+        count(&self.found.values)?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Shaped<'_> {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.strict().expecting(f)
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<Value>, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Option<Value>, E> {
+        Ok(Some(self.plain(Value::Bool(flag))))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Option<Value>, E> {
+        Ok(Some(self.plain(Value::Number(number.into()))))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Option<Value>, E> {
+        Ok(Some(self.plain(Value::Number(number.into()))))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Option<Value>, E> {
+        Ok(Some(self.plain(finite(number)?)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Option<Value>, E> {
+        Ok(Some(self.plain(Value::String(text.to_owned()))))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Option<Value>, E> {
+        Ok(Some(self.plain(Value::String(text))))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<Value>, A::Error> {
+        let Shape::List { element, .. } = self.service.shape(self.shape) else {
+            return Ok(Some(self.plain(self.strict().visit_seq(items)?)));
+        };
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(self.inner(*element))? {
+            array.push(item.unwrap_or(Value::Null));
+        }
+        Ok(Some(Value::Array(array)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Option<Value>, A::Error> {
+        let value = match self.service.shape(self.shape) {
+            Shape::Structure(members) => return self.members(members, entries).map(Some),
+            Shape::Map { value, .. } => *value,
+            _ => return Ok(Some(self.plain(self.strict().visit_map(entries)?))),
+        };
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            match object.entry(key) {
+                Entry::Occupied(entry) => return Err(twice(entry.key())),
+                Entry::Vacant(entry) => {
+                    entry.insert(entries.next_value_seed(self.inner(value))?.unwrap_or(Value::Null));
+                }
+            }
+        }
+        Ok(Some(Value::Object(object)))
+    }
+}
+
+/// The name of a structure's member, looked up without a copy.
+struct Name<'m>(&'m [Member]);
+
+enum Named<'m> {
+    Member(usize, &'m Member),
+    Other(String),
+}
+
+impl<'de, 'm> DeserializeSeed<'de> for Name<'m> {
+    type Value = Named<'m>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Named<'m>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'m> Visitor<'_> for Name<'m> {
+    type Value = Named<'m>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Named<'m>, E> {
+        let mut members = self.0.iter().enumerate();
+        let known = members.find(|(_, it)| it.wire_name() == name && it.location == Location::Body);
+        Ok(known.map_or_else(|| Named::Other(name.to_owned()), |(index, it)| Named::Member(index, it)))
     }
 }
 

@@ -14,7 +14,7 @@ fn head(method: &str, target: &str, fields: &[(&str, &str)]) -> Head {
 }
 
 fn route(service: &str, host: &str) -> Route {
-    Route { signing_name: service.into(), signing_region: "us-east-1".into(), host: host.into() }
+    Route { signing_name: service.to_owned().into(), signing_region: "us-east-1".into(), host: host.into() }
 }
 
 fn call(head: &Head) -> Call {
