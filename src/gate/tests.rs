@@ -237,7 +237,8 @@ async fn every_record_of_a_decision_is_canonical() {
     let it = Fixture::new().await;
     let mut ask = it.ask("aws:iam:CreateUser", "u \"x\" \u{1f600}", Some("r"), "s1");
     ask.context = Context { model: Some("m".into()), reason: Some("because\n".into()), ..Context::default() };
-    Arc::make_mut(&mut ask.shown).headers = [("accept".to_owned(), "a\\b".to_owned()), ("x-amz-b".to_owned(), "c".to_owned())].into();
+    Arc::make_mut(&mut ask.shown).headers =
+        [("accept".to_owned(), "a\\b".to_owned()), ("x-amz-b".to_owned(), "c".to_owned())].into();
     let waiting = it.admit(ask);
     let hold = it.one_attached().await;
     assert!(it.decide(&hold.id, "carol", Verdict::Allow).await.is_err());

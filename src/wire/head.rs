@@ -107,13 +107,16 @@ impl Head {
 
 /// The value of a header field as text; `None` where it is not ASCII that can be seen.
 pub(crate) fn field_text(value: &HeaderValue) -> Option<&str> {
-    let bytes = value.as_bytes();
+    if is_visible(value) { str::from_utf8(value.as_bytes()).ok() } else { None }
+}
+
+fn is_visible(value: &HeaderValue) -> bool {
+    // Without a way out in its middle this loop runs on many bytes at a time.
     let mut is_visible = true;
-    for byte in bytes {
+    for byte in value.as_bytes() {
         is_visible &= matches!(byte, b'\t' | b' '..=b'~');
     }
-    // The loop above has no way out in its middle, so that it runs on many bytes at a time.
-    if is_visible { str::from_utf8(bytes).ok() } else { None }
+    is_visible
 }
 
 /// True for the methods any AWS or GCP operation uses.
@@ -168,7 +171,7 @@ fn check_fields(headers: &HeaderMap) -> Result<(), HeadError> {
     }
     for (name, value) in headers {
         // S3 user metadata may be UTF-8 by RFC 2047 escapes only; raw bytes above ASCII sign differently per SDK.
-        if field_text(value).is_none() {
+        if !is_visible(value) {
             return Err(HeadError::Value(name.to_string()));
         }
     }

@@ -293,7 +293,7 @@ fn parse_credential(credential: &str) -> Result<(&str, ScopeRef<'_>), &'static s
     let (key_id, scope) =
         split_credential(credential).ok_or("`Credential` is not KEY/DATE/REGION/SERVICE/aws4_request")?;
     let ScopeRef { date, region, service } = scope;
-    // A part holds no slash, so that all of them can be read at once; see `field_text`.
+    // A part holds no slash, so that all of them can be read at once; see `head::is_visible`.
     let mut is_words = true;
     for byte in credential.bytes() {
         is_words &= byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/');
