@@ -36,7 +36,20 @@ impl Timestamp {
 
     /// `2026-11-20T11:25:55.123456Z` (RFC 3339, always UTC, always six digits).
     pub(crate) fn rfc3339(self) -> String {
-        self.format("%Y-%m-%dT%H:%M:%S%.6fZ")
+        if !FAMILIAR.contains(&self.0) {
+            return self.format("%Y-%m-%dT%H:%M:%S%.6fZ");
+        }
+        // Spelled out, as `amz_date`: each record of a matched request holds one.
+        let [y1, y2, y3, y4, mo1, mo2, d1, d2, t, h1, h2, mi1, mi2, s1, s2, z] = self.amz_date().0;
+        let micros = u32::try_from(self.0.rem_euclid(1_000_000)).unwrap_or(0);
+        let digit = |unit: u32| b'0' + (micros / unit % 10) as u8;
+        let [f1, f2, f3] = [digit(100_000), digit(10_000), digit(1_000)];
+        let [f4, f5, f6] = [digit(100), digit(10), digit(1)];
+        let spelled = [
+            y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, t, h1, h2, b':', mi1, mi2, b':', s1, s2, b'.', f1, f2, f3,
+            f4, f5, f6, z,
+        ];
+        String::from_utf8(spelled.to_vec()).unwrap_or_default()
     }
 
     /// `20261120T112555Z`, the `x-amz-date` form of SigV4; the epoch stands for moments outside of years 0 to 9999.
@@ -108,6 +121,9 @@ impl fmt::Display for AmzDate {
         f.write_str(self.as_str())
     }
 }
+
+/// Moments from 1970 up to the last that jiff knows, in microseconds since the epoch.
+const FAMILIAR: std::ops::Range<i64> = 0..253_402_207_200_000_000;
 
 /// Microseconds since the epoch, for modules of the same rank, which cannot name the type.
 impl From<Timestamp> for i64 {
@@ -182,6 +198,14 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rfc_3339_is_as_jiff_spells_it() {
+        for micros in [0, 1, 999_999, 1_800_000_000_123_456, FAMILIAR.end - 1, FAMILIAR.end, -1, i64::MIN, i64::MAX] {
+            let timestamp = Timestamp(micros);
+            assert_eq!(timestamp.rfc3339(), timestamp.format("%Y-%m-%dT%H:%M:%S%.6fZ"), "{micros}");
+        }
+    }
 
     #[test]
     fn durations_are_a_whole_number_and_a_unit() {
