@@ -2,7 +2,8 @@
 //! is the proxy. `/hang…` and CreateAccessKey are never answered; `/zeroes/N` is answered with that
 //! many zero bytes.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -25,9 +26,21 @@ const SMALL: usize = 4 << 10;
 
 /// With a certificate's folder it speaks TLS only.
 pub(crate) async fn run(certificate: Option<&Path>) {
-    let tls = certificate.map(|folder| TlsAcceptor::from(tls::server(folder)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     super::announce(listener.local_addr().unwrap());
+    accept(listener, certificate).await;
+}
+
+/// The same as a task of this process.
+pub(crate) async fn start(certificate: Option<PathBuf>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { accept(listener, certificate.as_deref()).await });
+    address
+}
+
+async fn accept(listener: TcpListener, certificate: Option<&Path>) {
+    let tls = certificate.map(|folder| TlsAcceptor::from(tls::server(folder)));
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let tls = tls.clone();

@@ -12,7 +12,7 @@ use super::load::Door;
 use super::process::{Process, on_core};
 use super::support::sign::Keys;
 use super::support::site::{Setup, Site};
-use super::tls;
+use super::{stub, tls};
 
 /// One proxy and what it takes to be measured.
 pub(crate) struct Subject {
@@ -32,7 +32,9 @@ enum Owner {
 
 /// What the proxies of one comparison share: their upstream, which is not measured, and TLS.
 pub(crate) struct Stage {
-    stub: (Process, SocketAddr),
+    stub: SocketAddr,
+    #[expect(dead_code, reason = "ended when dropped")]
+    stub_process: Option<Process>,
     /// Without it nobody speaks TLS.
     tls: Option<Tls>,
 }
@@ -42,19 +44,26 @@ struct Tls {
     folder: TempDir,
     /// The STS that tells countersign its account: the AWS SDK's own client, which does this, trusts
     /// public roots only.
-    sts: (Process, SocketAddr),
+    sts: SocketAddr,
 }
 
 impl Stage {
     pub(crate) fn plain() -> Self {
-        Self { stub: role(0, &["stub"]), tls: None }
+        let (process, stub) = role(0, &["stub"]);
+        Self { stub, stub_process: Some(process), tls: None }
     }
 
-    pub(crate) fn with_tls() -> Self {
+    /// With the upstream in this process, so that load and upstream never wake each other.
+    pub(crate) async fn at_hand() -> Self {
+        Self { stub: stub::start(None).await, stub_process: None, tls: None }
+    }
+
+    /// As [`Stage::at_hand`], with TLS on both sides.
+    pub(crate) async fn at_hand_with_tls() -> Self {
         let folder = TempDir::new().unwrap();
         tls::make(folder.path());
-        let stub = role(0, &["stub", folder.path().to_str().unwrap()]);
-        Self { stub, tls: Some(Tls { folder, sts: role(0, &["stub"]) }) }
+        let stub = stub::start(Some(folder.path().to_owned())).await;
+        Self { stub, stub_process: None, tls: Some(Tls { folder, sts: stub::start(None).await }) }
     }
 
     /// The bare proxy first, then countersign by name and rules and nginx, as far as their names
@@ -74,7 +83,7 @@ impl Stage {
 
     /// The upstream itself, for what it takes without a proxy.
     pub(crate) fn upstream(&self) -> SocketAddr {
-        self.stub.1
+        self.stub
     }
 
     fn folder(&self) -> Option<&Path> {
@@ -105,7 +114,7 @@ impl Stage {
             let (certificate, key) = (tls::certificate(folder.path()), tls::key(folder.path()));
             let (certificate, key) = (certificate.display(), key.display());
             scheme = "https";
-            upstream += &format!("\n    extra_ca: {certificate}\n    sts_endpoint: http://{}", sts.1);
+            upstream += &format!("\n    extra_ca: {certificate}\n    sts_endpoint: http://{sts}");
             listeners = format!("agents_tls: 127.0.0.1:0\n  certificate: {certificate}\n  key: {key}");
         }
         let site = Setup::new(format!("{scheme}://{}", self.upstream()))

@@ -19,7 +19,7 @@ const COLUMNS: &[Column] = &[
 pub(crate) async fn plain(scale: &Scale, only: &str) -> Vec<Table> {
     let rules = many_rules(scale.rules);
     let many = ("countersign, 10,000 rules, none matches", rules.as_str());
-    let stage = Stage::plain();
+    let stage = Stage::at_hand().await;
     let subjects = stage.subjects(only, &[UNMATCHED, many, MATCHED], true);
     let mut tables = Vec::new();
     for (shape, title) in [(Shape::Get, "signed small GET"), (Shape::Post, "signed 1 KB JSON POST")] {
@@ -30,7 +30,7 @@ pub(crate) async fn plain(scale: &Scale, only: &str) -> Vec<Table> {
 }
 
 pub(crate) async fn tls(scale: &Scale, only: &str) -> Vec<Table> {
-    let stage = Stage::with_tls();
+    let stage = Stage::at_hand_with_tls().await;
     let subjects = stage.subjects(only, &[UNMATCHED], true);
     let (rounds, requests) = (scale.rounds.min(5), scale.requests / 2);
     let mut tables = Vec::new();
@@ -72,9 +72,17 @@ async fn compare(
     for round in 0..rounds {
         for (subject, load) in subjects.iter().zip(&mut loads) {
             let requests = shape.requests(requests, subject);
+            // The load never sleeps: to wake it takes an interrupt of the other core, which would be
+            // billed to a proxy, and most often to the slower one.
+            let awake = tokio::spawn(async {
+                loop {
+                    tokio::task::yield_now().await;
+                }
+            });
             let before = cpu_time(subject.id());
             let result = load.run(requests).await;
             let cpu = cpu_time(subject.id()) - before;
+            awake.abort();
             table.add(subject.name, &figures(&result, cpu.as_secs_f64()));
         }
         crate::progress(title, round, rounds);
