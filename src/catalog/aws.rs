@@ -213,6 +213,8 @@ pub(crate) struct Service {
     by_name: HashMap<&'static str, usize>,
     /// Operations by verb and the first segment of their path, when that is a literal, else the empty text.
     by_start: HashMap<Pair, Vec<usize>>,
+    /// Those of them that ask for no query field.
+    by_start_alone: HashMap<Pair, Vec<usize>>,
 }
 
 impl Service {
@@ -220,13 +222,16 @@ impl Service {
         self.by_name.get(name).and_then(|&index| self.operations.get(index))
     }
 
-    /// The operations of that verb whose path may start with that segment.
+    /// The operations of that verb whose path may start with that segment; with `is_alone` only those that
+    /// ask for no query field.
     pub(crate) fn operations_under<'s>(
         &'s self,
         method: &str,
         segment: &str,
+        is_alone: bool,
     ) -> impl Iterator<Item = &'s Operation> + use<'s> {
-        let at = |segment: &str| self.by_start.get(&Asked(method, segment)).map_or(&[][..], Vec::as_slice);
+        let by_start = if is_alone { &self.by_start_alone } else { &self.by_start };
+        let at = |segment: &str| by_start.get(&Asked(method, segment)).map_or(&[][..], Vec::as_slice);
         let named = if segment.is_empty() { &[][..] } else { at(segment) };
         named.iter().chain(at("")).filter_map(|&index| self.operations.get(index))
     }
@@ -250,6 +255,7 @@ impl Service {
             entry,
             by_name: operations.iter().enumerate().map(|(index, it)| (it.row.name, index)).collect(),
             by_start: HashMap::new(),
+            by_start_alone: HashMap::new(),
             operations,
             shapes,
         };
@@ -259,6 +265,9 @@ impl Service {
                 _ => "",
             };
             service.by_start.entry(Pair(operation.row.method, first)).or_default().push(index);
+            if operation.constants.is_empty() && operation.required_query.is_empty() {
+                service.by_start_alone.entry(Pair(operation.row.method, first)).or_default().push(index);
+            }
         }
         Some(service)
     }

@@ -35,6 +35,15 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Adds what stood in the body to what stood in the head.
+    fn add(&mut self, parameters: Map<String, Value>) {
+        if self.parameters.is_empty() {
+            self.parameters = parameters;
+        } else {
+            self.parameters.extend(parameters);
+        }
+    }
+
     /// Notes a doubt; the first one stays.
     pub(crate) fn doubt(&mut self, doubt: impl Display) {
         if self.doubt.is_none() {

@@ -169,8 +169,12 @@ fn by_action<'b>(head: &'b Head, body: Body<'b>, place: &Place<'_>) -> Result<Id
     if is_split {
         constants = std::mem::take(&mut fields);
     }
-    fields.extend(in_body);
-    form::check_unique(&fields)?;
+    if fields.is_empty() {
+        fields = in_body;
+    } else {
+        fields.extend(in_body);
+        form::check_unique(&fields)?;
+    }
     let action = take(&mut fields, "Action").ok_or_else(|| Trouble::unknown("the form has no `Action`"))?;
     let Some(version) = take(&mut fields, "Version") else {
         return Err(Trouble::unknown("the form has no `Version`").named(prefix_of(place), &action));
@@ -278,7 +282,8 @@ pub(super) fn is_form(head: &Head) -> bool {
 /// The media type without parameters; empty when there is none.
 pub(super) fn media_type(head: &Head) -> &str {
     let kind = head.header(header::CONTENT_TYPE).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim()
+    let end = memchr::memchr(b';', kind.as_bytes()).unwrap_or(kind.len());
+    kind.get(..end).unwrap_or_default().trim_ascii()
 }
 
 fn take(fields: &mut Fields<'_>, name: &str) -> Option<String> {

@@ -127,8 +127,10 @@ fn read_head(head: &Head, place: &Place<'_>, candidate: &Candidate<'_>, reading:
     // Comparing the few names of a request with each member's costs less than reading each member's as a field name.
     let sent: SmallVec<[(&str, &HeaderValue); 24]> =
         head.headers.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    let lengths = sent.iter().fold(0_u64, |lengths, (name, _)| lengths | 1 << (name.len() % 64));
     let header = |name: &str| {
-        let found = sent.iter().find(|(it, _)| it.eq_ignore_ascii_case(name));
+        let is_length = lengths & 1 << (name.len() % 64) != 0;
+        let found = sent.iter().find(|(it, _)| is_length && it.eq_ignore_ascii_case(name));
         found.and_then(|(_, value)| field_text(value)).or_else(|| hoisted(head, name))
     };
     for member in members {
@@ -438,6 +440,9 @@ fn check_plain_encoding(head: &Head) -> Result<(), Trouble> {
 /// Every AWS text body is UTF-8; one that says otherwise has two readings.
 fn check_charset(head: &Head) -> Result<(), Trouble> {
     let kind = head.header(header::CONTENT_TYPE).unwrap_or_default();
+    if memchr::memchr2(b';', b',', kind.as_bytes()).is_none() {
+        return Ok(());
+    }
     for parameter in kind.split(';').skip(1) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let is_charset = name.trim().eq_ignore_ascii_case("charset");

@@ -36,7 +36,8 @@ pub(super) fn by_path<'b>(head: &'b Head, place: &Place<'_>) -> Result<Identifie
     let paths = Paths::read(head, place)?;
     let mut fits: Candidates<'b> = SmallVec::new();
     let mut taken = Taken::new();
-    paths.each_operation(head, place, |service, operation, path| {
+    // Nearly all of S3's operations ask for a query field, and most requests have none.
+    paths.each_operation(head, place, head.query.is_empty(), |service, operation, path| {
         if demands_met(head, operation)
             && matches(&operation.path, path, &mut taken)
             && !is_of_other_host(head, place, operation)
@@ -73,18 +74,21 @@ impl<'h> Paths<'h> {
         Ok(Self { storage, plain })
     }
 
-    /// Every operation of the place that has the request's verb and may have its path.
+    /// Every operation of the place that has the request's verb and may have its path; with `is_alone` those that ask
+    /// for no query field.
     fn each_operation(
         &self,
         head: &Head,
         place: &Place<'_>,
+        is_alone: bool,
         mut tell: impl FnMut(&'static Service, &'static Operation, &[Cow<'h, str>]),
     ) {
         for number in &place.services {
             let path = if is_s3(*number) { self.storage.as_deref() } else { self.plain.as_deref() };
             let is_rest = catalog::entry(*number).is_some_and(|it| it.speaks_rest);
             let (Some(path), true, Some(service)) = (path, is_rest, catalog::service(*number)) else { continue };
-            for operation in service.operations_under(head.method.as_str(), path.first().map_or("", |it| it)) {
+            for operation in service.operations_under(head.method.as_str(), path.first().map_or("", |it| it), is_alone)
+            {
                 let is_open = place.is_signed || !place.is_endpoint || operation.needs_no_signature();
                 if is_open && operation.path.len() <= path.len() {
                     tell(service, operation, path);
@@ -97,7 +101,7 @@ impl<'h> Paths<'h> {
     fn reached(&self, head: &Head, place: &Place<'_>) -> SmallVec<[Reached; 8]> {
         let mut reached = SmallVec::new();
         let mut taken = Taken::new();
-        self.each_operation(head, place, |service, operation, path| {
+        self.each_operation(head, place, false, |service, operation, path| {
             if matches(&operation.path, path, &mut taken) && !is_of_other_host(head, place, operation) {
                 reached.push((service, operation));
             }

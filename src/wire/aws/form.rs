@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::{BodyError, DEPTH_LIMIT, Reading, scalar, scalar_text};
 use crate::catalog::aws::Service;
@@ -34,7 +35,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Fields<'_>, BodyError> {
     let text = std::str::from_utf8(bytes).map_err(|_| contradiction("the form body is not valid UTF-8"))?;
     let mut fields = Fields::new();
     for field in text.split('&').filter(|field| !field.is_empty()) {
-        let (name, value) = field.split_once('=').unwrap_or((field, ""));
+        let (name, value) = split_at(field, b'=');
+        let value = value.unwrap_or_default();
         fields.push((decode(name)?, decode(value)?));
         if fields.len() > FIELD_LIMIT {
             return Err(BodyError::Doubt(format!("the form has more than {FIELD_LIMIT} fields")));
@@ -59,25 +61,49 @@ pub(crate) fn check_unique(fields: &Fields<'_>) -> Result<(), BodyError> {
 }
 
 fn decode(text: &str) -> Result<Cow<'_, str>, BodyError> {
-    if !text.contains(['%', '+']) {
+    if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() {
         if text.bytes().any(|b| b.is_ascii_control()) {
             return Err(BodyError::Contradiction("the form holds a raw control character".to_owned()));
         }
         return Ok(Cow::Borrowed(text));
     }
-    let whole = text
-        .split('%')
-        .skip(1)
-        .all(|rest| rest.as_bytes().iter().take(2).filter(|b| b.is_ascii_hexdigit()).count() == 2);
-    let spaced = text.replace('+', " ");
-    match percent_decode_str(&spaced).decode_utf8() {
-        Ok(decoded) if whole => Ok(Cow::Owned(decoded.into_owned())),
-        _ => Err(BodyError::Contradiction("the form holds a broken escape".to_owned())),
+    let broken = || BodyError::Contradiction("the form holds a broken escape".to_owned());
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let (high, low) = (bytes.next().and_then(nibble), bytes.next().and_then(nibble));
+                high.zip(low).map(|(high, low)| high << 4 | low).ok_or_else(broken)?
+            }
+            byte => byte,
+        });
     }
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| broken())
+}
+
+/// The value of a hexadecimal digit.
+fn nibble(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// What stands before and behind the first such byte.
+fn split_at(text: &str, byte: u8) -> (&str, Option<&str>) {
+    let at = memchr::memchr(byte, text.as_bytes()).and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?)));
+    at.map_or((text, None), |(before, behind)| (before, Some(behind)))
 }
 
 /// A key's remaining path and its value; no path at the end of the key.
 type Rest<'a> = (Option<&'a str>, &'a str);
+
+/// Fields by the next part of their paths.
+type Groups<'s, 'a> = SmallVec<[(&'a str, &'s mut [Rest<'a>]); 8]>;
+
+/// The next part of a path.
+fn token<'a>(rest: &Rest<'a>) -> Option<&'a str> {
+    rest.0.map(|path| split_at(path, b'.').0)
+}
 
 /// Reads fields into `reading` along the input shape.
 pub(crate) fn read<'a>(
@@ -87,10 +113,10 @@ pub(crate) fn read<'a>(
     fields: impl Iterator<Item = (&'a str, &'a str)>,
     reading: &mut Reading,
 ) {
-    let rests: Vec<Rest<'a>> = fields.map(|(name, value)| (Some(name), value)).collect();
+    let mut rests: Vec<Rest<'a>> = fields.map(|(name, value)| (Some(name), value)).collect();
     let mut reader = Reader { service, flavour, reading };
-    if let Some(Value::Object(parameters)) = reader.structure(service.shape(shape).members(), rests, 0) {
-        reader.reading.parameters.extend(parameters);
+    if let Some(Value::Object(parameters)) = reader.structure(service.shape(shape).members(), &mut rests, 0) {
+        reader.reading.add(parameters);
     }
 }
 
@@ -101,7 +127,7 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    fn value(&mut self, shape: usize, is_flat: bool, rests: Vec<Rest<'_>>, depth: usize) -> Option<Value> {
+    fn value(&mut self, shape: usize, is_flat: bool, rests: &mut [Rest<'_>], depth: usize) -> Option<Value> {
         if depth > DEPTH_LIMIT {
             self.reading.doubt("the form is nested too deeply");
             return None;
@@ -117,7 +143,7 @@ impl Reader<'_> {
                 let names = (key_name.unwrap_or("key"), value_name.unwrap_or("value"));
                 self.map(*value, names, is_flat || *flat, rests, depth)
             }
-            shape => match rests.as_slice() {
+            shape => match rests {
                 [(None, text)] => {
                     let value = scalar(shape, text);
                     if value.is_none() {
@@ -133,7 +159,7 @@ impl Reader<'_> {
         }
     }
 
-    fn structure(&mut self, members: &[Member], rests: Vec<Rest<'_>>, depth: usize) -> Option<Value> {
+    fn structure(&mut self, members: &[Member], rests: &mut [Rest<'_>], depth: usize) -> Option<Value> {
         let mut object = Map::new();
         for (token, rests) in self.grouped(rests) {
             let name =
@@ -157,11 +183,11 @@ impl Reader<'_> {
         element: usize,
         name: Option<&str>,
         is_flat: bool,
-        rests: Vec<Rest<'_>>,
+        rests: &mut [Rest<'_>],
         depth: usize,
     ) -> Option<Value> {
         // `Names=` is how SDKs write the empty list.
-        if let [(None, "")] = rests.as_slice() {
+        if let [(None, "")] = rests {
             return Some(Value::Array(Vec::new()));
         }
         let rests = if is_flat { rests } else { self.unwrapped(rests, &[name.unwrap_or("member"), "member"])? };
@@ -174,7 +200,7 @@ impl Reader<'_> {
         value: usize,
         names: (&str, &str),
         is_flat: bool,
-        rests: Vec<Rest<'_>>,
+        rests: &mut [Rest<'_>],
         depth: usize,
     ) -> Option<Value> {
         let rests = if is_flat { rests } else { self.unwrapped(rests, &["entry"])? };
@@ -183,7 +209,7 @@ impl Reader<'_> {
             let (mut key, mut item) = (None, None);
             for (token, rests) in self.grouped(entry) {
                 if token.eq_ignore_ascii_case(names.0) || self.service.entry.id == "sqs" && token == "Name" {
-                    key = match rests.as_slice() {
+                    key = match rests {
                         [(None, text)] => Some((*text).to_owned()),
                         _ => None,
                     };
@@ -203,31 +229,27 @@ impl Reader<'_> {
         Some(Value::Object(object))
     }
 
-    /// Groups by the next part of the path, sorted by it.
-    fn grouped<'a>(&mut self, rests: Vec<Rest<'a>>) -> Vec<(&'a str, Vec<Rest<'a>>)> {
-        let mut split: Vec<(&str, Rest<'_>)> = Vec::with_capacity(rests.len());
-        for (path, value) in rests {
-            match path {
-                Some(path) => match path.split_once('.') {
-                    Some((token, rest)) => split.push((token, (Some(rest), value))),
-                    None => split.push((path, (None, value))),
-                },
-                None => self.reading.doubt("a field of the form is both a value and a group"),
-            }
+    /// Groups by the next part of the path, sorted by it, and takes that part off.
+    fn grouped<'s, 'a>(&mut self, rests: &'s mut [Rest<'a>]) -> Groups<'s, 'a> {
+        rests.sort_by_key(token);
+        let values = rests.partition_point(|(path, _)| path.is_none());
+        if values > 0 {
+            self.reading.doubt("a field of the form is both a value and a group");
         }
-        split.sort_by_key(|(token, _)| *token);
-        let mut groups: Vec<(&str, Vec<Rest<'_>>)> = Vec::new();
-        for (token, rest) in split {
-            match groups.last_mut() {
-                Some((last, rests)) if *last == token => rests.push(rest),
-                _ => groups.push((token, vec![rest])),
-            }
-        }
+        let groups = rests.get_mut(values..).unwrap_or_default().chunk_by_mut(|one, next| token(one) == token(next));
         groups
+            .map(|group| {
+                let name = group.first().and_then(token).unwrap_or_default();
+                for (path, _) in group.iter_mut() {
+                    *path = path.and_then(|path| split_at(path, b'.').1);
+                }
+                (name, group)
+            })
+            .collect()
     }
 
     /// Takes the wrapping part (`member`, `entry`, an element name) off every path.
-    fn unwrapped<'a>(&mut self, rests: Vec<Rest<'a>>, names: &[&str]) -> Option<Vec<Rest<'a>>> {
+    fn unwrapped<'s, 'a>(&mut self, rests: &'s mut [Rest<'a>], names: &[&str]) -> Option<&'s mut [Rest<'a>]> {
         let mut groups = self.grouped(rests);
         match (groups.pop(), groups.is_empty()) {
             (Some((token, rests)), true) if names.contains(&token) => Some(rests),
@@ -240,10 +262,9 @@ impl Reader<'_> {
 
     /// The groups of `1.…`, `2.…` in their order. Gaps are closed: SDKs leave them for empty items. Other spellings
     /// of numbers are doubts.
-    fn numbered<'a>(&mut self, rests: Vec<Rest<'a>>) -> Option<Vec<Vec<Rest<'a>>>> {
-        let groups = self.grouped(rests);
-        let mut items: Vec<(usize, Vec<Rest<'_>>)> = Vec::with_capacity(groups.len());
-        for (token, rests) in groups {
+    fn numbered<'s, 'a>(&mut self, rests: &'s mut [Rest<'a>]) -> Option<SmallVec<[&'s mut [Rest<'a>]; 8]>> {
+        let mut items: SmallVec<[(usize, &mut [Rest<'_>]); 8]> = SmallVec::new();
+        for (token, rests) in self.grouped(rests) {
             match token.parse::<usize>() {
                 Ok(number) if !token.starts_with(['0', '+']) && number <= FIELD_LIMIT => items.push((number, rests)),
                 _ => {

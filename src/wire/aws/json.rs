@@ -86,11 +86,7 @@ fn take_members(value: Option<Value>, found: Found, reading: &mut Reading) {
     match value {
         Some(Value::Object(parameters)) => {
             found.doubt.into_inner().into_iter().for_each(|doubt| reading.doubt(doubt));
-            if reading.parameters.is_empty() {
-                reading.parameters = parameters;
-            } else {
-                reading.parameters.extend(parameters);
-            }
+            reading.add(parameters);
         }
         None => {}
         Some(_) => reading.doubt("the JSON body is not an object"),

@@ -249,3 +249,38 @@ proptest! {
         }
     }
 }
+
+/// JSON is read along the model, so that each kind of place has its own reader.
+#[test]
+fn a_member_that_stands_twice_is_refused_wherever_it_stands() {
+    let outcome = |body: &str| {
+        request("POST http://127.0.0.1/", "us-west-2/dynamodb").target("DynamoDB_20120810.PutItem", body).outcome()
+    };
+    assert_eq!(
+        outcome(r#"{"TableName":"t","Item":{"a":{"S":"1"},"b":{"M":{"c":{"N":"2"}}}}}"#),
+        "aws:dynamodb:PutItem"
+    );
+    for body in [
+        // A modelled member; null is absent, but it stands there.
+        r#"{"TableName":"t","TableName":"u"}"#,
+        r#"{"TableName":null,"TableName":"t"}"#,
+        r#"{"TableName":"t","Table\u004eame":"u"}"#,
+        // The key of a map, and a member of a structure inside it.
+        r#"{"TableName":"t","Item":{"a":{"S":"1"},"a":{"S":"2"}}}"#,
+        r#"{"TableName":"t","Item":{"a":null,"a":{"S":"2"}}}"#,
+        r#"{"TableName":"t","Item":{"a":{"S":"1","S":"2"}}}"#,
+        r#"{"TableName":"t","Item":{"a":{"L":[{"S":"1"},{"S":"1","S":"2"}]}}}"#,
+        // A member that is not modelled, and what is inside it or in place of a text.
+        r#"{"TableName":"t","Strange":1,"Strange":2}"#,
+        r#"{"TableName":"t","Strange":{"a":1,"a":2}}"#,
+        r#"{"TableName":{"a":[{"b":1,"b":2}]}}"#,
+        // Behind a doubt.
+        r#"{"Strange":1,"TableName":5,"Item":{"a":{"S":"1","S":"2"}}}"#,
+    ] {
+        assert!(
+            outcome(body).starts_with("refused: the JSON body has the same member twice"),
+            "{body}: {}",
+            outcome(body)
+        );
+    }
+}
