@@ -254,7 +254,7 @@ fn leftover(head: &Head, service: &crate::catalog::aws::Service, members: &[Memb
 /// S3 reads much of a request from `x-amz-*` fields; one that is not modelled may change what it does.
 fn check_storage_fields(head: &Head, place: &Place<'_>, members: &[Member], reading: &mut Reading) {
     for name in head.headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-")) {
-        let is_modelled = is_common(name)
+        let is_modelled = is_outside_the_model(name)
             || name.starts_with("x-amz-checksum-")
             || members.iter().any(|it| match it.location {
                 Location::Header => it.wire_name().eq_ignore_ascii_case(name),
@@ -291,7 +291,7 @@ fn check_storage_fields(head: &Head, place: &Place<'_>, members: &[Member], read
 }
 
 /// Fields that every S3 operation reads, or none does.
-fn is_common(name: &str) -> bool {
+fn is_outside_the_model(name: &str) -> bool {
     matches!(
         name,
         "x-amz-date"
