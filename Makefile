@@ -47,11 +47,11 @@ bench: setup $(STAMPS)/bench-packages
 	$(call step,benchmarks)
 	@$(CARGO) bench --bench proxy -- $(if $(PART),--part=$(PART))
 
-## make bench-naming what it takes to name one request, in microseconds
+## make bench-naming what it takes to name one request and to judge it, in microseconds
 .PHONY: bench-naming
 bench-naming: setup
-	$(call step,naming one request)
-	@$(CARGO) test --release --lib classify::aws::tests::cost -- --ignored --nocapture --test-threads 1
+	$(call step,naming and judging one request)
+	@$(CARGO) test --release --lib in_microseconds -- --ignored --nocapture --test-threads 1
 
 ## make lint         formatting and lints, as CI runs them
 .PHONY: lint
