@@ -41,8 +41,9 @@ fn a_thousand_holds_wait_and_each_runs_once() {
     assert_eq!(Peer::connect(site.proxy).ask(&list).status, 200, "others notice nothing");
     assert_eq!(upstream.count("CreateAccessKey"), 0);
 
-    let ids: Vec<String> = site.holds().iter().map(|hold| hold["id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(ids.len(), HOLDS);
+    // A hold is shown once its opening is durable, which may be a moment after its client attached.
+    let holds = wait_for("all holds to be shown", || Some(site.holds()).filter(|holds| holds.len() == HOLDS));
+    let ids: Vec<String> = holds.iter().map(|hold| hold["id"].as_str().unwrap().to_owned()).collect();
     let mut approver = Peer::connect(site.api);
     for id in &ids {
         let mut verdict = Draft::new("api", &site.api.to_string(), "POST", &format!("/v1/holds/{id}/verdict"))
