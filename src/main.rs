@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tikv_jemallocator::Jemalloc;
 
-/// Thousands of waiting requests take a quarter less memory than with the system's allocator.
+/// Idle connections take a quarter less memory than with the system's allocator, waiting requests an eighth.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
