@@ -14,4 +14,5 @@ pub(crate) mod spool;
 mod stall;
 mod stream;
 pub(crate) mod tls;
+pub(crate) mod unstopped;
 pub(crate) mod upstream;

@@ -13,6 +13,8 @@ use super::{Admission, Ask, Ended, Passing, records};
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState, Word};
 use crate::id::{ActionId, HoldId};
+use crate::journal::JournalError;
+use crate::net::unstopped::Unstopped;
 use crate::rules::{Decision, Ruling};
 use crate::store::SavedHold;
 
@@ -136,11 +138,18 @@ impl Gate {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Replayed, None).await);
         }
         let record = records::forward(&ask, &ruling, rule_set, ask.digest, None);
-        match self.journal.append(record).await {
-            Ok(forward) => Admission::Permitted(
-                self.permit(&ask, Matched { digest: ask.digest, hold: None, modified: None, forward }),
-            ),
-            Err(error) => Admission::Ended(log_unavailable(&error)),
+        let gate = Arc::clone(self);
+        // The record cannot be taken back: a client that leaves now leaves a permit behind, which is
+        // then dropped and recorded as unsent.
+        let permitted = Unstopped::new(async move {
+            let appended = gate.journal.append(record).await;
+            appended
+                .map(|forward| gate.permit(&ask, Matched { digest: ask.digest, hold: None, modified: None, forward }))
+        });
+        match permitted.await {
+            Ok(Ok(permit)) => Admission::Permitted(permit),
+            Ok(Err(error)) => Admission::Ended(log_unavailable(&error)),
+            Err(_) => Admission::Ended(log_unavailable(&JournalError::Failed("its record broke off".to_owned()))),
         }
     }
 
@@ -305,6 +314,7 @@ impl Gate {
 
     fn add_waiter(self: &Arc<Self>, book: &mut super::book::Book, id: &HoldId, ask: &Ask) -> Attached {
         let number = self.waiter_number();
+        self.spent.begin_awaiting(ask.signature, ask.signature_expires);
         // Attaching is possible in every state, so this cannot be rejected.
         if book.apply(id, Event::Attached, self.clock.now(), |_| false).is_err() {
             tracing::error!(hold = %id, "a client could not attach");
@@ -317,7 +327,7 @@ impl Gate {
             }
             None => watch::channel(0).1,
         };
-        Attached { gate: Arc::clone(self), id: id.clone(), number, changed }
+        Attached { gate: Arc::clone(self), id: id.clone(), number, signature: ask.signature, changed }
     }
 
     fn look(&self, attached: &Attached) -> Look {
@@ -559,6 +569,7 @@ struct Attached {
     gate: Arc<Gate>,
     id: HoldId,
     number: u64,
+    signature: Digest,
     changed: watch::Receiver<u64>,
 }
 
@@ -577,6 +588,8 @@ impl Drop for Attached {
                 tracing::debug!(hold = %self.id, "the hold was gone before its client");
             }
         }
+        // Only now, since a release asks whether the waiter is still there.
+        self.gate.spent.stop_awaiting(self.signature);
         self.gate.announce();
     }
 }

@@ -3,11 +3,13 @@
 //! INVARIANT (nothing forgotten is accepted): a signature is remembered until it has expired by the
 //! clock and by time that passed, so that a clock that jumps ahead for a while loses nothing. Of what
 //! was forgotten the latest expiry is kept, and nothing that expires by then runs any more: a clock that
-//! jumps back cannot bring a forgotten signature to life.
+//! jumps back cannot bring a forgotten signature to life. Only of a signature whose request waits for its
+//! decision is it known whether it was spent, however long that takes.
 //!
 //! Signatures in headers live for minutes. One in a presigned URL may live for a week; of those each
 //! agent may have a limited number, and then has to use others.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,8 +41,17 @@ struct Seen {
     /// Signatures that last, by agent, and of all agents.
     lasting: HashMap<Spender, usize>,
     lasting_total: usize,
-    /// Nothing that expires by then is known to be unspent.
+    /// Nothing that expires by then is known to be unspent, but for what is awaited.
     forgotten_until: Timestamp,
+    /// The signatures of requests that wait for their decision; as many as connections.
+    awaited: HashMap<Fingerprint, Awaited>,
+}
+
+#[derive(Debug)]
+struct Awaited {
+    /// Who presents the same signature again does not wait at the same hold, but may at another.
+    requests: usize,
+    is_spent: bool,
 }
 
 /// The signatures that expire within one minute.
@@ -63,7 +74,13 @@ impl Spent {
     /// Begins with what an earlier process spent. `of_agent` bounds what one agent may spend of what lasts.
     pub(super) fn recovered(clock: Clock, recovered: &Recovered, of_agent: usize) -> Self {
         let forgotten_until = recovered.forgotten_until;
-        let seen = Seen { minutes: BTreeMap::new(), lasting: HashMap::new(), lasting_total: 0, forgotten_until };
+        let seen = Seen {
+            minutes: BTreeMap::new(),
+            lasting: HashMap::new(),
+            lasting_total: 0,
+            forgotten_until,
+            awaited: HashMap::new(),
+        };
         let limits = Limits { of_agent, of_all: of_agent.saturating_mul(20) };
         let spent = Self { clock, limits, seen: Mutex::new(seen) };
         for (signature, expires) in &recovered.signatures {
@@ -74,6 +91,23 @@ impl Spent {
 
     pub(super) fn contains(&self, signature: Digest, expires: Timestamp) -> bool {
         self.seen().contains(signature, expires)
+    }
+
+    /// A request begins to wait for its decision, which may come when its signature has long expired and
+    /// would be forgotten. To be ended with [`Spent::stop_awaiting`].
+    pub(super) fn begin_awaiting(&self, signature: Digest, expires: Timestamp) {
+        let mut seen = self.seen();
+        let is_spent = seen.contains(signature, expires);
+        seen.awaited.entry(fingerprint(signature)).or_insert(Awaited { requests: 0, is_spent }).requests += 1;
+    }
+
+    pub(super) fn stop_awaiting(&self, signature: Digest) {
+        if let Entry::Occupied(mut awaited) = self.seen().awaited.entry(fingerprint(signature)) {
+            awaited.get_mut().requests -= 1;
+            if awaited.get().requests == 0 {
+                awaited.remove();
+            }
+        }
     }
 
     /// Marks a signature as run. False when it was already.
@@ -117,7 +151,11 @@ impl Spent {
     fn put(&self, spender: Spender, signature: Digest, expires: Timestamp) -> bool {
         let (now, passed) = (self.clock.now(), self.clock.monotonic());
         let mut seen = self.seen();
-        if seen.contains(signature, expires) {
+        let is_spent = match seen.awaited.get_mut(&fingerprint(signature)) {
+            Some(awaited) => std::mem::replace(&mut awaited.is_spent, true),
+            None => seen.contains(signature, expires),
+        };
+        if is_spent {
             return false;
         }
         let is_lasting = is_lasting(now, expires);

@@ -21,6 +21,7 @@ use crate::time::Clock;
 use crate::yaml::Source;
 
 mod passing;
+mod waiting;
 
 const RULES: &str = "
 rules:

@@ -15,7 +15,6 @@ mod dialect;
 mod forward;
 mod naming;
 mod patience;
-mod unstopped;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,7 +30,6 @@ use arrive::{Body, Exchange, Opened, Request};
 use dialect::{Cause, Fault};
 use forward::Sending;
 use naming::{Naming, Original, unseen};
-use unstopped::Unstopped;
 
 use crate::action::Agent;
 use crate::classify::aws::Front;
@@ -41,6 +39,7 @@ use crate::gate::{Admission, Ask, Gate, Passing, Refusal};
 use crate::net::body::{AnswerBody, Outgoing};
 use crate::net::listen::Arrived;
 use crate::net::spool::Spool;
+use crate::net::unstopped::Unstopped;
 use crate::net::upstream::Pool;
 use crate::rules::{Decision, Ruling};
 use crate::telemetry::Metrics;

@@ -89,7 +89,7 @@ impl Plane {
         }
     }
 
-    /// Sends a request that a rule matched. To be run [`Unstopped`](super::unstopped::Unstopped): dropped
+    /// Sends a request that a rule matched. To be run [`Unstopped`](crate::net::unstopped::Unstopped): dropped
     /// in the middle, it leaves an unknown outcome behind.
     pub(super) async fn forward_matched(
         &self,

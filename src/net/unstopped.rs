@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 
 /// A future that runs in its owner's task, as nearly all do to their end. One whose owner is dropped
 /// before that goes on in a task of its own. A panic in it is an error to its owner.
-pub(super) struct Unstopped<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+pub(crate) struct Unstopped<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
 impl<T: Send + 'static> Unstopped<T> {
     /// From here on `work` comes to its end, though nobody may ever poll this.
-    pub(super) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+    pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
         Self(Some(Box::pin(work)))
     }
 }
