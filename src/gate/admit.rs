@@ -114,7 +114,7 @@ impl Gate {
 
     /// A permit was dropped unspent: nothing was sent, so its hold may be released once more.
     pub(super) fn unsent(granted: Granted) {
-        let outcome = Outcome::NotSent { reason: "the client left before anything was sent".to_owned() };
+        let outcome = Outcome::NotSent { reason: "it ended before anything was sent".to_owned() };
         granted.ended(&outcome, Event::Unsent);
     }
 

@@ -50,7 +50,7 @@ impl Drop for Seat {
 }
 
 /// What counts as one peer: whoever has one IPv6 address commonly has its whole /64.
-fn block(peer: IpAddr) -> IpAddr {
+pub(super) fn block(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address @ IpAddr::V4(_) => address,

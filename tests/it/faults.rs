@@ -102,6 +102,24 @@ fn passed(site: &Site, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
 }
 
 #[test]
+fn what_cannot_be_sent_is_refused_before_anything_passes() {
+    let upstream = Upstream::answering("");
+    let site = Setup::new(upstream.url()).start();
+    let keys = site.agent("bot", "olga").keys;
+    // No header field can hold the line feed that this presigned field does.
+    let target = "/bucket/key?x-amz-expected-bucket-owner=%0A";
+    let mut draft = Draft::new("s3", "s3.amazonaws.com", "GET", target);
+    draft.target = draft.presigned(&keys, std::time::Duration::from_secs(60));
+    let answer = Peer::connect(site.proxy).ask(&draft.unsigned());
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    let records = wait_for("the record of the refusal", || {
+        let records = site.records();
+        records.iter().any(|record| record["type"] == "action.refused").then_some(records)
+    });
+    assert!(records.iter().all(|record| record["type"] != "action.passed"), "{records:?}");
+}
+
+#[test]
 fn a_slow_upstream_is_on_record_before_it_answers() {
     let upstream = Upstream::start(|_| Reaction::Wait(200, CREATED.to_owned()));
     let site = Setup::new(upstream.url()).start();

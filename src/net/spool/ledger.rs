@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::SpoolError;
 use crate::id::AgentId;
+use crate::net::peers::block;
 
 /// Bytes of disk that bodies may take.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +27,15 @@ pub(crate) struct DiskLimits {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Payer {
     Agent(AgentId),
-    /// Whoever sent that key id from there.
+    /// Whoever sent that key id from there; made by [`Payer::unproven`].
     Unproven(String, IpAddr),
+}
+
+impl Payer {
+    /// Whoever sent that key id from that address.
+    pub(crate) fn unproven(key_id: &str, peer: IpAddr) -> Self {
+        Self::Unproven(key_id.to_owned(), block(peer))
+    }
 }
 
 /// The disk of one spool.

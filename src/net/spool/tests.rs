@@ -152,7 +152,7 @@ fn shared() -> Store {
 }
 
 fn unproven(key_id: &str, peer: &str) -> Payer {
-    Payer::Unproven(key_id.to_owned(), peer.parse().unwrap())
+    Payer::unproven(key_id, peer.parse().unwrap())
 }
 
 #[tokio::test]
@@ -186,6 +186,14 @@ async fn whoever_knows_a_key_id_alone_gets_little_of_the_disk() {
     assert!(matches!(refused, Err(SpoolError::AgentFull { .. })), "{refused:?}");
     drop((first, second, third));
     assert_eq!(store.used(), (0, 0));
+}
+
+#[tokio::test]
+async fn another_address_of_one_network_is_no_other_stranger() {
+    let store = shared();
+    let _first = store.collect_for(unproven("AKCS1", "2001:db8::1"), 250_000, 1 << 20).await.unwrap();
+    let refused = store.collect_for(unproven("AKCS1", "2001:db8::2"), 100_000, 1 << 20).await;
+    assert!(matches!(refused, Err(SpoolError::UnprovenFull { .. })), "{refused:?}");
 }
 
 #[tokio::test]

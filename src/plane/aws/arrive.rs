@@ -201,7 +201,7 @@ impl Plane {
         let is_proven = verified.is_some();
         let payer = || match is_proven {
             true => Payer::Agent(found.agent.id.clone()),
-            false => Payer::Unproven(presented.key_id().to_owned(), exchange.peer),
+            false => Payer::unproven(presented.key_id(), exchange.peer),
         };
         let mut spooled = self.spool.collect(body, self.options.spool_limit_bytes, payer).await.map_err(spool_fault)?;
         let verified = match verified {

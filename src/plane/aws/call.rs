@@ -85,6 +85,17 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// That [`Call::new`] will find no field ambiguous: to be known before anyone judges the request.
+    ///
+    /// # Errors
+    /// Those of [`Call::new`].
+    pub(super) fn check(head: &Head, route: &Route) -> Result<(), Ambiguous> {
+        hoisted(head, &route.signing_name).try_for_each(|field| {
+            let (name, _) = field?;
+            if head.headers.contains_key(&name) { Err(Ambiguous(name.to_string())) } else { Ok(()) }
+        })
+    }
+
     /// # Errors
     /// When a field of a presigned URL says the same as a header field: one of them would be ignored.
     pub(super) fn new(mut head: Head, route: Route, endpoints: &Endpoints) -> Result<Self, Ambiguous> {
@@ -102,9 +113,8 @@ impl Call {
         if let Ok(authority) = HeaderValue::from_str(&authority(&endpoint)) {
             headers.insert(HOST, authority);
         }
-        for (name, value) in Target::hoisted(&head, &route.signing_name) {
-            let name: HeaderName = name.parse().map_err(|_| Ambiguous(name.to_owned()))?;
-            let value = HeaderValue::from_str(value).map_err(|_| Ambiguous(name.to_string()))?;
+        for field in hoisted(&head, &route.signing_name) {
+            let (name, value) = field?;
             if headers.insert(name.clone(), value).is_some() {
                 return Err(Ambiguous(name.to_string()));
             }
@@ -199,6 +209,15 @@ impl Call {
 #[derive(Debug, thiserror::Error)]
 #[error("the presigned field `{0}` cannot be sent as a header field")]
 pub(super) struct Ambiguous(String);
+
+/// The fields of a presigned URL that S3 reads as header fields, as they are sent.
+fn hoisted(head: &Head, service: &str) -> impl Iterator<Item = Result<(HeaderName, HeaderValue), Ambiguous>> {
+    Target::hoisted(head, service).map(|(name, value)| {
+        let name: HeaderName = name.parse().map_err(|_| Ambiguous(name.to_owned()))?;
+        let value = HeaderValue::from_str(value).map_err(|_| Ambiguous(name.to_string()))?;
+        Ok((name, value))
+    })
+}
 
 /// An S3 bucket in the host name would be lost at an endpoint of our own: it moves to the path,
 /// which means the same to S3.

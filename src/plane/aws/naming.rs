@@ -58,6 +58,7 @@ impl Naming {
         if classified.actions.is_empty() {
             return Err(malformed("the request names no action.".to_owned()));
         }
+        Call::check(head, &route).map_err(|error| malformed(format!("{error}.")))?;
         let shape = Shape::of(classified.dialect, &route.signing_name, head);
         Ok(Named { actions: classified.actions, route, shape })
     }
