@@ -22,7 +22,7 @@
 //! | a verdict, saved | `approval.vote` | approved | approved, unspent |
 //! | a release, saved | nothing | forwarding | `outcome-unknown`: nothing left, but nobody can know |
 //! | a forward's record | `action.forward` | forwarding | `outcome-unknown`, recorded, never sent again |
-//! | an outcome's record | `action.outcome` | forwarding | `outcome-unknown` in the store, the log knows better |
+//! | an outcome's record | `action.outcome` | forwarding | executed, when it says that it ran; else `outcome-unknown` |
 //!
 //! A state database that is behind the log, also one that was restored from a copy, is corrected at
 //! the start: the log says of each hold that it has open whether it ended or ran.

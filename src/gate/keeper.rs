@@ -178,7 +178,7 @@ impl Gate {
     /// Holds the state database against the log. It is behind after a crash between a record and its
     /// save, or when it was restored from a copy; what it says is open may then have run long ago.
     async fn correct(&self, saved: &mut [SavedHold], now: Timestamp) -> Result<(), OpenError> {
-        let is_open = |hold: &SavedHold| matches!(hold.state, HoldState::Pending | HoldState::Approved);
+        let is_open = |hold: &SavedHold| !hold.state.is_over();
         let open: HashSet<&str> = saved.iter().filter(|hold| is_open(hold)).map(|hold| hold.id.as_str()).collect();
         if open.is_empty() {
             return Ok(());
@@ -187,9 +187,11 @@ impl Gate {
         let mut corrected = Vec::new();
         for hold in saved.iter_mut().filter(|hold| is_open(hold)) {
             let state = match fates.get(hold.id.as_str()) {
+                Some(Fate::Ran) => HoldState::Executed,
+                // Its outcome is unknown, as the caller records, unless the log knows that it ran.
+                _ if hold.state == HoldState::Forwarding => continue,
                 Some(Fate::Open) => continue,
                 Some(Fate::Ended(ending)) => HoldState::Ended(*ending),
-                Some(Fate::Ran) => HoldState::Executed,
                 // Of what the log does not know nobody can say that it did not run.
                 Some(Fate::MayHaveRun) | None => HoldState::Ended(Ending::OutcomeUnknown),
             };

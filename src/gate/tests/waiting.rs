@@ -1,4 +1,4 @@
-//! Clients that wait long, or leave at the worst moment.
+//! Clients that wait long or leave, and processes that end, at the worst moment.
 
 use super::*;
 
@@ -54,4 +54,24 @@ async fn a_client_that_leaves_while_its_forward_is_recorded_leaves_an_outcome() 
     let outcome = log.lines().find(|line| line.contains("\"type\":\"action.outcome\"")).unwrap();
     assert!(outcome.contains("\"outcome\":\"not-sent\"") && outcome.contains("\"forward_seq\":"), "{outcome}");
     assert_eq!(it.count("action.forward"), 1);
+}
+
+#[tokio::test]
+async fn a_crash_between_an_outcome_and_its_save_adds_no_unknown_outcome() {
+    let it = Fixture::new().await;
+    let waiting = it.admit(it.ask("aws:iam:CreateUser", "u", Some("r"), "s1"));
+    let hold = it.one_attached().await;
+    it.decide(&hold.id, "alice", Verdict::Allow).await.unwrap();
+    let receipt = permitted(waiting.await.unwrap()).spend(sha256(b"u")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(it.dir.path().join("state.redb"), dir.path().join("state.redb")).unwrap();
+    it.gate.complete(receipt, answered(200), reply()).await.unwrap();
+    std::fs::create_dir(dir.path().join("log")).unwrap();
+    copy(&it.dir.path().join("log"), &dir.path().join("log"));
+    std::fs::copy(it.dir.path().join("log.key"), dir.path().join("log.key")).unwrap();
+    let gate = open(dir.path(), &it.clock, GateOptions::default()).await;
+    let it = Fixture { dir, clock: it.clock.clone(), gate };
+    assert_eq!(it.gate.hold(&hold.id).unwrap().state, HoldState::Executed);
+    it.flush().await;
+    assert_eq!((it.count("action.outcome"), it.count("action.outcome_unknown")), (1, 0));
 }
