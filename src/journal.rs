@@ -377,6 +377,7 @@ fn start(
         last_at: Timestamp::from_micros(0),
         space: Space::Free,
         batch: Batch::default(),
+        runtime: tokio::runtime::Handle::try_current().ok(),
     };
     Ok((writer, recovered, own))
 }

@@ -21,6 +21,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use super::carry::Carry;
 use super::disk::{Disk, DiskFile, is_full};
 use super::queue::{Item, Queue, Turn, Waiter};
@@ -39,6 +41,9 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Zeros are written this far ahead: syncing into them needs no new blocks and no new file size.
 const ZERO_AHEAD: u64 = 4 << 20;
+
+/// Read again and again, since memory that is fresh costs more than the copy.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The last steps on a full disk are small.
 const ZERO_STEP_FULL: u64 = 64 << 10;
@@ -64,6 +69,8 @@ pub(super) struct Writer {
     pub(super) last_at: Timestamp,
     pub(super) space: Space,
     pub(super) batch: Batch,
+    /// Where those who wait are answered; absent where nobody waits in a runtime.
+    pub(super) runtime: Option<Handle>,
 }
 
 /// Whether the disk has room.
@@ -171,16 +178,29 @@ impl Writer {
     /// Makes the batch durable and answers who waits for it.
     fn commit(&mut self) -> io::Result<()> {
         self.flush()?;
-        for (seq, waiter) in self.batch.waiters.drain(..) {
-            // A caller that has gone has no use for the answer.
-            drop(waiter.send(Ok(Durable { seq })));
-        }
+        self.answer();
         if self.segment.zeroed - self.segment.length < self.limits.zero_ahead(ZERO_AHEAD) / 2
             && self.segment.zeroed < self.limits.segment_bytes
         {
             self.zero_to(self.segment.zeroed)?;
         }
         self.say_full()
+    }
+
+    /// Tells those who wait that their records are on disk.
+    fn answer(&mut self) {
+        let waiters = std::mem::take(&mut self.batch.waiters);
+        let tell = |waiters: Vec<(u64, Waiter)>| {
+            for (seq, waiter) in waiters {
+                // A caller that has gone has no use for the answer.
+                drop(waiter.send(Ok(Durable { seq })));
+            }
+        };
+        match &self.runtime {
+            // Each word from this thread would wake a thread that runs at once, on a busy core instead of this one.
+            Some(runtime) if waiters.len() > 1 => drop(runtime.spawn(async move { tell(waiters) })),
+            _ => tell(waiters),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -227,8 +247,12 @@ impl Writer {
     }
 
     fn zero(&mut self, target: u64) -> io::Result<()> {
-        let zeros = vec![0; usize::try_from(target - self.segment.zeroed).map_err(io::Error::other)?];
-        self.segment.file.write_at(self.segment.zeroed, &zeros)?;
+        let mut at = self.segment.zeroed;
+        while at < target {
+            let step = usize::try_from(target - at).unwrap_or(usize::MAX).min(ZEROS.len());
+            self.segment.file.write_at(at, ZEROS.get(..step).unwrap_or_default())?;
+            at += step as u64;
+        }
         self.segment.file.sync_all()?;
         self.segment.zeroed = target;
         Ok(())
