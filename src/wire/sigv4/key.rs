@@ -5,11 +5,13 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::hmac;
 use hashbrown::{Equivalent, HashMap};
+use hmac::digest::CtOutput;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 use crate::digest::{Digest, Digits};
-use crate::secret::{Secret, same};
+use crate::secret::Secret;
 use crate::time::Timestamp;
 
 /// An access key pair, virtual or real. It carries the signing keys already derived from it, so
@@ -23,10 +25,11 @@ pub(crate) struct Key {
     derived: ArcSwap<HashMap<KeptScope, SigningKey>>,
 }
 
-/// The HMAC key of one date, region and service, with its first hash blocks done.
+/// The HMAC key of one date, region and service, with its first hash blocks done. They are copied for each
+/// signature: that is why this is not the `aws_lc_rs::hmac` used elsewhere, whose copies cost as much as the hash.
 #[derive(Clone)]
 pub(crate) struct SigningKey {
-    key: Arc<hmac::Key>,
+    key: Arc<Hmac<Sha256>>,
     is_kept: bool,
 }
 
@@ -53,11 +56,11 @@ impl Key {
         secret.push_str("AWS4");
         secret.push_str(self.secret.expose());
         let secret = Secret::new(secret);
-        let date = mac(secret.expose().as_bytes(), scope.date);
-        let region = mac(date.as_ref(), scope.region);
-        let service = mac(region.as_ref(), scope.service);
-        let signing = mac(service.as_ref(), "aws4_request");
-        SigningKey { key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, signing.as_ref())), is_kept: false }
+        let mut key = keyed(secret.expose().as_bytes());
+        for text in [scope.date, scope.region, scope.service, "aws4_request"] {
+            key = keyed(&mac(&key, text).into_bytes());
+        }
+        SigningKey { key: Arc::new(key), is_kept: false }
     }
 
     /// Keeps a derived key. Called only for a scope that a valid signature named: whoever merely
@@ -83,14 +86,12 @@ impl fmt::Debug for Key {
 impl SigningKey {
     /// The signature of a string to sign, in lower-case hexadecimal.
     pub(super) fn sign(&self, string_to_sign: &str) -> Digits {
-        let mut signature = [0; 32];
-        signature.copy_from_slice(hmac::sign(&self.key, string_to_sign.as_bytes()).as_ref());
-        Digest::from_bytes(signature).digits()
+        Digest::from_bytes(mac(&self.key, string_to_sign).into_bytes().into()).digits()
     }
 
     /// Compares the whole signature in constant time.
     pub(super) fn accepts(&self, string_to_sign: &str, signature: &[u8; 32]) -> bool {
-        same(hmac::sign(&self.key, string_to_sign.as_bytes()).as_ref(), signature)
+        mac(&self.key, string_to_sign) == CtOutput::new((*signature).into())
     }
 }
 
@@ -130,6 +131,11 @@ impl Equivalent<KeptScope> for ScopeRef<'_> {
     }
 }
 
-fn mac(key: &[u8], text: &str) -> hmac::Tag {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
+#[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104, section 3)")]
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("a key of any length")
+}
+
+fn mac(key: &Hmac<Sha256>, text: &str) -> CtOutput<Hmac<Sha256>> {
+    key.clone().chain_update(text).finalize()
 }
