@@ -142,16 +142,7 @@ pub(crate) fn write_canonical(value: &Value, text: &mut String, number: fn(&Numb
         Value::Bool(flag) => text.push_str(if *flag { "true" } else { "false" }),
         Value::Number(value) => number(value, text),
         Value::String(string) => write_json_string(string, text),
-        Value::Array(items) => {
-            text.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                write_canonical(item, text, number);
-            }
-            text.push(']');
-        }
+        Value::Array(items) => write_array(items, text, |item, text| write_canonical(item, text, number)),
         Value::Object(members) => write_canonical_object(members, text, number),
     }
 }
@@ -164,14 +155,39 @@ pub(crate) fn write_canonical_object(
 ) {
     let mut sorted: Vec<_> = members.iter().collect();
     sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-    text.push('{');
-    for (index, (name, member)) in sorted.into_iter().enumerate() {
+    write_object(sorted, text, |member, text| write_canonical(member, text, number));
+}
+
+/// Appends a JSON array; `write` appends one item.
+pub(crate) fn write_array<T>(
+    items: impl IntoIterator<Item = T>,
+    text: &mut String,
+    mut write: impl FnMut(T, &mut String),
+) {
+    text.push('[');
+    for (index, item) in items.into_iter().enumerate() {
         if index > 0 {
             text.push(',');
         }
-        write_json_string(name, text);
+        write(item, text);
+    }
+    text.push(']');
+}
+
+/// Appends a JSON object; `write` appends one value. The members must come in the order of RFC 8785, none twice.
+pub(crate) fn write_object<N: AsRef<str>, T>(
+    members: impl IntoIterator<Item = (N, T)>,
+    text: &mut String,
+    mut write: impl FnMut(T, &mut String),
+) {
+    text.push('{');
+    for (index, (name, value)) in members.into_iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write_json_string(name.as_ref(), text);
         text.push(':');
-        write_canonical(member, text, number);
+        write(value, text);
     }
     text.push('}');
 }

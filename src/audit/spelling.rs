@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Number, Value};
 
-use crate::digest::{Digest, write_canonical, write_canonical_object, write_json_string};
+use crate::digest::{Digest, write_array, write_canonical, write_canonical_object, write_json_string};
 
 /// Integers of JSON are exact up to here (RFC 8785 numbers are doubles); larger ones become text.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -70,38 +70,8 @@ pub(super) fn write_member(name: &str, text: &mut String, write: impl FnOnce(&mu
     text.push(',');
 }
 
-/// Appends an array; `write` appends one item.
-pub(crate) fn write_array<T>(
-    items: impl IntoIterator<Item = T>,
-    text: &mut String,
-    mut write: impl FnMut(T, &mut String),
-) {
-    text.push('[');
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        write(item, text);
-    }
-    text.push(']');
-}
-
 pub(super) fn write_texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>, text: &mut String) {
     write_array(texts, text, |item, text| write_json_string(item.as_ref(), text));
-}
-
-/// Appends an object whose members are texts; they must come in the order of their names, none twice.
-pub(crate) fn write_sorted_texts<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p str)>, text: &mut String) {
-    text.push('{');
-    for (index, (name, value)) in pairs.into_iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        write_json_string(name, text);
-        text.push(':');
-        write_json_string(value, text);
-    }
-    text.push('}');
 }
 
 pub(super) fn write_digest(digest: Digest, text: &mut String) {

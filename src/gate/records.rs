@@ -12,8 +12,8 @@ use super::permit::{Matched, Outcome, Passed};
 use super::{Approver, Ask, Passing, Refusal};
 use crate::action::{Action, Context, Trait};
 use crate::audit::record::{Kind, Record};
-use crate::audit::spelling::{Members, write_array, write_map, write_sorted_texts};
-use crate::digest::Digest;
+use crate::audit::spelling::{Members, write_map};
+use crate::digest::{Digest, write_array, write_json_string, write_object};
 use crate::hold::{Change, Ending, HoldState};
 use crate::id::{ActionId, HoldId, PersonId, RuleId};
 use crate::people::{People, Person};
@@ -41,7 +41,6 @@ pub(super) fn passed(request: &Passing<'_>) -> Record {
 /// A matched request with everything about it; `digest` is what its verdict or forward is bound to.
 fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Option<Digest>) -> Record {
     let shown = &ask.shown;
-    let headers = shown.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let record = Record::with_capacity(kind, MATCHED_BYTES)
         .text("action_id", ask.action_id.as_str())
         .member("actions", |text| write_array(&*ask.actions, text, write_action))
@@ -52,7 +51,7 @@ fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Opt
         .texts("controls", &ruling.controls)
         .text("decision", ruling.decision.as_str())
         .digest_if("digest", digest)
-        .member("headers", |text| write_sorted_texts(headers, text))
+        .member("headers", |text| write_object(&shown.headers, text, |value, text| write_json_string(value, text)))
         .text("key_id", ask.key_id.as_str())
         .text("method", shown.method.as_str())
         .text("owner", ask.agent.owner.to_string())
