@@ -5,8 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 STAMPS := target/stamps
-# What a bare Debian lacks: a C compiler for the crypto library, Python with venv, and TLS roots.
-PACKAGES := build-essential ca-certificates curl python3 python3-venv
+# What a bare Debian lacks: a C compiler for the crypto library and the Postgres grammar, libclang for its bindings, Python with venv, and TLS roots.
+PACKAGES := build-essential ca-certificates curl libclang-dev python3 python3-venv
 BENCH_PACKAGES := nginx-light util-linux
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 # A fresh rustup is not on the PATH of the shell that installed it.
