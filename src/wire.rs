@@ -3,4 +3,5 @@
 
 pub(crate) mod aws;
 pub(crate) mod head;
+pub(crate) mod postgres;
 pub(crate) mod sigv4;
