@@ -5,9 +5,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 STAMPS := target/stamps
-# What a bare Debian lacks: a C compiler for the crypto library and the Postgres grammar, libclang for its bindings, Python with venv, and TLS roots.
-PACKAGES := build-essential ca-certificates curl libclang-dev python3 python3-venv
-BENCH_PACKAGES := nginx-light util-linux
+# What a bare Debian lacks: a C compiler for the crypto library and the Postgres grammar, libclang for its bindings, PostgreSQL
+# (the tests start servers of their own, as its user when we are root), Python with venv, and TLS roots.
+PACKAGES := build-essential ca-certificates curl libclang-dev postgresql python3 python3-venv util-linux
+BENCH_PACKAGES := nginx-light pgbouncer util-linux
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 # A fresh rustup is not on the PATH of the shell that installed it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -35,7 +36,7 @@ demo: setup build
 	$(call step,the demo)
 	@.venv/bin/python tests/demo/demo.py
 
-## make test         all tests, against botocore, the AWS CLI, the JavaScript SDK and moto's server
+## make test         all tests: botocore, the AWS CLI, the JavaScript SDK and moto; PostgreSQL and its drivers
 .PHONY: test
 test: setup $(STAMPS)/node
 	$(call step,all tests)
@@ -96,12 +97,13 @@ build:
 .PHONY: setup
 setup: $(STAMPS)/packages $(STAMPS)/rust $(STAMPS)/venv
 
-$(STAMPS)/packages:
+# A package that is new in this file is got by a checkout that has been set up before, too.
+$(STAMPS)/packages: Makefile
 	$(call step,Debian packages: $(PACKAGES))
 	@$(call install,$(PACKAGES))
 	@mkdir -p $(@D) && touch $@
 
-$(STAMPS)/bench-packages:
+$(STAMPS)/bench-packages: Makefile
 	$(call step,Debian packages: $(BENCH_PACKAGES))
 	@$(call install,$(BENCH_PACKAGES)) || echo "nginx is left out of the comparison"
 	@mkdir -p $(@D) && touch $@
@@ -114,14 +116,14 @@ $(STAMPS)/rust: $(STAMPS)/packages
 	@mkdir -p $(@D) && touch $@
 
 $(STAMPS)/venv: tests/requirements.txt $(STAMPS)/packages
-	$(call step,Python packages in .venv: botocore the AWS CLI moto)
+	$(call step,Python packages in .venv: botocore the AWS CLI moto psycopg asyncpg)
 	@test -x .venv/bin/pip || python3 -m venv .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@mkdir -p $(@D) && touch $@
 
 # Debian's npm brings hundreds of packages: only where there is none.
 $(STAMPS)/node: tests/js/package-lock.json $(STAMPS)/packages
-	$(call step,the AWS SDK for JavaScript in tests/js/node_modules)
+	$(call step,the AWS SDK for JavaScript and node-postgres in tests/js/node_modules)
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
 	@npm ci --prefix tests/js --ignore-scripts --no-audit --no-fund --silent
 	@mkdir -p $(@D) && touch $@

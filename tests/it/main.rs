@@ -22,6 +22,7 @@ mod javascript;
 mod modify;
 mod naming;
 mod patience;
+mod postgres;
 mod rest;
 mod retry;
 mod rules;

@@ -1,12 +1,14 @@
-//! What the tests stand on: countersign as a process, agents as unmodified SDKs, moto as AWS, and a
-//! scripted upstream that misbehaves on demand. Nothing here knows countersign's inside.
+//! What the tests stand on: countersign as a process, agents as unmodified SDKs and drivers, moto as
+//! AWS, a real PostgreSQL, and a scripted upstream that misbehaves on demand. Nothing here knows countersign's inside.
 
 // Each test module and the benches use a part of this.
 #![expect(dead_code, reason = "shared by the test binary and the benches, each of which uses a part")]
 
 pub(crate) mod agent;
 pub(crate) mod cloud;
+pub(crate) mod driver;
 pub(crate) mod peer;
+pub(crate) mod postgres;
 pub(crate) mod sign;
 pub(crate) mod site;
 pub(crate) mod upstream;
@@ -37,6 +39,13 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
         std::thread::sleep(Duration::from_millis(15));
     }
+}
+
+/// The most resident memory that a process ever had, in bytes.
+pub(crate) fn peak_bytes(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
 }
 
 /// Longer than anything takes on a busy machine; only a failing test waits for it.

@@ -78,6 +78,14 @@ impl Agent {
 }
 
 impl Call {
+    pub(crate) fn new(child: Child) -> Self {
+        Self(child)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits for the snippet's `result`.
     #[track_caller]
     pub(crate) fn wait(self) -> Value {

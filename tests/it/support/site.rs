@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::agent::Agent;
 use super::peer::{Answer, Peer};
+use super::postgres::{Database, Role};
 use super::sign::{Draft, Keys};
 use super::wait_for;
 
@@ -24,6 +25,8 @@ pub(crate) struct Site {
     pub(crate) proxy: SocketAddr,
     /// The URL of the listener for agents with TLS, where there is one.
     pub(crate) tls: Option<String>,
+    /// Where agents of Postgres connect; port 0 where there is no such listener.
+    pub(crate) postgres: SocketAddr,
     /// Where approvers connect.
     pub(crate) api: SocketAddr,
     /// `/metrics` and health.
@@ -43,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) listen_config: String,
     /// One more line under `upstream.aws`.
     pub(crate) upstream_config: String,
+    /// The lines below `upstream.postgres`; none: no such plane.
+    pub(crate) postgres: String,
     /// More lines for the configuration file.
     pub(crate) config: String,
     /// Program and arguments to put before `countersign serve`.
@@ -57,9 +62,16 @@ impl Setup {
             answer_timeout: "15m".to_owned(),
             listen_config: String::new(),
             upstream_config: String::new(),
+            postgres: String::new(),
             config: String::new(),
             launcher: Vec::new(),
         }
+    }
+
+    /// Before a database alone.
+    pub(crate) fn postgres(database: &Database, role: Role) -> Self {
+        let nowhere = "http://127.0.0.1:9";
+        Self { postgres: database.upstream_config(role), ..Self::new(nowhere) }
     }
 
     pub(crate) fn rules(mut self, rules: &str) -> Self {
@@ -126,6 +138,7 @@ impl Site {
             server: None,
             proxy: nowhere,
             tls: None,
+            postgres: nowhere,
             api: nowhere,
             admin: nowhere,
             tokens: Vec::new(),
@@ -155,15 +168,23 @@ impl Site {
 
     /// Everything a restart must find again is in here: also the ports, once they are known.
     fn write_config(&self) {
+        let (mut listener, mut upstream) = (String::new(), String::new());
+        if !self.setup.postgres.is_empty() {
+            listener = format!("  postgres: {}\n", self.postgres);
+            upstream = "  postgres:\n".to_owned();
+            upstream.extend(self.setup.postgres.lines().map(|line| format!("    {line}\n")));
+        }
         let text = format!(
-            "listen:\n  agents: {}\n  api: {}\n  admin: {}\n  {}\nupstream:\n  aws:\n    endpoint: {}\n    answer_timeout: {}\n    {}\n{PEOPLE}{}",
+            "listen:\n  agents: {}\n  api: {}\n  admin: {}\n{}  {}\nupstream:\n  aws:\n    endpoint: {}\n    answer_timeout: {}\n    {}\n{}{PEOPLE}{}",
             self.proxy,
             self.api,
             self.admin,
+            listener,
             self.setup.listen_config,
             self.setup.upstream,
             self.setup.answer_timeout,
             self.setup.upstream_config,
+            upstream,
             self.setup.config
         );
         fs::write(self.config_file(), text).unwrap();
@@ -201,6 +222,9 @@ impl Site {
         let address = |name: &str| run[name].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
         (self.proxy, self.api, self.admin) = (address("agents"), address("api"), address("admin"));
         self.tls = run["agents_tls"].as_str().map(str::to_owned);
+        if let Some(address) = run["postgres"].as_str() {
+            self.postgres = address.trim_start_matches("postgres://").parse().unwrap();
+        }
         self.write_config();
     }
 

@@ -1,0 +1,129 @@
+//! Every scenario of every driver, directly and through countersign: the same results, errors,
+//! notices and counts.
+
+use serde_json::Value;
+
+use super::{ALLOWED, NO_RULE, differences, site};
+use crate::support::driver::{Door, Driver};
+use crate::support::postgres::{ADMIN, APP, BY_CERTIFICATE, BY_MD5, BY_PASSWORD, OVER_TLS, Role, cluster};
+
+/// Runs the driver's scenarios both ways and compares them.
+#[track_caller]
+fn is_transparent(driver: Driver, rules: &str) {
+    let (alone, behind) = (cluster().database("alone"), cluster().database("behind"));
+    let site = site(&behind, APP, rules);
+    let direct = Door::direct(&alone, APP).start(driver, "all", "").wait();
+    let through = Door::through(&site, "bot", &behind).start(driver, "all", "").wait();
+    let differences = differences(&direct, &through);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    site.verify();
+}
+
+#[test]
+#[ignore = "until the plane serves"]
+fn psycopg() {
+    is_transparent(Driver::Psycopg, NO_RULE);
+}
+
+#[test]
+#[ignore = "until the plane serves"]
+fn psycopg_with_every_statement_on_disk_first() {
+    is_transparent(Driver::Psycopg, ALLOWED);
+}
+
+#[test]
+#[ignore = "until the plane serves"]
+fn psycopg2() {
+    is_transparent(Driver::Psycopg2, NO_RULE);
+}
+
+#[test]
+#[ignore = "until the plane serves"]
+fn asyncpg() {
+    is_transparent(Driver::Asyncpg, NO_RULE);
+}
+
+#[test]
+#[ignore = "until the plane serves"]
+fn asyncpg_with_every_statement_on_disk_first() {
+    is_transparent(Driver::Asyncpg, ALLOWED);
+}
+
+#[test]
+#[ignore = "until the plane serves"]
+fn node_postgres() {
+    is_transparent(Driver::NodePostgres, NO_RULE);
+}
+
+#[test]
+#[ignore = "until the plane serves"]
+fn node_postgres_with_every_statement_on_disk_first() {
+    is_transparent(Driver::NodePostgres, ALLOWED);
+}
+
+/// However the real role authenticates, the agent never sees anything of it.
+#[test]
+#[ignore = "until the plane serves"]
+fn every_way_to_authenticate_upstream() {
+    for role in [ADMIN, BY_MD5, BY_PASSWORD, BY_CERTIFICATE, OVER_TLS] {
+        let database = cluster().database("roles");
+        let site = site(&database, role, NO_RULE);
+        let door = Door::through(&site, "bot", &database);
+        let seen = door.start(
+            Driver::Psycopg,
+            "in_turn",
+            "SELECT current_user, session_user, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+        );
+        let seen = seen.wait();
+        assert_eq!(seen["results"][0], serde_json::json!([[role.name, role.name, true]]), "{role:?}: {seen}");
+    }
+}
+
+/// Who has no virtual credential, or another secret, or a real one, does not get in.
+#[test]
+#[ignore = "until the plane serves"]
+fn strangers_stay_out() {
+    let database = cluster().database("strangers");
+    let site = site(&database, APP, NO_RULE);
+    let door = Door::through(&site, "bot", &database);
+    let stranger =
+        |user: &str, password: &str| Door { user: user.to_owned(), password: password.to_owned(), ..door.clone() };
+    let real = |role: Role| stranger(role.name, role.password.unwrap());
+    for stranger in [
+        stranger(&door.user, "wrong"),
+        stranger("bot", &door.password),
+        stranger("AKCSNOBODYNOBODYNOBO", &door.password),
+        real(APP),
+        real(ADMIN),
+    ] {
+        let output = stranger.psql(&["-Atc", "SELECT 1"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{}: {said}", stranger.user);
+        assert!(said.contains("authentication failed"), "{}: {said}", stranger.user);
+    }
+    site.done(&["agent", "revoke", "bot"]);
+    crate::support::wait_for("the revocation", || {
+        let output = door.psql(&["-Atc", "SELECT 1"]).output().unwrap();
+        (output.status.code() == Some(2)).then_some(())
+    });
+    site.verify();
+}
+
+/// A million rows pass in both formats, and memory stays where it was.
+#[test]
+#[ignore = "until the plane serves"]
+fn a_million_rows_take_no_memory() {
+    let database = cluster().database("large");
+    let site = site(&database, APP, NO_RULE);
+    let door = Door::through(&site, "bot", &database);
+    let run = |count: u32| {
+        let text = format!("SELECT g, repeat('x', 200) FROM generate_series(1, {count}) g");
+        let seen = door.start(Driver::Psycopg, "rows", &text).wait();
+        assert_eq!(seen["rows"], Value::from(count), "{seen}");
+        crate::support::peak_bytes(site.server_id())
+    };
+    let before = run(1_000);
+    let after = run(1_000_000);
+    let grown = after.saturating_sub(before);
+    assert!(grown < 16 << 20, "200 MB passed, {} KiB more were resident at the peak", grown >> 10);
+}
