@@ -109,6 +109,8 @@ pub(crate) enum Trait {
     Privilege,
     /// Changes the shape of a database.
     Schema,
+    /// Changes as whom a database session acts, or how the server reads what comes after.
+    Session,
     /// Opens something to others: policies, ACLs, sharing, ingress.
     Sharing,
     /// Could not be named without doubt.
@@ -116,7 +118,7 @@ pub(crate) enum Trait {
 }
 
 impl Trait {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Credential,
         Self::CrossAccount,
         Self::Destructive,
@@ -124,6 +126,7 @@ impl Trait {
         Self::Export,
         Self::Privilege,
         Self::Schema,
+        Self::Session,
         Self::Sharing,
         Self::Unknown,
     ];
@@ -137,6 +140,7 @@ impl Trait {
             Self::Export => "export",
             Self::Privilege => "privilege",
             Self::Schema => "schema",
+            Self::Session => "session",
             Self::Sharing => "sharing",
             Self::Unknown => "unknown",
         }

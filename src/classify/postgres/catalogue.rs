@@ -1,0 +1,169 @@
+//! What the upstream has: relations, functions, operators and memberships, as one snapshot that
+//! somebody else fetches and this module only asks.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A snapshot of the upstream's catalogue, and what the session itself has made since; cheap to copy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Catalogue {
+    version: u64,
+    /// Without one only `pg_catalog` is known, from the packed table.
+    snapshot: Option<Arc<Indexed>>,
+    /// Names this session made, `public.t`, that the snapshot may not have.
+    created: Arc<BTreeSet<String>>,
+}
+
+/// The rows of a snapshot as they were fetched.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) relations: Vec<Relation>,
+    pub(crate) functions: Vec<Function>,
+    pub(crate) operators: Vec<Operator>,
+    /// Member and role it belongs to (`pg_auth_members`), by name.
+    pub(crate) memberships: Vec<(String, String)>,
+    pub(crate) superusers: Vec<String>,
+}
+
+/// A row of `pg_class`.
+#[derive(Clone, Debug)]
+pub(crate) struct Relation {
+    pub(crate) oid: u32,
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) kind: RelationKind,
+    /// What a view or its rules read or write: schema and name, directly.
+    pub(crate) bases: Vec<(String, String)>,
+    /// Functions that reading it runs: a view's, a policy's.
+    pub(crate) read_calls: Vec<u32>,
+    /// Functions that writing to it runs: triggers, defaults, checks, rules.
+    pub(crate) write_calls: Vec<u32>,
+    /// Estimated rows (`reltuples`); `None` when never analysed.
+    pub(crate) rows: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RelationKind {
+    Table,
+    View,
+    MaterializedView,
+    ForeignTable,
+    Sequence,
+    Index,
+    Composite,
+    Other,
+}
+
+/// A row of `pg_proc`.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    pub(crate) oid: u32,
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) language: String,
+    pub(crate) volatility: Volatility,
+    pub(crate) is_security_definer: bool,
+    /// The owner's role name.
+    pub(crate) owner: String,
+    /// `prosrc`, or the deparsed `prosqlbody`; `None` for compiled code.
+    pub(crate) source: Option<String>,
+    /// The extension that brought it.
+    pub(crate) extension: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Volatility {
+    Immutable,
+    Stable,
+    Volatile,
+}
+
+/// A row of `pg_operator` outside `pg_catalog`.
+#[derive(Clone, Debug)]
+pub(crate) struct Operator {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    /// Oid of the function behind it.
+    pub(crate) function: u32,
+}
+
+#[derive(Debug, Default)]
+struct Indexed {
+    snapshot: Snapshot,
+    relations: HashMap<(String, String), usize>,
+    functions: HashMap<(String, String), Vec<usize>>,
+    functions_by_oid: HashMap<u32, usize>,
+    operators: HashMap<String, Vec<usize>>,
+}
+
+impl Catalogue {
+    /// `pg_catalog` alone: user relations are taken as written, user functions are unknown.
+    pub(crate) fn builtin() -> Self {
+        Self::default()
+    }
+
+    /// A snapshot under a version that no other snapshot has had; 0 is [`Catalogue::builtin`]'s.
+    pub(crate) fn new(version: u64, snapshot: Snapshot) -> Self {
+        let mut indexed = Indexed::default();
+        for (index, it) in snapshot.relations.iter().enumerate() {
+            indexed.relations.insert((it.schema.clone(), it.name.clone()), index);
+        }
+        for (index, it) in snapshot.functions.iter().enumerate() {
+            indexed.functions.entry((it.schema.clone(), it.name.clone())).or_default().push(index);
+            indexed.functions_by_oid.insert(it.oid, index);
+        }
+        for (index, it) in snapshot.operators.iter().enumerate() {
+            indexed.operators.entry(it.name.clone()).or_default().push(index);
+        }
+        indexed.snapshot = snapshot;
+        Self { version, snapshot: Some(Arc::new(indexed)), created: Arc::default() }
+    }
+
+    /// The same snapshot with names that a session has made since, `public.t`.
+    pub(crate) fn with_created(&self, names: impl IntoIterator<Item = String>) -> Self {
+        let created = self.created.iter().cloned().chain(names).collect();
+        Self { created: Arc::new(created), ..self.clone() }
+    }
+
+    pub(crate) const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The names of [`Catalogue::with_created`].
+    pub(crate) fn created(&self) -> &Arc<BTreeSet<String>> {
+        &self.created
+    }
+
+    pub(crate) const fn is_builtin(&self) -> bool {
+        self.snapshot.is_none()
+    }
+
+    pub(crate) fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
+        let indexed = self.snapshot.as_deref()?;
+        let index = indexed.relations.get(&(schema.to_owned(), name.to_owned()))?;
+        indexed.snapshot.relations.get(*index)
+    }
+
+    /// Every overload of that name.
+    pub(crate) fn functions(&self, schema: &str, name: &str) -> Vec<&Function> {
+        let Some(indexed) = self.snapshot.as_deref() else { return Vec::new() };
+        let found = indexed.functions.get(&(schema.to_owned(), name.to_owned())).map_or(&[][..], Vec::as_slice);
+        found.iter().filter_map(|index| indexed.snapshot.functions.get(*index)).collect()
+    }
+
+    pub(crate) fn function(&self, oid: u32) -> Option<&Function> {
+        let indexed = self.snapshot.as_deref()?;
+        indexed.snapshot.functions.get(*indexed.functions_by_oid.get(&oid)?)
+    }
+
+    /// Operators of that spelling outside `pg_catalog`, in any schema.
+    pub(crate) fn operators(&self, name: &str) -> impl Iterator<Item = &Operator> {
+        let indexed = self.snapshot.as_deref();
+        let found = indexed.and_then(|it| it.operators.get(name)).map_or(&[][..], Vec::as_slice);
+        found.iter().filter_map(move |index| indexed?.snapshot.operators.get(*index))
+    }
+
+    pub(crate) fn is_superuser(&self, role: &str) -> bool {
+        self.snapshot.as_deref().is_some_and(|it| it.snapshot.superusers.iter().any(|name| name == role))
+    }
+}
