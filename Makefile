@@ -38,9 +38,15 @@ demo: setup build
 
 ## make test         all tests: botocore, the AWS CLI, the JavaScript SDK and moto; PostgreSQL and its drivers
 .PHONY: test
-test: setup $(STAMPS)/node
+test: setup $(STAMPS)/node $(STAMPS)/suites
 	$(call step,all tests)
 	@$(CARGO) test
+
+## make suites-postgres  the suites of PostgreSQL, asyncpg and psycopg2: directly and through countersign
+.PHONY: suites-postgres
+suites-postgres: setup build $(STAMPS)/suites
+	$(call step,the suites of others)
+	@.venv/bin/python tests/suites/postgres.py target/suites $(if $(ONLY),--only=$(ONLY))
 
 ## make bench        CPU, latency, bodies and memory as ratios to a bare proxy (PART=tls,held: only these)
 .PHONY: bench
@@ -119,6 +125,11 @@ $(STAMPS)/venv: tests/requirements.txt $(STAMPS)/packages
 	$(call step,Python packages in .venv: botocore the AWS CLI moto psycopg asyncpg)
 	@test -x .venv/bin/pip || python3 -m venv .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/suites: tests/suites/fetch.py tests/requirements.txt $(STAMPS)/venv
+	$(call step,test suites of others in target/suites)
+	@.venv/bin/python tests/suites/fetch.py target/suites
 	@mkdir -p $(@D) && touch $@
 
 # Debian's npm brings hundreds of packages: only where there is none.
