@@ -6,7 +6,7 @@
 //! Without `--bench` (under `cargo test`) it runs once on small numbers to see that it works.
 //!
 //! `cargo bench --bench proxy -- --part=tls,idle "no rule"` measures two parts, and besides the bare
-//! proxy only those whose names contain these words.
+//! proxy only those whose names contain these words. The part `postgres` has pgbench as its load.
 
 #![expect(
     clippy::indexing_slicing,
@@ -27,9 +27,12 @@ mod load;
 mod part {
     pub(crate) mod bodies;
     pub(crate) mod memory;
+    pub(crate) mod postgres;
     pub(crate) mod saturated;
     pub(crate) mod steady;
 }
+#[path = "proxy/postgres.rs"]
+mod postgres;
 #[path = "proxy/process.rs"]
 mod process;
 #[path = "proxy/request.rs"]
@@ -66,10 +69,17 @@ struct Scale {
     large_mib: usize,
 }
 
+impl Scale {
+    fn is_full(&self) -> bool {
+        self.rounds > 1
+    }
+}
+
 const FULL: Scale =
     Scale { rounds: 7, requests: 30_000, connections: 64, held: 10_000, idle: 9_500, rules: 10_000, large_mib: 1024 };
 const SMOKE: Scale = Scale { rounds: 1, requests: 200, connections: 4, held: 20, idle: 20, rules: 100, large_mib: 8 };
 
+// `postgres` joins them when its plane serves.
 const PARTS: [&str; 6] = ["saturated", "steady", "tls", "bodies", "idle", "held"];
 
 fn main() {
@@ -78,6 +88,7 @@ fn main() {
     let runtime =
         |workers| tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
     match words.as_slice() {
+        ["relay", upstream] => runtime(1).block_on(postgres::run_relay(upstream.parse().unwrap())),
         ["stub", rest @ ..] => runtime(1).block_on(stub::run(rest.first().map(Path::new))),
         ["floor", upstream, rest @ ..] => {
             runtime(1).block_on(floor::run(upstream.parse().unwrap(), rest.first().map(Path::new)));
@@ -114,6 +125,7 @@ async fn measure(scale: &Scale, parts: &[&str], only: &str) {
             "bodies" => part::bodies::measure(scale, only).await,
             "idle" => part::memory::idle(scale, only).await,
             "held" => part::memory::held(scale, only).await,
+            "postgres" => part::postgres::measure(scale, only).await,
             other => panic!("no part is called `{other}`; there are {}", PARTS.join(", ")),
         };
         for table in tables.iter().filter(|table| !table.is_empty()) {

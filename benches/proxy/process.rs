@@ -95,6 +95,18 @@ pub(crate) fn on_core(core: usize, program: &str) -> Command {
     command
 }
 
+/// The words before a command that keep it on one core; none where that is not possible.
+pub(crate) fn pinned(core: usize) -> Vec<String> {
+    let command = on_core(core, "");
+    let words: Vec<String> = command
+        .get_args()
+        .filter_map(|word| word.to_str())
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if words.is_empty() { words } else { [vec!["taskset".to_owned()], words].concat() }
+}
+
 /// Moves this process, and what it starts from now on, to one core.
 pub(crate) fn pin_self(core: usize) {
     let id = std::process::id().to_string();

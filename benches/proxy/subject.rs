@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::load::Door;
-use super::process::{Process, on_core};
+use super::process::{Process, on_core, pinned};
 use super::support::sign::Keys;
 use super::support::site::{Setup, Site};
 use super::{stub, tls};
@@ -103,10 +103,8 @@ impl Stage {
     }
 
     fn countersign(&self, name: &'static str, rules: &str) -> Subject {
-        let pinned = on_core(1, "");
-        let words: Vec<&str> =
-            pinned.get_args().filter_map(|word| word.to_str()).filter(|word| !word.is_empty()).collect();
-        let launcher = if words.is_empty() { Vec::new() } else { [vec!["taskset"], words].concat() };
+        let launcher = pinned(1);
+        let launcher: Vec<&str> = launcher.iter().map(String::as_str).collect();
         // The others keep idle upstream connections from one round to the next as well.
         let mut upstream = "idle_timeout: 5m".to_owned();
         let (mut scheme, mut listeners) = ("http", String::new());
@@ -198,7 +196,7 @@ impl Subject {
 }
 
 /// Starts this program in another role and reads where it listens.
-fn role(core: usize, words: &[&str]) -> (Process, SocketAddr) {
+pub(crate) fn role(core: usize, words: &[&str]) -> (Process, SocketAddr) {
     let program = std::env::current_exe().unwrap();
     let mut child = on_core(core, program.to_str().unwrap()).args(words).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();

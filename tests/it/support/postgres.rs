@@ -195,16 +195,23 @@ impl Database {
 
     /// The lines below `upstream.postgres` that let countersign be this role here.
     pub(crate) fn upstream_config(&self, role: Role) -> String {
-        let port = self.cluster.port;
-        let mut lines = format!("hosts: ['127.0.0.1:{port}']\ndatabase: {}\nuser: {}\n", self.name, role.name);
-        match role.password {
-            Some(_) => lines += &format!("password_file: {}\n", password_file(&self.cluster.folder, role).display()),
-            None => {
-                let (certificate, key) = self.cluster.certificate();
-                lines += &format!("certificate: {}\nkey: {}\n", certificate.display(), key.display());
-            }
+        let mut lines = self.who(role);
+        if role.password.is_none() {
+            let (certificate, key) = self.cluster.certificate();
+            lines += &format!("certificate: {}\nkey: {}\n", certificate.display(), key.display());
         }
         lines + &format!("tls: verify-full\nca: {}\n", self.cluster.authority().display())
+    }
+
+    /// The same without TLS.
+    pub(crate) fn plain_upstream_config(&self, role: Role) -> String {
+        self.who(role) + "tls: disable\n"
+    }
+
+    fn who(&self, role: Role) -> String {
+        let password = password_file(&self.cluster.folder, role);
+        let secret = role.password.map(|_| format!("password_file: {}\n", password.display())).unwrap_or_default();
+        format!("hosts: ['127.0.0.1:{}']\ndatabase: {}\nuser: {}\n{secret}", self.cluster.port, self.name, role.name)
     }
 }
 
@@ -213,7 +220,7 @@ fn password_file(folder: &Path, role: Role) -> PathBuf {
 }
 
 /// A command as whom the server runs: it refuses to run as root.
-fn as_owner(program: &Path) -> Command {
+pub(crate) fn as_owner(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
