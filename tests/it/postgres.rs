@@ -2,6 +2,7 @@
 //! see without it, but for what waits for a person.
 
 mod holding;
+mod messages;
 mod suites;
 mod tools;
 mod transparent;

@@ -215,6 +215,32 @@ const asked = {
     await c.end();
     return seen;
   },
+  async held_copy_out(text) {
+    const c = await connect();
+    let result = "";
+    try {
+      for await (const piece of c.query(copy.to(text))) result += piece;
+      result = result.split("\n").length - 1;
+    } catch (error) {
+      result = failure(error);
+    }
+    const seen = { result, notices: c.notices, ...(await after(c)) };
+    await c.end();
+    return seen;
+  },
+  async held_cursor(text) {
+    const c = await connect();
+    const cursor = c.query(new Cursor(text));
+    let result = [];
+    try {
+      for (let part = await cursor.read(2); part.length > 0; part = await cursor.read(2)) result.push(...part.map((row) => row.id));
+    } catch (error) {
+      result = failure(error);
+    }
+    const seen = { result, notices: c.notices, ...(await after(c)) };
+    await c.end();
+    return seen;
+  },
   // Its own time-out tells the server nothing: the query stays, and the good-bye waits behind it.
   async held_then_left(text) {
     const c = await connect();

@@ -206,6 +206,80 @@ fn modified_runs_as_the_approver_wrote_it_with_every_driver() {
 
 #[test]
 #[ignore = "until the plane serves"]
+fn a_copy_out_waits_and_can_be_narrowed() {
+    let text = |driver| match driver {
+        // It says COPY by itself.
+        Driver::Asyncpg => "SELECT * FROM accounts",
+        _ => "COPY (SELECT * FROM accounts) TO STDOUT",
+    };
+    for driver in [Driver::Asyncpg, Driver::NodePostgres, Driver::Psycopg] {
+        let bank = Bank::open("copied");
+        for (verdict, rows) in [("allow", 10), ("modify", 3)] {
+            let (call, id) = bank.held(driver, "held_copy_out", text(driver));
+            let sql = bank.site.hold(&id)["request"]["parameters"]["sql"].as_str().unwrap().to_owned();
+            let narrowed = format!("sql={}", sql.replace("accounts", "accounts LIMIT 3"));
+            let output = match verdict {
+                "allow" => bank.site.cli_as("alice", &["approve", &id, "--reason", "fine"]),
+                _ => bank.site.cli_as("alice", &["modify", &id, "--set", &narrowed, "--reason", "fine"]),
+            };
+            assert!(output.status.success(), "{}", shown(&output));
+            let seen = call.wait();
+            assert_eq!(seen["result"], json!(rows), "{driver:?}: {seen}");
+            is_in_step(&seen);
+            let outcome = bank.site.wait_for_record(&id, "action.outcome");
+            assert_eq!(outcome["rows"], json!(rows), "{driver:?}: {outcome}");
+        }
+        let (call, id) = bank.held(driver, "held_copy_out", text(driver));
+        bank.site.decide("alice", &id, "deny");
+        let seen = call.wait();
+        assert_eq!(error(&seen).0, "42501", "{driver:?}: {seen}");
+        is_in_step(&seen);
+        bank.site.verify();
+    }
+}
+
+/// The rows come only after the server asked for them, which is after the approval.
+#[test]
+#[ignore = "until the plane serves"]
+fn a_copy_in_waits() {
+    let bank = Bank::open("copied_in");
+    let rules = format!(
+        "{RULES}  - id: loading\n    match: {{ action: [postgres:copy_in] }}\n    decision: hold\n    approvers: [security]\n"
+    );
+    let site = site(&bank.database, APP, &rules);
+    let door = Door::through(&site, "bot", &bank.database);
+    for (verdict, accounts) in [("deny", 10), ("allow", 20)] {
+        let call = door.start(Driver::Psycopg, "held_copy_in", "COPY accounts FROM STDIN");
+        let id = site.pending(1).remove(0);
+        site.decide("alice", &id, verdict);
+        let seen = call.wait();
+        match verdict {
+            "deny" => assert_eq!(error(&seen).0, "42501", "{seen}"),
+            _ => assert_eq!(seen["result"], "copied", "{seen}"),
+        }
+        is_in_step(&seen);
+        assert_eq!(bank.accounts(), accounts);
+    }
+    site.verify();
+}
+
+/// What was approved is read to its end in as many pieces as the driver likes, and is one hold.
+#[test]
+#[ignore = "until the plane serves"]
+fn a_cursor_is_held_once() {
+    for driver in [Driver::Asyncpg, Driver::NodePostgres, Driver::Psycopg] {
+        let bank = Bank::open("cursor");
+        let (call, id) = bank.held(driver, "held_cursor", "SELECT id FROM accounts ORDER BY id");
+        bank.site.decide("alice", &id, "allow");
+        let seen = call.wait();
+        assert_eq!(seen["result"], json!([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), "{driver:?}: {seen}");
+        is_in_step(&seen);
+        assert_eq!(bank.site.holds().len(), 1, "{driver:?}");
+    }
+}
+
+#[test]
+#[ignore = "until the plane serves"]
 fn bound_values_are_shown_and_kept() {
     for driver in [Driver::Asyncpg, Driver::NodePostgres, Driver::Psycopg] {
         let bank = Bank::open("bound");

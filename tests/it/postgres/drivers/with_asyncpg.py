@@ -240,6 +240,31 @@ async def held_in_transaction(text):
 
 @asked
 @running
+async def held_copy_out(text):
+    c = await connect()
+    out = io.BytesIO()
+    seen = await tried(c.copy_from_query(text, output=out))
+    if isinstance(seen, str):
+        seen = out.getvalue().count(b"\n")
+    return {"result": seen, "notices": c.said, **await after(c)}
+
+
+@asked
+@running
+async def held_cursor(text):
+    c = await connect()
+    seen = []
+    try:
+        async with c.transaction():
+            async for row in c.cursor(text, prefetch=2):
+                seen.append(row[0])
+    except asyncpg.PostgresError as error:
+        seen = failure(error)
+    return {"result": seen, "notices": c.said, **await after(c)}
+
+
+@asked
+@running
 async def held_then_timed_out(text):
     """Gives up once it is told that it is held."""
     c = await connect()

@@ -516,6 +516,44 @@ def held_then_cancelled(text):
 
 
 @asked
+def held_copy_out(text):
+    with connect() as c:
+        def copied():
+            with c.cursor().copy(text) as copy:
+                return sum(1 for _ in copy.rows())
+
+        seen = tried(copied)
+        return {"result": seen, "notices": c.notices, **after(c)}
+
+
+@asked
+def held_copy_in(text):
+    with connect() as c:
+        def copied():
+            with c.cursor().copy(text) as copy:
+                for i in range(100, 110):
+                    copy.write_row((i, "copied"))
+            return "copied"
+
+        seen = tried(copied)
+        return {"result": seen, "notices": c.notices, **after(c)}
+
+
+@asked
+def held_cursor(text):
+    """DECLARE is what is held; each FETCH after it is not."""
+    with connect(autocommit=False) as c:
+        def fetched():
+            named = c.cursor("named")
+            named.itersize = 2
+            named.execute(text)
+            return [row[0] for row in named]
+
+        seen = tried(fetched)
+        return {"result": seen, "notices": c.notices, **after(c)}
+
+
+@asked
 def rows(text):
     """Counts rows without keeping them."""
     with connect() as c:
