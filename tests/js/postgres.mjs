@@ -12,7 +12,7 @@ import Cursor from "pg-cursor";
 async function connect(options = {}) {
   const client = new pg.Client(options);
   client.notices = [];
-  client.on("notice", (it) => client.notices.push([it.severity, it.code, it.message, it.hint ?? null]));
+  client.on("notice", (it) => client.notices.push([it.severity, it.code, it.message, it.detail ?? null, it.hint ?? null]));
   client.on("error", () => {});
   await client.connect();
   return client;

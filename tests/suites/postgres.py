@@ -27,7 +27,7 @@ RULES = "rules:\n  - id: elsewhere\n    match: { action: [aws:iam:DeleteUser] }\
 CONFIG = """\
 listen: {{ agents: '127.0.0.1:0', api: '127.0.0.1:0', admin: '127.0.0.1:0', postgres: '127.0.0.1:0' }}
 upstream:
-  postgres: {{ hosts: ['127.0.0.1:{port}'], user: postgres, password_file: real }}
+  postgres: {{ hosts: ['127.0.0.1:{port}'], user: postgres, password_file: real, tls: disable }}
 rules: {{ ordinary: allow, privileged: allow, unknown: allow }}
 log: {{ level: error }}
 people: {{ olga: {{ emails: [olga@example.com], groups: [security] }} }}

@@ -6,14 +6,31 @@ use serde_json::Value;
 use super::{ALLOWED, NO_RULE, differences, site};
 use crate::support::driver::{Door, Driver};
 use crate::support::postgres::{ADMIN, APP, BY_CERTIFICATE, BY_MD5, BY_PASSWORD, OVER_TLS, Role, cluster};
+use crate::support::site::Site;
 
 /// Runs the driver's scenarios both ways and compares them.
 #[track_caller]
 fn is_transparent(driver: Driver, rules: &str) {
+    compare(driver, rules, |door, _| door);
+}
+
+/// The same with TLS to countersign, whose certificate the driver verifies and binds its password to.
+#[track_caller]
+fn is_transparent_over_tls(driver: Driver) {
+    compare(driver, NO_RULE, |door, site| {
+        let ca = site.data().join("ca.pem");
+        let ca = ca.to_str().unwrap();
+        let door = door.with("PGSSLMODE", "verify-full").with("PGSSLROOTCERT", ca).with("NODE_EXTRA_CA_CERTS", ca);
+        if driver == Driver::Psycopg { door.with("PGCHANNELBINDING", "require") } else { door }
+    });
+}
+
+#[track_caller]
+fn compare(driver: Driver, rules: &str, adapt: impl Fn(Door, &Site) -> Door) {
     let (alone, behind) = (cluster().database("alone"), cluster().database("behind"));
     let site = site(&behind, APP, rules);
     let direct = Door::direct(&alone, APP).start(driver, "all", "").wait();
-    let through = Door::through(&site, "bot", &behind).start(driver, "all", "").wait();
+    let through = adapt(Door::through(&site, "bot", &behind), &site).start(driver, "all", "").wait();
     let differences = differences(&direct, &through);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     site.verify();
@@ -59,6 +76,24 @@ fn node_postgres() {
 #[ignore = "until the plane serves"]
 fn node_postgres_with_every_statement_on_disk_first() {
     is_transparent(Driver::NodePostgres, ALLOWED);
+}
+
+#[test]
+#[ignore = "until the plane serves"]
+fn psycopg_over_tls() {
+    is_transparent_over_tls(Driver::Psycopg);
+}
+
+#[test]
+#[ignore = "until the plane serves"]
+fn asyncpg_over_tls() {
+    is_transparent_over_tls(Driver::Asyncpg);
+}
+
+#[test]
+#[ignore = "until the plane serves"]
+fn node_postgres_over_tls() {
+    is_transparent_over_tls(Driver::NodePostgres);
 }
 
 /// However the real role authenticates, the agent never sees anything of it.

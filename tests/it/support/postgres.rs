@@ -210,7 +210,10 @@ impl Database {
 
     fn who(&self, role: Role) -> String {
         let password = password_file(&self.cluster.folder, role);
-        let secret = role.password.map(|_| format!("password_file: {}\n", password.display())).unwrap_or_default();
+        let mut secret = role.password.map(|_| format!("password_file: {}\n", password.display())).unwrap_or_default();
+        if role == BY_PASSWORD {
+            secret += "cleartext_password: true\n";
+        }
         format!("hosts: ['127.0.0.1:{}']\ndatabase: {}\nuser: {}\n{secret}", self.cluster.port, self.name, role.name)
     }
 }

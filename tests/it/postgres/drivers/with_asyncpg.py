@@ -14,7 +14,7 @@ class Connection(asyncpg.Connection):
 async def connect(**options):
     connection = await asyncpg.connect(connection_class=Connection, **options)
     connection.said = []
-    connection.add_log_listener(lambda _, m: connection.said.append([m.severity_en, m.sqlstate, m.message, m.hint]))
+    connection.add_log_listener(lambda _, m: connection.said.append([m.severity_en, m.sqlstate, m.message, m.detail, m.hint]))
     return connection
 
 

@@ -13,7 +13,7 @@ def connect(**options):
     options.setdefault("autocommit", True)
     connection = psycopg.connect("", **options)
     connection.notices = []
-    connection.add_notice_handler(lambda diag: connection.notices.append([diag.severity, diag.sqlstate, diag.message_primary, diag.message_hint]))
+    connection.add_notice_handler(lambda diag: connection.notices.append([diag.severity, diag.sqlstate, diag.message_primary, diag.message_detail, diag.message_hint]))
     return connection
 
 
