@@ -41,10 +41,9 @@ REGRESS_SLICE = (
     "rangefuncs returning limit copy2 polymorphism sequence truncate rowtypes domain xml json jsonb psql psql_crosstab"
 ).split()
 SLICES = {
-    "asyncpg": "test_cancellation test_copy test_cursor test_execute test_introspection test_listeners test_prepare test_record "
-    "test_timeout test_transaction".split(),
-    "psycopg2": "test_async test_cancel test_connection test_copy test_cursor test_lobject test_notify test_transaction test_types_basic "
-    "test_with".split(),
+    "asyncpg": "test_cancellation test_codecs test_copy test_cursor test_execute test_listeners test_prepare test_record test_transaction".split(),
+    "psycopg2": "test_async test_cancel test_copy test_cursor test_fast_executemany test_green test_lobject test_replication test_transaction "
+    "test_types_basic test_types_extras test_with".split(),
 }
 
 
