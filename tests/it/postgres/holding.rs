@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::site;
 use crate::support::agent::Call;
 use crate::support::driver::{DRIVERS, Door, Driver};
+use crate::support::frontend::{Batch, Frontend};
 use crate::support::postgres::{APP, Database, cluster};
 use crate::support::site::{Site, shown};
 use crate::support::wait_for;
@@ -435,4 +436,61 @@ fn a_hold_stops_no_other_session() {
     }
     bank.site.decide("alice", &id, "allow");
     assert_eq!(rows(&call.wait()), Some(3));
+}
+
+/// Nothing runs because of a crash, and what was asked can be asked again.
+#[test]
+#[ignore = "until the plane serves"]
+fn a_crash_during_a_hold_runs_nothing() {
+    let mut bank = Bank::open("crashed");
+    let (call, _) = bank.held(Driver::Psycopg, "held", DELETE);
+    bank.site.kill();
+    let seen = call.wait();
+    assert!(rows(&seen).is_none(), "{seen}");
+    assert_eq!(bank.accounts(), 10);
+    bank.site.serve();
+    let door = Door { port: bank.site.postgres.port(), ..bank.door.clone() };
+    let call = door.start(Driver::Psycopg, "held", DELETE);
+    let id = bank.site.pending(1).remove(0);
+    assert_eq!(bank.accounts(), 10);
+    bank.site.decide("alice", &id, "allow");
+    assert_eq!(rows(&call.wait()), Some(3));
+    assert_eq!(bank.accounts(), 7);
+    bank.site.verify();
+}
+
+/// Many sessions wait at once, each for its own decision.
+#[test]
+#[ignore = "until the plane serves"]
+fn forty_sessions_wait_at_once() {
+    let bank = Bank::open("crowd");
+    bank.database.sql("INSERT INTO accounts SELECT g, 'more' FROM generate_series(11, 40) g");
+    let mut sessions = Vec::new();
+    for account in 1..=40 {
+        let mut session = Frontend::connect(&bank.door);
+        session.send(&Batch::new().query(&format!("DELETE FROM accounts WHERE id = {account} RETURNING id")).0);
+        sessions.push(session);
+    }
+    let ids = bank.site.pending(40);
+    assert_eq!(bank.accounts(), 40);
+    for (index, id) in ids.iter().enumerate() {
+        bank.site.decide("alice", id, if index % 2 == 0 { "allow" } else { "deny" });
+    }
+    let mut deleted = 0;
+    for (account, mut session) in (1..=40).zip(sessions) {
+        let answers = session.read_to(b'Z');
+        match answers.iter().find(|message| matches!(message.tag, b'D' | b'E')) {
+            // Nobody gets another's row.
+            Some(row) if row.tag == b'D' => {
+                assert!(row.body.ends_with(format!("{account}").as_bytes()), "{account}: {row:?}");
+                deleted += 1;
+            }
+            Some(error) => assert_eq!(error.field(b'C').as_deref(), Some("42501")),
+            None => panic!("{answers:?}"),
+        }
+        let next = session.ask(Batch::new().query("SELECT 'next'"));
+        assert!(next.iter().any(|message| message.body.ends_with(b"next")), "{next:?}");
+    }
+    assert_eq!((deleted, bank.accounts()), (20, 20));
+    bank.site.verify();
 }
