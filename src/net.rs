@@ -4,6 +4,7 @@
 
 pub(crate) mod body;
 pub(crate) mod ca;
+pub(crate) mod certificate;
 mod framing;
 mod guard;
 pub(crate) mod hashed;
@@ -12,7 +13,8 @@ pub(crate) mod listen;
 mod peers;
 pub(crate) mod spool;
 mod stall;
-mod stream;
+pub(crate) mod stream;
 pub(crate) mod tls;
 pub(crate) mod unstopped;
 pub(crate) mod upstream;
+pub(crate) mod verify;

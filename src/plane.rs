@@ -1,3 +1,4 @@
 //! The planes: server to the agent, client to the upstream.
 
 pub(crate) mod aws;
+pub(crate) mod postgres;

@@ -57,6 +57,24 @@ impl Agents {
         }
         Ok(Found { agent: agent?, key: self.keys.key(key_id, &self.root) })
     }
+
+    /// What to mix into a secret in a SCRAM exchange; the same for each name, whether or not it is a key's.
+    pub(crate) fn salt(&self, name: &str) -> [u8; 16] {
+        self.root.salt_of(name)
+    }
+
+    /// The agent of that name, for one who was authenticated without a key: by a certificate.
+    ///
+    /// # Errors
+    /// When there is no such agent, or it is revoked.
+    pub(crate) fn named(&self, id: &str, now: Timestamp) -> Result<Arc<Agent>, LookupError> {
+        let mut agent = self.registry.current(now).1.named(id);
+        if agent == Err(LookupError::Unknown) {
+            self.registry.refresh();
+            agent = self.registry.current(now).1.named(id);
+        }
+        agent
+    }
 }
 
 /// Why a virtual key is not accepted.
@@ -262,6 +280,7 @@ struct Registry {
     agents: Vec<AgentEntry>,
     by_key: HashMap<String, (usize, usize)>,
     by_number: HashMap<u64, usize>,
+    by_name: HashMap<String, usize>,
 }
 
 impl Registry {
@@ -274,6 +293,7 @@ impl Registry {
             for (key_index, key) in entry.keys.iter().enumerate() {
                 is_new &= registry.by_key.insert(key.key_id.clone(), (index, key_index)).is_none();
             }
+            registry.by_name.insert(entry.agent.id.as_str().to_owned(), index);
             if !is_new {
                 return Err(damaged(format!("a key or number of agent `{}` is another agent's too", entry.agent.id)));
             }
@@ -300,6 +320,15 @@ impl Registry {
             return Err(LookupError::AgentRevoked);
         }
         validity.map(|()| Arc::clone(&entry.agent))
+    }
+
+    fn named(&self, id: &str) -> Result<Arc<Agent>, LookupError> {
+        let index = self.by_name.get(id).ok_or(LookupError::Unknown)?;
+        match self.agents.get(*index) {
+            Some(entry) if entry.is_revoked => Err(LookupError::AgentRevoked),
+            Some(entry) => Ok(Arc::clone(&entry.agent)),
+            None => Err(LookupError::Unknown),
+        }
     }
 
     fn live_mut(&mut self, id: &str) -> Result<&mut AgentEntry, CredentialError> {

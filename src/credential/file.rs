@@ -166,6 +166,17 @@ impl RootKey {
     }
 }
 
+impl RootKey {
+    /// What SCRAM mixes into the secret of that name. Every name has one, also those that were never
+    /// given out, and the same one each time: it tells nobody which names exist.
+    pub(super) fn salt_of(&self, name: &str) -> [u8; 16] {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(b"countersign scram salt 1\0");
+        context.update(name.as_bytes());
+        context.sign().as_ref().first_chunk().copied().unwrap_or_default()
+    }
+}
+
 impl std::fmt::Debug for RootKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::CommonState;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -12,9 +13,19 @@ use tokio_rustls::TlsStream;
 
 /// An enum rather than a type parameter: hyper's state machines are then compiled once.
 #[derive(Debug)]
-pub(super) enum Stream<S> {
+pub(crate) enum Stream<S> {
     Plain(S),
     Tls(Box<TlsStream<S>>),
+}
+
+impl<S> Stream<S> {
+    /// What TLS agreed on, where it is spoken.
+    pub(crate) fn tls(&self) -> Option<&CommonState> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(io) => Some(io.get_ref().1),
+        }
+    }
 }
 
 macro_rules! each {
@@ -69,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
 /// Small answers leave at once, and a peer that vanished without a word is noticed within a minute,
 /// also while its request is held. NAT boxes forget silent connections after 350 seconds; this keeps them awake.
-pub(super) fn tune(tcp: &TcpStream) -> io::Result<()> {
+pub(crate) fn tune(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
