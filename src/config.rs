@@ -19,6 +19,7 @@ use crate::people::People;
 use crate::yaml::{Diagnostic, Problems, Source};
 
 mod page;
+pub(crate) mod postgres;
 mod schema;
 
 use page::Page;
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) listen: Listen,
     pub(crate) aws: Aws,
+    /// Absent while nobody listens for it.
+    pub(crate) postgres: Option<postgres::Postgres>,
     pub(crate) people: Arc<People>,
     pub(crate) rules: Rules,
     pub(crate) gate: GateOptions,
@@ -49,6 +52,8 @@ pub(crate) struct Listen {
     pub(crate) agents: Option<SocketAddr>,
     /// Agents with TLS.
     pub(crate) agents_tls: Option<SocketAddr>,
+    /// Agents that speak the protocol of PostgreSQL.
+    pub(crate) postgres: Option<SocketAddr>,
     /// Approvers.
     pub(crate) api: SocketAddr,
     pub(crate) api_tls: bool,

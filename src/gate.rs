@@ -31,7 +31,7 @@
 //! an approval lost, never an action run twice.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
@@ -51,7 +51,7 @@ mod records;
 mod spent;
 
 pub(crate) use keeper::{Gate, GateOptions};
-pub(crate) use permit::{Drift, OVERDUE_AFTER, Outcome, Permit, Receipt, Reply};
+pub(crate) use permit::{Drift, Finished, OVERDUE_AFTER, Outcome, Permit, Receipt, Reply};
 
 /// One authenticated, named request that asks to pass. Its hold shares the large parts.
 #[derive(Clone)]
@@ -76,6 +76,8 @@ pub(crate) struct Ask {
     pub(crate) shown: Arc<Shown>,
     /// Puts changed parameters into the request; `None` where the request cannot be modified.
     pub(crate) narrow: Option<NarrowFn>,
+    /// Is told the hold this request waits at, as soon as it waits.
+    pub(crate) held_at: Arc<OnceLock<HoldId>>,
 }
 
 /// A request that no rule matched: as much of it as its record needs.

@@ -234,6 +234,8 @@ pub(crate) enum Event {
     Unsent,
     /// The verdict of a person the caller found entitled.
     Voted { vote: Vote },
+    /// Its client said that it does not want it any more.
+    Withdrawn,
 }
 
 /// Why an event changed nothing.
@@ -329,6 +331,7 @@ impl Hold {
             (Event::Cancelled, Pending | Approved) => self.end(Ended(Ending::Cancelled), now),
             (Event::NobodyEntitled, Pending | Approved) => self.end(Ended(Ending::NoApprover), now),
             (Event::Superseded, Pending | Approved) => self.end(Ended(Ending::Superseded), now),
+            (Event::Withdrawn, Pending | Approved) if self.attached == 0 => self.end(Ended(Ending::Withdrawn), now),
             (Event::Released, Approved) if now < self.deadline => self.state = Forwarding,
             (Event::Unsent, Forwarding) => self.state = Approved,
             (Event::Answered, Forwarding) => self.end(Executed, now),

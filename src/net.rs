@@ -10,7 +10,7 @@ mod guard;
 pub(crate) mod hashed;
 pub(crate) mod line;
 pub(crate) mod listen;
-mod peers;
+pub(crate) mod peers;
 pub(crate) mod spool;
 mod stall;
 pub(crate) mod stream;

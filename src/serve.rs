@@ -22,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::channel::api::Api;
 use crate::channel::card;
+use crate::config::postgres::{AgentTls, Postgres};
 use crate::config::{Config, Listen, Log};
 use crate::credential::agent::{self, Agents};
 use crate::credential::approver::ApproverTokens;
@@ -32,6 +33,7 @@ use crate::net::listen::{self, Limits, OnRefusal};
 use crate::net::spool::Spool;
 use crate::net::upstream::Pool;
 use crate::plane::aws::{Parts, Plane};
+use crate::plane::postgres as database;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::time::Clock;
@@ -112,14 +114,21 @@ impl Server {
         let api = Api::new(Arc::clone(&gate), tokens, clock, card::render, stopping.clone());
         let admin = Admin::new(journal.clone(), Arc::clone(&metrics), stopping.clone());
         let doors = Doors::open(&config.listen).await?;
-        let bound = doors.bound()?;
+        let mut bound = doors.bound()?;
         let limits = Limits {
             connections: config.listen.connections,
             connections_per_peer: config.listen.connections_per_peer.unwrap_or(usize::MAX),
             drain_timeout: config.drain,
             ..Limits::default()
         };
-        let serving = doors.serve(limits, &metrics, &stopping, Arc::clone(&plane), Arc::new(api), Arc::new(admin));
+        let mut serving =
+            doors.serve(limits.clone(), &metrics, &stopping, Arc::clone(&plane), Arc::new(api), Arc::new(admin));
+        if let Some(postgres) = &config.postgres {
+            let listener = bind(postgres.listen).await?;
+            bound.postgres = Some(listener.local_addr()?);
+            let plane = database_plane(config, postgres, &gate, &metrics)?;
+            serving.spawn(plane.serve(listener, limits, stopping.clone()));
+        }
         bound.publish(&config.data, out)?;
         tracing::info!(log_key = journal.public_key(), "ready");
         Ok(Self { journal, gate, plane, metrics, begin_stop, serving })
@@ -174,6 +183,35 @@ async fn plane(config: &Config, gate: &Arc<Gate>, clock: &Clock, metrics: &Arc<M
     Ok(Plane::new(config.aws.plane.clone(), parts))
 }
 
+/// The Postgres plane with its door and its database.
+fn database_plane(
+    config: &Config,
+    postgres: &Postgres,
+    gate: &Arc<Gate>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<database::Plane>> {
+    let (certificate, key) = (&config.listen.certificate, &config.listen.key);
+    let tls = match postgres.tls {
+        AgentTls::None => None,
+        AgentTls::Offered | AgentTls::Required => {
+            Some(database::login::Tls::load(certificate, key, postgres.client_ca.as_deref())?)
+        }
+    };
+    let door = database::login::Door {
+        agents: Arc::new(Agents::open(&config.data)?),
+        clock: Clock::default(),
+        tls,
+        is_tls_required: postgres.tls == AgentTls::Required,
+        timeout: LOGIN_TIMEOUT,
+    };
+    let upstream = database::upstream::Upstream::new(postgres.upstream.clone())?;
+    let (gate, metrics) = (Arc::clone(gate), Arc::clone(metrics));
+    Ok(database::Plane::new(postgres.plane.clone(), door, upstream, gate, Clock::default(), metrics))
+}
+
+/// How long an agent may take to prove itself to the Postgres plane.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The listening sockets, and TLS where it is spoken.
 struct Doors {
     agents: Option<TcpListener>,
@@ -208,6 +246,7 @@ impl Doors {
             api: self.api.0.local_addr()?,
             api_tls: self.api.1.is_some(),
             admin: self.admin.local_addr()?,
+            postgres: None,
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::page::{Page, spelled};
-use super::{Aws, Config, Listen, Log, Rules, Spool};
+use super::{Aws, Config, Listen, Log, Rules, Spool, postgres};
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
 use crate::id::{AgentId, GroupId, PersonId, is_plain_name};
@@ -19,9 +19,12 @@ use crate::yaml::{Diagnostic, Entry, Node, Problems, nearest};
 /// Reads all of it; `None` where the people contradict each other (then it was reported).
 pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
     let data = page.path("data", ".");
-    let listen = page.section("listen", "`listen`", listen);
+    let (listen, door) = page.section("listen", "`listen`", listen);
     let endpoint_hosts = page.list("endpoint_hosts", &[], host_name, str::to_owned);
-    let aws = page.section("upstream", "`upstream`", |page| page.section("aws", "`upstream.aws`", aws));
+    let (aws, postgres) = page.section("upstream", "`upstream`", |page| {
+        let aws = page.section("aws", "`upstream.aws`", aws);
+        (aws, page.section("postgres", "`upstream.postgres`", |page| postgres::upstream(page, door)))
+    });
     let (spool, limits) = page.section("bodies", "`bodies`", bodies);
     let persons = page.named("people", "a person", person);
     let (terms, gate, interims) = page.section("holds", "`holds`", |page| holds(page, &persons));
@@ -43,6 +46,7 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         data,
         listen,
         aws: Aws { plane: plane::Options { endpoint_hosts, interims, ..with_limits(aws.plane, limits) }, ..aws },
+        postgres,
         people,
         rules,
         gate,
@@ -55,7 +59,7 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
     })
 }
 
-fn listen(page: &mut Page<'_>) -> Listen {
+fn listen(page: &mut Page<'_>) -> (Listen, postgres::Door) {
     let localhost = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let spell = |address: &Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |a| spelled(&a.to_string()));
     let spell_one = |address: &SocketAddr| spelled(&address.to_string());
@@ -64,6 +68,7 @@ fn listen(page: &mut Page<'_>) -> Listen {
     let listen = Listen {
         agents: page.value("agents", Some(localhost(8700)), address_or_none, spell),
         agents_tls: page.value("agents_tls", None, address_or_none, spell),
+        postgres: page.value("postgres", None, address_or_none, spell),
         api: page.value("api", localhost(8701), address, spell_one),
         api_tls: page.boolean("api_tls", false),
         admin: page.value("admin", localhost(8702), address, spell_one),
@@ -75,9 +80,9 @@ fn listen(page: &mut Page<'_>) -> Listen {
         }),
     };
     let mut seen: Vec<SocketAddr> = Vec::new();
-    let keys = ["agents", "agents_tls", "api", "admin"];
-    for (key, address) in keys.into_iter().zip([listen.agents, listen.agents_tls, Some(listen.api), Some(listen.admin)])
-    {
+    let keys = ["agents", "agents_tls", "postgres", "api", "admin"];
+    let addresses = [listen.agents, listen.agents_tls, listen.postgres, Some(listen.api), Some(listen.admin)];
+    for (key, address) in keys.into_iter().zip(addresses) {
         let Some(address) = address.filter(|address| address.port() != 0) else { continue };
         if seen.contains(&address) {
             let message = format!("`listen.{key}` shares the address {address} with another listener");
@@ -89,7 +94,8 @@ fn listen(page: &mut Page<'_>) -> Listen {
         let message = "the API can be reached from other machines without TLS: approver tokens travel on it";
         page.report("api", Diagnostic::warning, message, "set `listen.api_tls: true`, or see to it that they cannot");
     }
-    listen
+    let door = postgres::door(page, listen.postgres);
+    (listen, door)
 }
 
 fn aws(page: &mut Page<'_>) -> Aws {

@@ -107,7 +107,7 @@ impl Gate {
 
     fn count_forward(&self, outcome: &Outcome) {
         self.metrics.forwarded.increment();
-        if !matches!(outcome, Outcome::Answered { .. }) {
+        if !matches!(outcome, Outcome::Answered { .. } | Outcome::Finished(_)) {
             self.metrics.upstream_errors.increment();
         }
     }
@@ -314,6 +314,8 @@ impl Gate {
 
     fn add_waiter(self: &Arc<Self>, book: &mut super::book::Book, id: &HoldId, ask: &Ask) -> Attached {
         let number = self.waiter_number();
+        // Once: a request waits at one hold.
+        drop(ask.held_at.set(id.clone()));
         self.spent.begin_awaiting(ask.signature, ask.signature_expires);
         // Attaching is possible in every state, so this cannot be rejected.
         if book.apply(id, Event::Attached, self.clock.now(), |_| false).is_err() {
@@ -464,7 +466,7 @@ impl Gate {
     async fn settle(&self, hold: Option<&HoldId>, outcome: &Outcome, reply: Option<Arc<Reply>>) {
         let Some(id) = hold else { return };
         let event = match outcome {
-            Outcome::Answered { .. } => Event::Answered,
+            Outcome::Answered { .. } | Outcome::Finished(_) => Event::Answered,
             Outcome::NotSent { .. } => Event::FailedUpstream,
             Outcome::Unknown { .. } => Event::OutcomeUnknown,
         };

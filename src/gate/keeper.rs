@@ -240,6 +240,11 @@ impl Gate {
         });
     }
 
+    /// Ends a hold whose client said that it does not want it any more, unless another client waits on it.
+    pub(crate) fn withdraw(self: &Arc<Self>, id: &HoldId) {
+        self.end_open(Event::Withdrawn, |entry| entry.about.id == *id);
+    }
+
     /// Lets go of every waiting client: each is told that the process restarts and that its hold
     /// is kept. New requests that need a hold are told the same.
     pub(crate) fn drain(&self) {

@@ -75,6 +75,11 @@ impl Permit {
         self.0.as_ref()?.matched()?.modified.as_ref()
     }
 
+    /// Whether a rule matched the request, so that the permit is bound to its digest.
+    pub(crate) fn is_matched(&self) -> bool {
+        self.0.as_ref().is_some_and(|granted| granted.matched().is_some())
+    }
+
     /// The hold this permit came from, to be told to the client.
     pub(crate) fn hold(&self) -> Option<&HoldId> {
         self.0.as_ref()?.matched()?.hold.as_ref()
@@ -151,10 +156,26 @@ impl Drop for Receipt {
 pub(crate) enum Outcome {
     /// The upstream answered. `body_bytes` and `body_sha256` are absent while the body still streams.
     Answered { status: u16, upstream_request_id: Option<String>, body_bytes: Option<u64>, body_sha256: Option<Digest> },
+    /// A database ran the statements, or refused one of them with an error.
+    Finished(Finished),
     /// No byte of the request had left: it certainly did not run.
     NotSent { reason: String },
     /// The request left and no whole answer came: it may have run. Never sent again.
     Unknown { reason: String },
+}
+
+/// What a database said at the end of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Finished {
+    /// The tag of the last command that was completed, `SELECT 5`.
+    pub(crate) tag: Option<String>,
+    /// The error that ended it (a five-character SQLSTATE).
+    pub(crate) sqlstate: Option<String>,
+    /// Rows and bytes of data that went to the agent or came from it.
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// From the sending to the last word.
+    pub(crate) duration: Duration,
 }
 
 /// An upstream's answer, kept for a client that dropped at the last second.

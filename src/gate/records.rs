@@ -204,6 +204,7 @@ fn with_outcome(record: Record, matched: Option<&Matched>, outcome: &Outcome) ->
     let integer = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let (bytes, sha256) = match outcome {
         Outcome::Answered { body_bytes, body_sha256, .. } => (*body_bytes, *body_sha256),
+        Outcome::Finished(finished) => (Some(finished.bytes), None),
         Outcome::NotSent { .. } | Outcome::Unknown { .. } => (None, None),
     };
     let record = record
@@ -216,6 +217,12 @@ fn with_outcome(record: Record, matched: Option<&Matched>, outcome: &Outcome) ->
             .text("outcome", "answered")
             .integer("status", i64::from(*status))
             .text_if("upstream_request_id", upstream_request_id.as_deref()),
+        Outcome::Finished(it) => record
+            .integer("duration_us", i64::try_from(it.duration.as_micros()).unwrap_or(i64::MAX))
+            .text("outcome", "answered")
+            .integer("rows", integer(it.rows))
+            .text_if("sqlstate", it.sqlstate.as_deref())
+            .text_if("tag", it.tag.as_deref()),
         Outcome::NotSent { reason } => record.text("message", reason.as_str()).text("outcome", "not-sent"),
         Outcome::Unknown { reason } => record.text("message", reason.as_str()).text("outcome", "unknown"),
     }

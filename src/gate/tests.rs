@@ -185,6 +185,7 @@ fn ask(clock: &Clock, name: &str, body: &str, retry_id: Option<&str>, signature:
         signature: sha256(signature.as_bytes()),
         signature_expires: clock.now().plus(Duration::from_secs(900)),
         shown: Arc::default(),
+        held_at: Arc::default(),
         narrow: Some(Arc::new(move |parameters| {
             let user = parameters.get("UserName").and_then(Value::as_str).ok_or("no user")?;
             Ok(Modified {

@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The peers of one listener that have connections open.
 #[derive(Debug)]
-pub(super) struct Peers {
+pub(crate) struct Peers {
     /// Connections that one peer may have.
     limit: usize,
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Peers {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, open: Mutex::default() })
     }
 
     /// A place for one more connection, given back on drop; `None` when this peer has its share.
-    pub(super) fn seat(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
+    pub(crate) fn seat(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
         let peer = block(peer);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = open.entry(peer).or_default();
@@ -32,7 +32,7 @@ impl Peers {
 
 /// One connection's place.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     peers: Arc<Peers>,
     peer: IpAddr,
 }

@@ -286,6 +286,7 @@ impl Plane {
             shown: Arc::new(call.shown(identity, &named.actions)),
             actions: named.actions.into(),
             narrow: original.clone().map(Original::narrow_fn),
+            held_at: Arc::default(),
         };
         let (action, is_head) = (exchange.action.clone(), exchange.is_head);
         Ok((Arc::new(ask), Box::new(Sending { action, naming, call, body, payload, original, is_head })))

@@ -1,9 +1,76 @@
 //! The Postgres plane: a server to the agent, a client to the database.
 //!
-//! `login` lets an agent in by its virtual credential; `upstream` opens the session that it works
-//! on, with the real one.
+//! One connection goes through the files of this module in this order: `login` (TLS, startup,
+//! credential), `upstream` (the real role's session), then `session` for the rest of its life: `machine`
+//! keeps the two streams in step, `asking` names what would run and brings it to the gate, `settings`
+//! follows what decides the meaning of text, `notice` and `ending` speak to the client.
+//!
+//! Invariants: nothing that runs leaves without a permit, in the order in which it came; an answer is
+//! given for exactly what was sent; a matched statement's last word follows its outcome's record.
 
-#![expect(dead_code, reason = "the session that joins both is being built")]
-
+mod asking;
+mod cancel;
+mod connection;
+mod ending;
 pub(crate) mod login;
+mod machine;
+mod notice;
+mod session;
+mod settings;
 pub(crate) mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::classify::postgres::cache::Cache;
+use crate::gate::Gate;
+use crate::telemetry::Metrics;
+use crate::time::Clock;
+
+use cancel::Cancels;
+use login::Door;
+use upstream::Upstream;
+
+/// What an operator may set.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Longest message of a client's that is kept to be named, in bytes.
+    pub(crate) message_limit_bytes: usize,
+    /// Between two notices to a client that waits.
+    pub(crate) notice_every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { message_limit_bytes: 16 << 20, notice_every: Duration::from_secs(15) }
+    }
+}
+
+/// Memory for statements that were named before, in bytes.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// The plane of one process.
+pub(crate) struct Plane {
+    options: Options,
+    door: Door,
+    upstream: Arc<Upstream>,
+    gate: Arc<Gate>,
+    cache: Cache,
+    cancels: Cancels,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Plane {
+    pub(crate) fn new(
+        options: Options,
+        door: Door,
+        upstream: Arc<Upstream>,
+        gate: Arc<Gate>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let (cache, cancels) = (Cache::new(CACHE_BYTES), Cancels::default());
+        Arc::new(Self { options, door, upstream, gate, cache, cancels, clock, metrics })
+    }
+}

@@ -14,6 +14,7 @@ pub(super) struct Bound {
     pub(super) api: SocketAddr,
     pub(super) api_tls: bool,
     pub(super) admin: SocketAddr,
+    pub(super) postgres: Option<SocketAddr>,
 }
 
 /// Where a running server is reached from this machine, as `run.json` says.
@@ -36,17 +37,18 @@ impl Bound {
     /// Prints one line per listener, and writes `run.json` whole or not at all.
     pub(super) fn publish(&self, data: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
         let listeners = [
-            ("agents", self.agents, false),
-            ("agents_tls", self.agents_tls, true),
-            ("api", Some(self.api), self.api_tls),
-            ("admin", Some(self.admin), false),
+            ("agents", self.agents, "http"),
+            ("agents_tls", self.agents_tls, "https"),
+            ("postgres", self.postgres, "postgres"),
+            ("api", Some(self.api), if self.api_tls { "https" } else { "http" }),
+            ("admin", Some(self.admin), "http"),
         ];
         let mut run = json!({ "pid": std::process::id() });
-        for (name, address, tls) in listeners {
+        for (name, address, scheme) in listeners {
             let Some(address) = address else { continue };
-            writeln!(out, "{} listening on {}", name.replace('_', " "), url(address, tls))?;
+            writeln!(out, "{} listening on {}", name.replace('_', " "), url(address, scheme))?;
             if let Some(members) = run.as_object_mut() {
-                members.insert(name.to_owned(), url(reachable(address), tls).into());
+                members.insert(name.to_owned(), url(reachable(address), scheme).into());
             }
         }
         out.flush()?;
@@ -74,8 +76,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn url(address: SocketAddr, tls: bool) -> String {
-    format!("{}://{address}", if tls { "https" } else { "http" })
+fn url(address: SocketAddr, scheme: &str) -> String {
+    format!("{scheme}://{address}")
 }
 
 const RUN_FILE: &str = "run.json";

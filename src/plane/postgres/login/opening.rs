@@ -166,12 +166,6 @@ pub(crate) struct Rewound<S> {
     inner: S,
 }
 
-impl<S> Rewound<S> {
-    pub(crate) fn socket(&self) -> &S {
-        &self.inner
-    }
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.first.is_some() && buf.remaining() > 0 {

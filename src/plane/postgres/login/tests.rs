@@ -83,13 +83,6 @@ fn arrive(door: Door) -> (DuplexStream, Opened<DuplexStream>) {
     (client, tokio::spawn(async move { door.open(server).await }))
 }
 
-fn session<S>(opened: Result<Arrival<S>, LoginError>) -> Session<S> {
-    match opened.unwrap() {
-        Arrival::Session(session) => *session,
-        Arrival::Cancel(cancel) => panic!("{cancel:?}"),
-    }
-}
-
 /// Greets a client as a server would, and says yes to every query.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(session: &mut Session<S>) {
     let mut out = BytesMut::new();

@@ -1,0 +1,479 @@
+//! From a message to the actions it stands for, and from these to a permit.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::{Map, Value};
+
+use super::Plane;
+use super::login::Credential;
+use super::machine::{Machine, Prepared, Subject};
+use super::notice::Notice;
+use super::settings::Settings;
+use crate::action::{Action, Agent, Context, Shown, Trait};
+use crate::classify::postgres::{self as classify, BoundValue, Catalogue, Effect, Parsed, Statement};
+use crate::digest::{Digest, Hasher};
+use crate::gate::{Admission, Ask, Ended, Modified, NarrowFn, Outcome, Passing, Permit, Receipt};
+use crate::id::{ActionId, HoldId};
+use crate::rules::Ruling;
+use crate::wire::postgres::backend::Transaction;
+use crate::wire::postgres::frontend::{self, Message};
+
+/// Where a session's statements run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) database: String,
+    pub(super) user: String,
+}
+
+impl Place {
+    fn url(&self) -> String {
+        let Self { host, port, database, user } = self;
+        format!("postgres://{user}@{host}:{port}/{database}")
+    }
+}
+
+/// One session's way to the gate.
+pub(super) struct Asker {
+    pub(super) plane: Arc<Plane>,
+    pub(super) agent: Arc<Agent>,
+    pub(super) credential: Credential,
+    pub(super) peer: IpAddr,
+    pub(super) context: Context,
+    pub(super) place: Arc<Place>,
+    pub(super) catalogue: Arc<Catalogue>,
+    /// What cursors that SQL declared read.
+    pub(super) cursors: HashMap<String, Arc<[Action]>>,
+    /// Commands of replication are understood too.
+    pub(super) is_replication: bool,
+}
+
+/// A message with its actions.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) action_id: ActionId,
+    pub(super) actions: Arc<[Action]>,
+    pub(super) digest: Digest,
+    parsed: Option<Arc<Parsed>>,
+    sql: Bytes,
+    /// It can be written anew with another text.
+    is_plain: bool,
+}
+
+impl Named {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.sql).into_owned()
+    }
+
+    pub(super) fn statements(&self) -> usize {
+        self.parsed.as_ref().map_or(1, |parsed| parsed.statements.len().max(1))
+    }
+
+    pub(super) fn effects(&self) -> impl Iterator<Item = Effect> + '_ {
+        self.parsed.iter().flat_map(|parsed| &parsed.statements).map(|statement| statement.effect.clone())
+    }
+
+    /// Whether what follows can be read only when this is done.
+    pub(super) fn is_barrier(&self) -> bool {
+        let is_barrier = |effect: &Effect| match effect {
+            Effect::None
+            | Effect::Begin
+            | Effect::Commit { .. }
+            | Effect::Rollback { .. }
+            | Effect::Savepoint(_)
+            | Effect::Release(_)
+            | Effect::PrepareTransaction
+            | Effect::CopyOut
+            | Effect::Execute { .. }
+            | Effect::Fetch { .. } => false,
+            Effect::CopyIn
+            | Effect::CopyBoth
+            | Effect::Prepare { .. }
+            | Effect::Deallocate(_)
+            | Effect::DiscardAll
+            | Effect::DiscardTemporary
+            | Effect::Set { .. }
+            | Effect::Declare { .. }
+            | Effect::Close(_)
+            | Effect::Creates(_)
+            | Effect::Dynamic => true,
+        };
+        self.parsed.as_ref().is_none_or(|parsed| parsed.statements.iter().any(|it| is_barrier(&it.effect)))
+    }
+}
+
+/// A message as an approver changed it.
+pub(super) struct Changed {
+    pub(super) named: Named,
+    pub(super) message: BytesMut,
+}
+
+type Deciding = Pin<Box<dyn Future<Output = Admission> + Send>>;
+type Completing = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>>;
+
+impl Asker {
+    pub(super) fn message_limit_bytes(&self) -> usize {
+        self.plane.options.message_limit_bytes
+    }
+
+    pub(super) fn notice_every(&self) -> Duration {
+        self.plane.options.notice_every
+    }
+
+    /// Whether the virtual credential still is the agent's. That its time ran out ends no session.
+    pub(super) fn is_welcome(&self) -> bool {
+        self.credential.still_holds(&self.agent, &self.plane.door.agents, self.plane.clock.now())
+    }
+
+    pub(super) fn name(
+        &self,
+        subject: &Subject,
+        message: &Message<'_>,
+        settings: &Settings,
+        machine: &Machine,
+    ) -> Named {
+        match subject {
+            Subject::Query(sql) => self.name_text(sql.clone(), &[], settings, machine, true),
+            Subject::Bind(Some(prepared)) => {
+                let values = bound_values(message, prepared);
+                self.name_text(prepared.sql.clone(), &values, settings, machine, false)
+            }
+            Subject::Bind(None) => {
+                self.unknown("nobody knows what the server has under that statement's name", settings)
+            }
+            Subject::Execute(portal) => self.name_cursor(portal, settings),
+            Subject::Function(oid) => {
+                let statement = classify::function_call(*oid, settings.for_naming(), &self.catalogue);
+                let sql = Bytes::from(format!("FunctionCall {oid}"));
+                let digest = self.digest(&sql, &[], settings);
+                Named {
+                    action_id: self.fresh_id(),
+                    actions: Arc::clone(&statement.actions),
+                    digest,
+                    parsed: None,
+                    sql,
+                    is_plain: false,
+                }
+            }
+        }
+    }
+
+    fn name_text(
+        &self,
+        sql: Bytes,
+        values: &[BoundValue<'_>],
+        settings: &Settings,
+        machine: &Machine,
+        is_plain: bool,
+    ) -> Named {
+        let parsed = self.parse(&sql, settings);
+        let actions = match parsed.statements.as_slice() {
+            [only] if is_simple(&only.effect) && !settings.is_in_doubt() => classify::with_values(only, values),
+            statements => {
+                let mut all = Vec::new();
+                for statement in statements {
+                    all.extend(classify::with_values(statement, values).iter().cloned());
+                    self.add_meant(statement, settings, machine, &mut all);
+                }
+                if settings.is_in_doubt()
+                    && let Some(first) = all.first()
+                {
+                    let why = "what ran before may have changed where this session looks for names";
+                    let doubt = doubtful(first, why);
+                    all.push(doubt);
+                }
+                all.into()
+            }
+        };
+        let digest = self.digest(&sql, values, settings);
+        Named { action_id: self.fresh_id(), actions, digest, parsed: Some(parsed), sql, is_plain }
+    }
+
+    fn parse(&self, sql: &[u8], settings: &Settings) -> Arc<Parsed> {
+        if self.is_replication {
+            return Arc::new(classify::parse_replication(sql, settings.for_naming(), &self.catalogue));
+        }
+        self.plane.cache.parse(sql, settings.for_naming_shared(), &self.catalogue)
+    }
+
+    /// What a name in a statement stands for in this session.
+    fn add_meant(&self, statement: &Statement, settings: &Settings, machine: &Machine, all: &mut Vec<Action>) {
+        let doubt = |why: &str| statement.actions.first().map(|first| doubtful(first, why));
+        match &statement.effect {
+            Effect::Execute { name, .. } => match machine.statement(name.as_bytes()) {
+                Some(prepared) => {
+                    let inner = self.parse(&prepared.sql, settings);
+                    all.extend(inner.statements.iter().flat_map(|it| it.actions.iter().cloned()));
+                }
+                None => all.extend(doubt("nobody knows what the server has under that statement's name")),
+            },
+            Effect::Fetch { cursor } => match self.cursors.get(cursor) {
+                Some(actions) => all.extend(actions.iter().skip(1).cloned()),
+                None => all.extend(doubt("nobody knows what that cursor reads")),
+            },
+            _ => {}
+        }
+    }
+
+    fn name_cursor(&self, portal: &[u8], settings: &Settings) -> Named {
+        let name = String::from_utf8_lossy(portal);
+        match self.cursors.get(&*name) {
+            Some(actions) => {
+                let sql = Bytes::from(format!("FETCH FROM {name}"));
+                let digest = self.digest(&sql, &[], settings);
+                Named {
+                    action_id: self.fresh_id(),
+                    actions: Arc::clone(actions),
+                    digest,
+                    parsed: None,
+                    sql,
+                    is_plain: false,
+                }
+            }
+            None => self.unknown("nobody knows what the server has under that portal's name", settings),
+        }
+    }
+
+    fn unknown(&self, why: &str, settings: &Settings) -> Named {
+        // Text that no grammar takes: the classifier's own way to say that it does not know.
+        let sql = Bytes::from_static(b"?");
+        let parsed = classify::parse(&sql, settings.for_naming(), &self.catalogue);
+        let actions: Vec<Action> =
+            parsed.statements.iter().flat_map(|it| it.actions.iter()).map(|it| doubtful(it, why)).collect();
+        let digest = self.digest(&sql, &[], settings);
+        Named { action_id: self.fresh_id(), actions: actions.into(), digest, parsed: None, sql, is_plain: false }
+    }
+
+    fn fresh_id(&self) -> ActionId {
+        ActionId::fresh(self.plane.clock.now())
+    }
+
+    /// Digest of exactly what would run: where, as whom, the text, the values, and the settings that
+    /// decide how both are read.
+    fn digest(&self, sql: &[u8], values: &[BoundValue<'_>], settings: &Settings) -> Digest {
+        let mut hasher = Hasher::new();
+        let mut put = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_be_bytes());
+            hasher.update(bytes);
+        };
+        let Place { host, port, database, user } = &*self.place;
+        for part in ["postgres", host, database, user] {
+            put(part.as_bytes());
+        }
+        put(&port.to_be_bytes());
+        settings.for_digest(&mut put);
+        put(sql);
+        for value in values {
+            put(&[u8::from(value.is_binary), u8::from(value.bytes.is_none())]);
+            put(&value.type_oid.to_be_bytes());
+            put(value.bytes.unwrap_or_default());
+        }
+        hasher.finish()
+    }
+
+    pub(super) fn judge(&self, named: &Named) -> Ruling {
+        self.plane.metrics.requests.increment();
+        self.plane.gate.judge(&self.agent, &self.context, &named.actions)
+    }
+
+    pub(super) async fn pass(&self, named: &Named, ruling: &Ruling) -> Result<Permit, Ended> {
+        let passing = Passing {
+            action_id: &named.action_id,
+            agent: &self.agent,
+            key_id: self.credential.id(),
+            peer: self.peer,
+            actions: &named.actions,
+        };
+        self.plane.gate.pass(&passing, ruling).await
+    }
+
+    /// The same, for when the disk is behind.
+    pub(super) fn pass_later(&self, named: &Named, ruling: Ruling) -> Deciding {
+        let (plane, agent, key_id, peer) =
+            (Arc::clone(&self.plane), Arc::clone(&self.agent), self.credential.id().to_owned(), self.peer);
+        let (action_id, actions) = (named.action_id.clone(), Arc::clone(&named.actions));
+        Box::pin(async move {
+            let passing = Passing { action_id: &action_id, agent: &agent, key_id: &key_id, peer, actions: &actions };
+            match plane.gate.pass(&passing, &ruling).await {
+                Ok(permit) => Admission::Permitted(permit),
+                Err(ended) => Admission::Ended(ended),
+            }
+        })
+    }
+
+    pub(super) fn admit(
+        &self,
+        named: &Named,
+        settings: &Settings,
+        transaction: Transaction,
+        ruling: Ruling,
+    ) -> (Deciding, Arc<OnceLock<HoldId>>) {
+        let held_at = Arc::new(OnceLock::new());
+        let now = self.plane.clock.now();
+        let shown = self.shown(&named.sql, settings, transaction);
+        let ask = Ask {
+            action_id: named.action_id.clone(),
+            agent: Arc::clone(&self.agent),
+            context: self.context.clone(),
+            peer: self.peer,
+            key_id: self.credential.id().to_owned(),
+            actions: Arc::clone(&named.actions),
+            digest: named.digest,
+            retry_id: None,
+            // No message of this protocol is signed, and none can be replayed: each has its own.
+            signature: crate::digest::sha256(named.action_id.as_str().as_bytes()),
+            signature_expires: now,
+            shown: Arc::new(shown),
+            narrow: named.is_plain.then(|| self.narrow_fn(settings, transaction)),
+            held_at: Arc::clone(&held_at),
+        };
+        let gate = Arc::clone(&self.plane.gate);
+        (Box::pin(async move { gate.admit(Arc::new(ask), ruling).await }), held_at)
+    }
+
+    fn shown(&self, sql: &[u8], settings: &Settings, transaction: Transaction) -> Shown {
+        let transaction = match transaction {
+            Transaction::None => "none open",
+            Transaction::Open => "open: its locks are held while this waits",
+            Transaction::Failed => "failed",
+        };
+        let headers = [("transaction".to_owned(), transaction.to_owned()), ("search_path".to_owned(), settings.path())];
+        Shown {
+            method: "SQL".to_owned(),
+            url: self.place.url(),
+            headers: headers.into(),
+            body_bytes: sql.len() as u64,
+            body_sha256: crate::digest::sha256(sql).hex(),
+        }
+    }
+
+    /// Names the text that an approver puts in place of the agent's.
+    fn narrow_fn(&self, settings: &Settings, transaction: Transaction) -> NarrowFn {
+        let asker = Self {
+            plane: Arc::clone(&self.plane),
+            agent: Arc::clone(&self.agent),
+            credential: self.credential.clone(),
+            peer: self.peer,
+            context: self.context.clone(),
+            place: Arc::clone(&self.place),
+            catalogue: Arc::clone(&self.catalogue),
+            cursors: self.cursors.clone(),
+            is_replication: self.is_replication,
+        };
+        let settings = settings.clone();
+        Arc::new(move |parameters: &Map<String, Value>| {
+            let sql = changed_text(parameters)?;
+            let named = asker.name_text(sql, &[], &settings, &Machine::new(), true);
+            let shown = asker.shown(&named.sql, &settings, transaction);
+            Ok(Modified { actions: named.actions, digest: named.digest, shown: Arc::new(shown) })
+        })
+    }
+
+    /// The message with an approver's text; `None` when it cannot be made.
+    pub(super) fn changed(&self, parameters: &Map<String, Value>, settings: &Settings) -> Option<Changed> {
+        let sql = changed_text(parameters).ok()?;
+        let mut message = BytesMut::new();
+        frontend::query(&mut message, &sql);
+        let named = self.name_text(sql, &[], settings, &Machine::new(), true);
+        Some(Changed { named, message })
+    }
+
+    pub(super) fn notice(&self, hold: &HoldId) -> Option<Notice> {
+        let view = self.plane.gate.hold(hold)?;
+        Some(Notice::waiting(&view, self.plane.clock.now()))
+    }
+
+    pub(super) fn withdraw(&self, hold: &HoldId) {
+        self.plane.gate.withdraw(hold);
+    }
+
+    pub(super) fn complete(&self, receipt: Receipt, outcome: Outcome) -> Completing {
+        let gate = Arc::clone(&self.plane.gate);
+        Box::pin(async move { gate.complete(receipt, outcome, None).await })
+    }
+
+    pub(super) fn passed(&self, receipt: Receipt, outcome: &Outcome) {
+        self.plane.gate.passed(receipt, outcome);
+    }
+
+    /// The server has confirmed what a statement does to its session.
+    pub(super) fn apply(
+        &mut self,
+        effect: Effect,
+        actions: &Arc<[Action]>,
+        settings: &mut Settings,
+        machine: &mut Machine,
+    ) {
+        match effect {
+            Effect::Prepare { name, body, .. } => {
+                let prepared = Prepared { sql: Bytes::from(body), types: Vec::new() };
+                machine.prepared_by_sql(name.into_bytes(), Some(prepared));
+            }
+            Effect::Deallocate(Some(name)) => machine.prepared_by_sql(name.into_bytes(), None),
+            Effect::Deallocate(None) => machine.forget_statements(),
+            Effect::DiscardAll => {
+                machine.forget_statements();
+                self.cursors.clear();
+                settings.reset();
+            }
+            Effect::Set { name, value, is_local } => settings.set(&name, value, is_local),
+            Effect::Declare { cursor } => drop(self.cursors.insert(cursor, Arc::clone(actions))),
+            Effect::Close(Some(cursor)) => drop(self.cursors.remove(&cursor)),
+            Effect::Close(None) => self.cursors.clear(),
+            Effect::Creates(names) => self.catalogue = Arc::new(self.catalogue.with_created(names)),
+            Effect::Begin => settings.begin(),
+            Effect::Commit { .. } | Effect::PrepareTransaction => settings.commit(),
+            Effect::Rollback { savepoint, .. } => settings.roll_back(savepoint.is_some()),
+            Effect::Dynamic => {
+                // It may have prepared, closed and set anything: what comes from here on is known again.
+                machine.forget_statements();
+                self.cursors.clear();
+                settings.doubt();
+            }
+            Effect::None
+            | Effect::Savepoint(_)
+            | Effect::Release(_)
+            | Effect::CopyIn
+            | Effect::CopyOut
+            | Effect::CopyBoth
+            | Effect::Execute { .. }
+            | Effect::DiscardTemporary
+            | Effect::Fetch { .. } => {}
+        }
+    }
+}
+
+fn is_simple(effect: &Effect) -> bool {
+    !matches!(effect, Effect::Execute { .. } | Effect::Fetch { .. })
+}
+
+fn doubtful(action: &Action, why: &str) -> Action {
+    let traits = action.traits.with(Trait::Unknown);
+    Action { traits, unknown: Some(why.to_owned()), ..action.clone() }
+}
+
+fn changed_text(parameters: &Map<String, Value>) -> Result<Bytes, String> {
+    let known: HashSet<&str> = parameters.keys().map(String::as_str).collect();
+    match parameters.get("sql") {
+        Some(Value::String(sql)) if known.len() == 1 && !sql.contains('\0') => Ok(Bytes::from(sql.clone())),
+        _ => Err("only `sql` can be changed, to another text".to_owned()),
+    }
+}
+
+fn bound_values<'m>(message: &Message<'m>, prepared: &Prepared) -> Vec<BoundValue<'m>> {
+    let Message::Bind(bind) = message else { return Vec::new() };
+    bind.parameters()
+        .enumerate()
+        .map(|(index, (format, bytes))| BoundValue {
+            bytes,
+            is_binary: format == 1,
+            type_oid: prepared.types.get(index).copied().unwrap_or(0),
+        })
+        .collect()
+}

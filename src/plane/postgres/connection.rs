@@ -1,0 +1,277 @@
+//! One connection from its first byte to its last, and the listener they come to.
+
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Plane;
+use super::asking::{Asker, Place};
+use super::login::{self, Arrival};
+use super::session::{Session, SessionError};
+use super::settings::{Settings, path};
+use super::upstream::{ConnectError, Connected};
+use crate::action::Context;
+use crate::classify::postgres::{self as classify, Catalogue};
+use crate::net::listen::Limits;
+use crate::net::peers::Peers;
+use crate::net::stream::tune;
+use crate::wire::postgres::backend::{self, Frame, Report, Severity, Transaction, kind};
+use crate::wire::postgres::frontend;
+use crate::wire::postgres::startup::Version;
+
+impl Plane {
+    /// Serves until `stopping` says true; then sessions end when they have nothing open, and all of them
+    /// when the time for that is over.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        limits: Limits,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let peers = Peers::new(if is_local { usize::MAX } else { limits.connections_per_peer });
+        let told = stopping.clone();
+        let mut stop = pin!(stopping.wait_for(|stop| *stop));
+        let mut sessions = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                _ = &mut stop => break,
+                Some(ended) = sessions.join_next() => {
+                    self.ended(ended);
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((tcp, address)) => {
+                    let has_room = sessions.len() < limits.connections;
+                    let Some(seat) = has_room.then(|| peers.seat(address.ip())).flatten() else {
+                        self.metrics.turned_away.increment();
+                        turn_away(&tcp);
+                        continue;
+                    };
+                    self.metrics.connections.add(1);
+                    let (plane, told) = (Arc::clone(&self), told.clone());
+                    sessions.spawn(async move {
+                        plane.connection(tcp, address.ip().to_canonical(), told).await;
+                        drop(seat);
+                    });
+                }
+                // Out of file descriptors, or a connection that was reset while it waited.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        let drained = async {
+            while let Some(ended) = sessions.join_next().await {
+                self.ended(ended);
+            }
+        };
+        if tokio::time::timeout(limits.drain_timeout, drained).await.is_err() {
+            tracing::warn!(sessions = sessions.len(), "database sessions are cut off: the time to drain is over");
+        }
+    }
+
+    fn ended(&self, ended: Result<(), tokio::task::JoinError>) {
+        self.metrics.connections.add(-1);
+        if ended.is_err_and(|error| error.is_panic()) {
+            tracing::error!("a database session panicked; its connection was closed");
+        }
+    }
+
+    async fn connection(self: Arc<Self>, tcp: TcpStream, peer: IpAddr, stopping: watch::Receiver<bool>) {
+        if let Err(error) = tune(&tcp) {
+            tracing::debug!(%error, "a connection ended at once");
+            return;
+        }
+        match self.door.open(tcp).await {
+            Ok(Arrival::Cancel(cancel)) => self.cancels.cancel(cancel.process_id, &cancel.key),
+            Ok(Arrival::Session(session)) => self.session(*session, peer, stopping).await,
+            Err(error) => {
+                if let Some(refusal) = error.refusal(peer) {
+                    self.gate.refused(refusal);
+                }
+            }
+        }
+    }
+
+    async fn session(
+        self: Arc<Self>,
+        mut session: login::Session<TcpStream>,
+        peer: IpAddr,
+        stopping: watch::Receiver<bool>,
+    ) {
+        let database = self.upstream.database(&session.parameters, session.credential.id());
+        let mut connected = match self.upstream.connect(&database, &session.parameters).await {
+            Ok(connected) => connected,
+            Err(error) => return refuse(&mut session.stream, &error).await,
+        };
+        let user = self.upstream.options().user.clone();
+        let place = Arc::new(Place {
+            host: connected.host.name.clone(),
+            port: connected.host.port,
+            database: database.clone(),
+            user: user.clone(),
+        });
+        let search_path = match ask_path(&mut connected).await {
+            Ok(search_path) => search_path,
+            Err(error) => return refuse(&mut session.stream, &error).await,
+        };
+        let settings = settings(&connected, search_path, user, database);
+        let (ticket, cancels) = match self.cancels.enter(session.version > Version::V3_0) {
+            Ok(place) => place,
+            Err(error) => {
+                tracing::error!(%error, "no random bytes for a cancel key");
+                return;
+            }
+        };
+        let mut greeting = std::mem::take(&mut connected.notices);
+        for (name, value) in &connected.parameters {
+            backend::parameter_status(&mut greeting, name, value);
+        }
+        backend::backend_key_data(&mut greeting, ticket.process_id, &ticket.key);
+        backend::ready_for_query(&mut greeting, Transaction::None);
+        if session.stream.write_all(&greeting).await.is_err() || session.stream.flush().await.is_err() {
+            return;
+        }
+        let asker = Asker {
+            plane: Arc::clone(&self),
+            agent: session.agent,
+            credential: session.credential,
+            peer,
+            context: claims(&session.parameters),
+            place,
+            catalogue: Arc::new(Catalogue::builtin()),
+            cursors: std::collections::HashMap::new(),
+            is_replication: session.parameters.text("replication").is_some_and(|it| is_replication(&it)),
+        };
+        let canceller = connected.canceller;
+        let cancel: super::session::Cancel = Box::new(move || {
+            let canceller = canceller.clone();
+            Box::pin(async move {
+                if let Err(error) = canceller.cancel().await {
+                    tracing::warn!(%error, "a statement could not be cancelled");
+                }
+            })
+        });
+        let early = (BytesMut::new(), connected.unread);
+        let agent = Arc::clone(&asker.agent);
+        let running =
+            Session::new(session.stream, connected.stream, asker, settings, early, cancels, cancel, stopping).run();
+        match running.await {
+            Ok(()) => {}
+            // What a client broke is on record; the others are the operator's to know.
+            Err(error @ (SessionError::Broken(_) | SessionError::ClientFrame(_) | SessionError::Malformed(_))) => {
+                self.gate.refused(crate::gate::Refusal {
+                    peer,
+                    agent: Some(agent),
+                    code: "08P01",
+                    reason: error.to_string(),
+                });
+            }
+            Err(error) => tracing::info!(%error, agent = %agent.id, "a database session ended"),
+        }
+        drop(ticket);
+    }
+}
+
+/// Time without an accept after one that failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a client may take to take the last words.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Says that there is no room, as far as that needs no waiting. Only a client that asks for no TLS reads it.
+fn turn_away(tcp: &TcpStream) {
+    let mut out = BytesMut::new();
+    let message = "countersign: too many connections";
+    Report { severity: Severity::Fatal, code: "53300", message, detail: None, hint: None }.write(&mut out);
+    drop(tcp.try_write(&out));
+}
+
+/// The agent is who it says, but there is no database for it.
+async fn refuse<S: tokio::io::AsyncWrite + Unpin>(stream: &mut S, error: &ConnectError) {
+    tracing::error!(%error, "no session of the upstream for an agent");
+    let mut out = BytesMut::new();
+    match error.answer() {
+        // `database "x" does not exist` is for the agent, in the server's own words.
+        Some(raw) => out.extend_from_slice(raw),
+        None => {
+            let message = "countersign: the database cannot be reached; tell the operator of countersign";
+            Report { severity: Severity::Fatal, code: "08006", message, detail: None, hint: None }.write(&mut out);
+        }
+    }
+    let said = async {
+        stream.write_all(&out).await?;
+        stream.shutdown().await
+    };
+    drop(tokio::time::timeout(LAST_WORDS, said).await);
+}
+
+/// Where the new session looks for names: servers before version 18 do not report it.
+async fn ask_path(connected: &mut Connected) -> Result<Vec<String>, ConnectError> {
+    let host = connected.host.clone();
+    let broken = |source| ConnectError::Io { host: host.clone(), source };
+    let odd = |why: &str| ConnectError::Protocol { host: host.clone(), why: why.to_owned() };
+    let mut out = BytesMut::new();
+    frontend::query(&mut out, b"SHOW search_path");
+    connected.stream.write_all(&out).await.map_err(broken)?;
+    connected.stream.flush().await.map_err(broken)?;
+    let mut found = None;
+    loop {
+        while let Some(frame) = Frame::split(&connected.unread).map_err(|error| odd(&error.to_string()))? {
+            let (frame_kind, length) = (frame.kind, frame.raw.len());
+            if frame_kind == kind::DATA_ROW {
+                // One column: two bytes of count, four of length, the value.
+                let value = frame.body().get(6..).unwrap_or_default();
+                found = Some(path(&String::from_utf8_lossy(value)));
+            }
+            drop(connected.unread.split_to(length));
+            if frame_kind == kind::READY_FOR_QUERY {
+                return Ok(found.unwrap_or_default());
+            }
+        }
+        if connected.unread.len() > LONGEST_ANSWER {
+            return Err(odd("its answer is too long"));
+        }
+        if connected.stream.read_buf(&mut connected.unread).await.map_err(broken)? == 0 {
+            return Err(broken(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+}
+
+const LONGEST_ANSWER: usize = 64 << 10;
+
+fn settings(connected: &Connected, search_path: Vec<String>, user: String, database: String) -> Settings {
+    let reported = |name: &[u8]| connected.parameters.iter().rev().find(|(it, _)| it == name).map(|(_, value)| value);
+    Settings::new(classify::Settings {
+        standard_conforming_strings: reported(b"standard_conforming_strings").is_none_or(|value| value == b"on"),
+        client_encoding: reported(b"client_encoding")
+            .map_or_else(|| "UTF8".to_owned(), |value| String::from_utf8_lossy(value).into_owned()),
+        search_path,
+        user,
+        database,
+    })
+}
+
+/// What the client says of itself.
+fn claims(parameters: &login::Parameters) -> Context {
+    let name = parameters.text("application_name").filter(|name| !name.is_empty());
+    Context { session: name.map(|name| name.chars().take(CLAIM_CHARS).collect()), ..Context::default() }
+}
+
+const CLAIM_CHARS: usize = 256;
+
+/// The server takes any spelling of a boolean, and `database`.
+fn is_replication(value: &str) -> bool {
+    !matches!(value.to_ascii_lowercase().as_str(), "" | "0" | "f" | "false" | "n" | "no" | "of" | "off")
+}

@@ -1,0 +1,95 @@
+//! What a client of Postgres is told when something does not run: SQLSTATEs (PostgreSQL docs,
+//! appendix A) by which drivers decide whether to try again.
+
+use super::session::SessionError;
+use crate::gate::Ended;
+use crate::hold::Ending;
+use crate::id::HoldId;
+use crate::wire::postgres::backend::{Report, Severity};
+
+/// Writes the error for an end without a run.
+pub(super) fn report(ended: &Ended, write: impl FnOnce(&Report<'_>)) {
+    let detail = match &ended.hold {
+        Some(hold) => format!("Hold {hold}, ending {}.", ended.ending.as_str()),
+        None => format!("Ending {}.", ended.ending.as_str()),
+    };
+    write(&Report {
+        severity: Severity::Error,
+        code: code(ended.ending),
+        message: &format!("countersign: {}", ended.message),
+        detail: Some(&detail),
+        hint: Some(hint(ended.ending)),
+    });
+}
+
+fn code(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Denied | Ending::RuleDenied | Ending::NoApprover => "42501",
+        Ending::Cancelled | Ending::Withdrawn | Ending::Expired => "57014",
+        Ending::Overloaded => "53400",
+        Ending::LogUnavailable => "58030",
+        Ending::OutcomeUnknown => "08007",
+        Ending::FailedUpstream => "08006",
+        Ending::Restarted => "57P03",
+        Ending::AnswerLost | Ending::Replayed | Ending::Superseded => "55000",
+    }
+}
+
+fn hint(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Denied | Ending::RuleDenied => {
+            "Roll back and do not repeat it unchanged; ask for less, or ask its owner."
+        }
+        Ending::NoApprover => "An operator has to configure an approver who is neither owner nor initiator.",
+        Ending::Cancelled | Ending::Withdrawn => "Nothing ran.",
+        Ending::Expired => "Nothing ran. Run it again to ask again.",
+        Ending::Overloaded => "Run it again when fewer calls wait.",
+        Ending::LogUnavailable => "An operator has to repair the audit log.",
+        Ending::OutcomeUnknown | Ending::AnswerLost => "Read the state of the data before anything is repeated.",
+        Ending::FailedUpstream | Ending::Restarted | Ending::Superseded | Ending::Replayed => "Run it again.",
+    }
+}
+
+/// It was cancelled by the client while it waited.
+pub(super) fn cancelled(hold: Option<&HoldId>) -> Ended {
+    let message = "canceled while it waited for a decision; nothing ran.".to_owned();
+    Ended { ending: Ending::Withdrawn, hold: hold.cloned(), message }
+}
+
+/// An earlier attempt ran, and no rows are kept.
+pub(super) fn answer_lost() -> Ended {
+    let message = "this statement was approved and ran, and its rows were given to an earlier connection.".to_owned();
+    Ended { ending: Ending::AnswerLost, hold: None, message }
+}
+
+/// What would be sent is not what was decided.
+pub(super) fn drifted() -> Ended {
+    let message = "the statement changed between decision and sending; nothing was sent.".to_owned();
+    Ended { ending: Ending::Superseded, hold: None, message }
+}
+
+/// The last words to a client whose session ends; `None` where the upstream has said them.
+pub(super) fn of_session(error: &SessionError) -> Option<OwnedReport> {
+    let code = match error {
+        SessionError::Broken(_) | SessionError::ClientFrame(_) | SessionError::Malformed(_) => "08P01",
+        SessionError::Io(_) | SessionError::ServerFrame(_) | SessionError::UpstreamLeft => "08006",
+        SessionError::Revoked => "28000",
+        SessionError::Stopping => "57P01",
+        SessionError::Unrecorded => "08007",
+    };
+    Some(OwnedReport { code, message: format!("countersign: {error}") })
+}
+
+/// A fatal error of countersign's own.
+#[derive(Debug)]
+pub(super) struct OwnedReport {
+    code: &'static str,
+    message: String,
+}
+
+impl OwnedReport {
+    pub(super) fn write(&self, out: &mut bytes::BytesMut) {
+        let Self { code, message } = self;
+        Report { severity: Severity::Fatal, code, message, detail: None, hint: None }.write(out);
+    }
+}

@@ -1,0 +1,584 @@
+//! What the two streams of a session mean together: which answer belongs to which message, what a
+//! name stands for, and which message may not go on before somebody was asked.
+//!
+//! Pure: messages go in, what to do with them comes out. It follows the flow of the PostgreSQL docs,
+//! section 55.2. INVARIANTS:
+//!
+//! - *step*: `sent` holds, in order, every message of the upstream's that an answer is due for;
+//! - *nothing unasked*: a Query, Bind, Execute or FunctionCall is sent after [`Machine::allow`] only, but
+//!   for an Execute of a portal whose Bind was allowed and which has not run to its end;
+//! - *names as the server has them*: what a message did to a name is undone when the server skips it.
+//!
+//! A denied message is replaced by an Execute of a portal that cannot exist. The server fails it in its
+//! turn and does what it does after any error: it aborts the transaction and skips to Sync.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::wire::postgres::backend::{Frame, Transaction, kind};
+use crate::wire::postgres::frontend::{Message, Target};
+
+/// The portal that a denied message is replaced by an Execute of. A client cannot make it: see [`Machine::client`].
+pub(super) const NO_PORTAL: &[u8] = b"countersign: denied";
+
+/// Statements by name that one session may have, and bytes of their texts.
+const STATEMENTS_LIMIT: usize = 10_000;
+const STATEMENTS_LIMIT_BYTES: usize = 64 << 20;
+
+/// One permitted piece of work of the upstream's.
+pub(super) type Run = u64;
+
+/// A statement that was made by Parse.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) sql: Bytes,
+    /// Oids of the types that the client gave; 0 where it left one to the server.
+    pub(super) types: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Portal {
+    /// The permit of its Bind, until it is executed to its end.
+    run: Option<Run>,
+    is_barrier: bool,
+}
+
+/// A message that was sent and not answered.
+#[derive(Debug)]
+enum Sent {
+    Parse(Option<Undo>),
+    Bind(Option<Undo>, Run),
+    Describe,
+    Execute(Run, Vec<u8>),
+    Close(Option<Undo>),
+    Sync,
+    Query(Run),
+    Function(Run),
+    /// In place of a denied message.
+    Denied,
+    /// A query of countersign's own, about the session.
+    Own,
+}
+
+/// What a name stood for.
+#[derive(Debug)]
+enum Undo {
+    Statement(Vec<u8>, Option<Arc<Prepared>>),
+    Portal(Vec<u8>, Option<Portal>),
+}
+
+/// What becomes of a client's message.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// It goes on as it came.
+    Send,
+    /// It does not go on: the server would skip it.
+    Drop,
+    /// To be asked about; then [`Machine::allow`] or [`Machine::deny`].
+    Ask(Subject),
+    /// Its turn comes when what was sent before is answered.
+    Wait,
+    /// The client leaves.
+    End,
+}
+
+/// What is to be asked about.
+#[derive(Clone, Debug)]
+pub(super) enum Subject {
+    Query(Bytes),
+    /// `None`: nobody here knows what the server has under that name.
+    Bind(Option<Arc<Prepared>>),
+    /// A portal that was not made by Bind (a cursor), or has run to its end.
+    Execute(Vec<u8>),
+    Function(u32),
+}
+
+/// How a denial reaches the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denial {
+    /// The server has nothing to do with it: an error and a ReadyForQuery, at once.
+    AtOnce,
+    /// An Execute of [`NO_PORTAL`] is sent, whose error is replaced.
+    InTurn,
+    /// The same, and a Sync.
+    InTurnWithSync,
+}
+
+/// What becomes of a server's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Pass,
+    /// The error of a denied message: the denial goes in its place.
+    Deny,
+    /// It answers a query of countersign's own, and is not for the client.
+    Keep,
+}
+
+/// What a server's message says of the work that was permitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// One statement of it is done.
+    Done(Run),
+    /// It ended with an error of the server's.
+    Failed(Run),
+    /// The server skipped it, after an error of something before it.
+    Skipped(Run),
+    /// It is over: nothing more will be heard of it.
+    Over(Run),
+    /// No transaction is open any more; or one is, or failed.
+    Ready,
+}
+
+/// Data on its way from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copying {
+    No,
+    In,
+    /// The client ended it, and the server has not answered.
+    Ending,
+    Both,
+}
+
+/// The two streams do not fit each other, or the client broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("a message of type `{}` cannot come here", char::from(*.0))]
+    Client(u8),
+    #[error("the upstream sent a message of type `{}` that nothing asked for", char::from(*.0))]
+    Server(u8),
+    #[error("the session has more prepared statements than may be kept for it")]
+    TooManyStatements,
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    sent: VecDeque<Sent>,
+    statements: HashMap<Vec<u8>, Arc<Prepared>>,
+    statements_bytes: usize,
+    portals: HashMap<Vec<u8>, Portal>,
+    transaction: Transaction,
+    /// The server skips to Sync, and none was sent.
+    is_skipping: bool,
+    copying: Copying,
+    /// Messages of the extended protocol were sent since the last Sync: an implicit transaction may be open.
+    in_pipeline: bool,
+    last_run: Run,
+    /// The run after whose end only the next message is read: it changes what messages mean.
+    barrier: Option<Run>,
+    events: Vec<Event>,
+}
+
+impl Machine {
+    /// A session that is ready for a query.
+    pub(super) fn new() -> Self {
+        Self {
+            sent: VecDeque::new(),
+            statements: HashMap::new(),
+            statements_bytes: 0,
+            portals: HashMap::new(),
+            transaction: Transaction::None,
+            is_skipping: false,
+            copying: Copying::No,
+            in_pipeline: false,
+            last_run: 0,
+            barrier: None,
+            events: Vec::new(),
+        }
+    }
+
+    pub(super) fn transaction(&self) -> Transaction {
+        self.transaction
+    }
+
+    /// Nothing is due from the server: between two of its answers, and all was said.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// Where a query more changes nothing for the client.
+    pub(super) fn is_between_queries(&self) -> bool {
+        self.sent.is_empty() && !self.in_pipeline && self.transaction != Transaction::Failed
+    }
+
+    /// Whether the work before the next message already failed, so that the server would skip it.
+    pub(super) fn is_skipping(&self) -> bool {
+        self.is_skipping
+    }
+
+    /// Whether copied data comes from the client now.
+    pub(super) fn takes_copy_data(&self) -> bool {
+        matches!(self.copying, Copying::In | Copying::Both)
+    }
+
+    pub(super) fn take_events(&mut self) -> std::vec::Drain<'_, Event> {
+        self.events.drain(..)
+    }
+
+    /// # Errors
+    /// When the message cannot come now: the session is to end.
+    pub(super) fn client(&mut self, message: &Message<'_>) -> Result<Step, Broken> {
+        if matches!(message, Message::Terminate) {
+            return Ok(Step::End);
+        }
+        match self.copying {
+            Copying::In | Copying::Both => return self.copy_message(message),
+            Copying::Ending => return Ok(Step::Wait),
+            Copying::No => {}
+        }
+        // What is left of a copy that failed.
+        if matches!(message, Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_)) {
+            return Ok(Step::Drop);
+        }
+        if self.is_skipping && !matches!(message, Message::Sync) {
+            return Ok(Step::Drop);
+        }
+        if self.barrier.is_some() {
+            return Ok(Step::Wait);
+        }
+        Ok(match message {
+            Message::Query(sql) => Step::Ask(Subject::Query(Bytes::copy_from_slice(sql))),
+            Message::FunctionCall(call) => Step::Ask(Subject::Function(call.function)),
+            Message::Bind(bind) if bind.portal == NO_PORTAL => return Err(Broken::Client(b'B')),
+            Message::Bind(bind) => Step::Ask(Subject::Bind(self.statements.get(bind.statement).cloned())),
+            Message::Execute(execute) => {
+                let portal = self.portals.get_mut(execute.portal);
+                match portal.and_then(|portal| Some((portal.run.take()?, portal.is_barrier))) {
+                    Some((run, is_barrier)) => {
+                        self.barrier = is_barrier.then_some(run);
+                        self.in_pipeline = true;
+                        self.sent.push_back(Sent::Execute(run, execute.portal.to_vec()));
+                        Step::Send
+                    }
+                    None => Step::Ask(Subject::Execute(execute.portal.to_vec())),
+                }
+            }
+            Message::Parse(parse) => {
+                let prepared =
+                    Prepared { sql: Bytes::copy_from_slice(parse.sql), types: parse.types().collect::<Vec<_>>() };
+                let undo = self.set_statement(parse.statement.to_vec(), Some(Arc::new(prepared)));
+                if self.statements.len() > STATEMENTS_LIMIT || self.statements_bytes > STATEMENTS_LIMIT_BYTES {
+                    return Err(Broken::TooManyStatements);
+                }
+                self.in_pipeline = true;
+                self.sent.push_back(Sent::Parse(Some(undo)));
+                Step::Send
+            }
+            Message::Close(target) => {
+                let undo = match target {
+                    Target::Statement(name) => self.set_statement(name.to_vec(), None),
+                    Target::Portal(name) => self.set_portal(name.to_vec(), None),
+                };
+                self.in_pipeline = true;
+                self.sent.push_back(Sent::Close(Some(undo)));
+                Step::Send
+            }
+            Message::Describe(_) => {
+                self.in_pipeline = true;
+                self.sent.push_back(Sent::Describe);
+                Step::Send
+            }
+            Message::Sync => {
+                self.is_skipping = false;
+                self.in_pipeline = false;
+                self.sent.push_back(Sent::Sync);
+                Step::Send
+            }
+            Message::Flush => Step::Send,
+            Message::Password(_) => return Err(Broken::Client(b'p')),
+            Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) | Message::Terminate => Step::Drop,
+        })
+    }
+
+    /// A message while the server takes copied data. It ignores Flush and Sync there.
+    fn copy_message(&mut self, message: &Message<'_>) -> Result<Step, Broken> {
+        match message {
+            Message::CopyData(_) => Ok(Step::Send),
+            Message::CopyDone | Message::CopyFail(_) => {
+                self.copying = Copying::Ending;
+                Ok(Step::Send)
+            }
+            Message::Flush | Message::Sync => Ok(Step::Drop),
+            Message::Query(_) => Err(Broken::Client(b'Q')),
+            _ => Err(Broken::Client(b'P')),
+        }
+    }
+
+    /// The message that was asked about goes on. `is_barrier`: it changes names, settings or the direction
+    /// of the stream, so that what follows can be read only after it.
+    pub(super) fn allow(&mut self, message: &Message<'_>, is_barrier: bool) -> Run {
+        self.last_run += 1;
+        let run = self.last_run;
+        match message {
+            Message::Query(_) => {
+                // The unnamed ones do not outlive a simple query.
+                let _ = self.set_statement(Vec::new(), None);
+                if let Some(run) = self.portals.remove(b"".as_slice()).and_then(|portal| portal.run) {
+                    self.events.push(Event::Over(run));
+                }
+                self.sent.push_back(Sent::Query(run));
+            }
+            Message::FunctionCall(_) => self.sent.push_back(Sent::Function(run)),
+            Message::Bind(bind) => {
+                let undo = self.set_portal(bind.portal.to_vec(), Some(Portal { run: Some(run), is_barrier }));
+                self.in_pipeline = true;
+                self.sent.push_back(Sent::Bind(Some(undo), run));
+            }
+            Message::Execute(execute) => {
+                self.in_pipeline = true;
+                self.sent.push_back(Sent::Execute(run, execute.portal.to_vec()));
+            }
+            _ => {}
+        }
+        if is_barrier && !matches!(message, Message::Bind(_)) {
+            self.barrier = Some(run);
+        }
+        run
+    }
+
+    /// The message that was asked about does not go on.
+    pub(super) fn deny(&mut self, message: &Message<'_>) -> Denial {
+        match message {
+            Message::Bind(_) | Message::Execute(_) => {
+                self.sent.push_back(Sent::Denied);
+                self.in_pipeline = true;
+                self.is_skipping = true;
+                Denial::InTurn
+            }
+            _ if self.sent.is_empty() && self.transaction == Transaction::None => Denial::AtOnce,
+            _ => {
+                self.sent.extend([Sent::Denied, Sent::Sync]);
+                Denial::InTurnWithSync
+            }
+        }
+    }
+
+    /// # Errors
+    /// When nothing that was sent has such an answer: the session is to end.
+    pub(super) fn server(&mut self, frame: &Frame<'_>) -> Result<Turn, Broken> {
+        let out_of_step = Broken::Server(frame.kind);
+        if self.is_asking_own() {
+            return self.own_answer(frame);
+        }
+        match frame.kind {
+            kind::PARSE_COMPLETE => match self.sent.pop_front() {
+                Some(Sent::Parse(_)) => {}
+                _ => return Err(out_of_step),
+            },
+            kind::BIND_COMPLETE => match self.sent.pop_front() {
+                Some(Sent::Bind(undo, _)) => {
+                    if let Some(Undo::Portal(_, Some(Portal { run: Some(run), .. }))) = undo {
+                        self.events.push(Event::Over(run));
+                    }
+                }
+                _ => return Err(out_of_step),
+            },
+            kind::CLOSE_COMPLETE => match self.sent.pop_front() {
+                Some(Sent::Close(undo)) => {
+                    if let Some(Undo::Portal(_, Some(Portal { run: Some(run), .. }))) = undo {
+                        self.events.push(Event::Over(run));
+                    }
+                }
+                _ => return Err(out_of_step),
+            },
+            kind::ROW_DESCRIPTION | kind::NO_DATA => match self.sent.front() {
+                Some(Sent::Describe) => drop(self.sent.pop_front()),
+                Some(Sent::Query(_)) => {}
+                _ => return Err(out_of_step),
+            },
+            kind::COMMAND_COMPLETE | kind::EMPTY_QUERY_RESPONSE => self.done(out_of_step)?,
+            kind::PORTAL_SUSPENDED => match self.sent.pop_front() {
+                Some(Sent::Execute(run, name)) => {
+                    // It may be executed on until it ends, as was allowed; a cursor's is asked about each time.
+                    match self.portals.get_mut(&name) {
+                        Some(portal) => portal.run = Some(run),
+                        None => self.events.extend([Event::Done(run), Event::Over(run)]),
+                    }
+                    self.pass_barrier(run);
+                }
+                _ => return Err(out_of_step),
+            },
+            kind::COPY_IN_RESPONSE => self.begin_copy(Copying::In, out_of_step)?,
+            kind::COPY_BOTH_RESPONSE => self.begin_copy(Copying::Both, out_of_step)?,
+            kind::ERROR_RESPONSE => return Ok(self.failed()),
+            kind::READY_FOR_QUERY => {
+                let transaction = frame.transaction().map_err(|_| out_of_step)?;
+                match self.sent.pop_front() {
+                    Some(Sent::Sync) => {}
+                    Some(Sent::Query(run) | Sent::Function(run)) => self.over(run),
+                    _ => return Err(out_of_step),
+                }
+                self.ready(transaction);
+            }
+            kind::AUTHENTICATION | kind::BACKEND_KEY_DATA | kind::NEGOTIATE_PROTOCOL_VERSION => {
+                return Err(out_of_step);
+            }
+            _ => {}
+        }
+        Ok(Turn::Pass)
+    }
+
+    fn done(&mut self, out_of_step: Broken) -> Result<(), Broken> {
+        self.copying = Copying::No;
+        match self.sent.front() {
+            Some(Sent::Query(run)) => self.events.push(Event::Done(*run)),
+            Some(Sent::Execute(run, _)) => {
+                let run = *run;
+                self.sent.pop_front();
+                self.events.push(Event::Done(run));
+                self.over(run);
+            }
+            _ => return Err(out_of_step),
+        }
+        Ok(())
+    }
+
+    fn begin_copy(&mut self, copying: Copying, out_of_step: Broken) -> Result<(), Broken> {
+        match self.sent.front() {
+            Some(Sent::Query(_) | Sent::Execute(..)) => {
+                self.copying = copying;
+                Ok(())
+            }
+            _ => Err(out_of_step),
+        }
+    }
+
+    /// An error ends what is at the front. In the extended protocol it takes along all up to the next Sync.
+    fn failed(&mut self) -> Turn {
+        self.copying = Copying::No;
+        match self.sent.front() {
+            // The last words of a server that ends the session, or a commit that failed at its Sync.
+            None | Some(Sent::Sync) => return Turn::Pass,
+            Some(Sent::Query(run) | Sent::Function(run)) => {
+                self.events.push(Event::Failed(*run));
+                return Turn::Pass;
+            }
+            Some(_) => {}
+        }
+        let turn = if matches!(self.sent.front(), Some(Sent::Denied)) { Turn::Deny } else { Turn::Pass };
+        let count = self.sent.iter().position(|sent| matches!(sent, Sent::Sync)).unwrap_or(self.sent.len());
+        let taken: Vec<Sent> = self.sent.drain(..count).collect();
+        self.is_skipping = self.sent.is_empty();
+        let mut is_first = true;
+        let mut undos = Vec::new();
+        for sent in taken {
+            let run = match sent {
+                Sent::Parse(undo) | Sent::Close(undo) => {
+                    undos.extend(undo);
+                    None
+                }
+                Sent::Bind(undo, run) => {
+                    undos.extend(undo);
+                    Some(run)
+                }
+                Sent::Execute(run, _) | Sent::Query(run) | Sent::Function(run) => Some(run),
+                Sent::Describe | Sent::Sync | Sent::Denied | Sent::Own => None,
+            };
+            if let Some(run) = run {
+                self.events.push(if is_first { Event::Failed(run) } else { Event::Skipped(run) });
+                self.over(run);
+            }
+            is_first = false;
+        }
+        for undo in undos.into_iter().rev() {
+            match undo {
+                Undo::Statement(name, before) => drop(self.set_statement(name, before)),
+                Undo::Portal(name, before) => drop(self.set_portal(name, before)),
+            }
+        }
+        turn
+    }
+
+    fn ready(&mut self, transaction: Transaction) {
+        self.transaction = transaction;
+        if transaction == Transaction::None {
+            // Portals end with their transaction, also those that were never executed. What was bound
+            // in messages after the one that is answered now lives on.
+            let ahead: Vec<&Vec<u8>> = self
+                .sent
+                .iter()
+                .filter_map(|sent| match sent {
+                    Sent::Bind(Some(Undo::Portal(name, _)), _) => Some(name),
+                    _ => None,
+                })
+                .collect();
+            let ended: Vec<Vec<u8>> = self.portals.keys().filter(|name| !ahead.contains(name)).cloned().collect();
+            for name in ended {
+                if let Some(run) = self.portals.remove(&name).and_then(|portal| portal.run) {
+                    self.over(run);
+                }
+            }
+        }
+        self.events.push(Event::Ready);
+    }
+
+    fn over(&mut self, run: Run) {
+        self.events.push(Event::Over(run));
+        self.pass_barrier(run);
+    }
+
+    fn pass_barrier(&mut self, run: Run) {
+        if self.barrier == Some(run) {
+            self.barrier = None;
+        }
+    }
+
+    fn set_statement(&mut self, name: Vec<u8>, statement: Option<Arc<Prepared>>) -> Undo {
+        self.statements_bytes += statement.as_ref().map_or(0, |it| it.sql.len());
+        let before = match statement {
+            Some(statement) => self.statements.insert(name.clone(), statement),
+            None => self.statements.remove(&name),
+        };
+        self.statements_bytes = self.statements_bytes.saturating_sub(before.as_ref().map_or(0, |it| it.sql.len()));
+        Undo::Statement(name, before)
+    }
+
+    fn set_portal(&mut self, name: Vec<u8>, portal: Option<Portal>) -> Undo {
+        let before = match portal {
+            Some(portal) => self.portals.insert(name.clone(), portal),
+            None => self.portals.remove(&name),
+        };
+        Undo::Portal(name, before)
+    }
+
+    /// A simple query of countersign's own was sent; only when [`Machine::is_between_queries`].
+    pub(super) fn ask_own(&mut self) {
+        self.sent.push_back(Sent::Own);
+    }
+
+    pub(super) fn is_asking_own(&self) -> bool {
+        matches!(self.sent.front(), Some(Sent::Own))
+    }
+
+    fn own_answer(&mut self, frame: &Frame<'_>) -> Result<Turn, Broken> {
+        match frame.kind {
+            kind::READY_FOR_QUERY => {
+                self.transaction = frame.transaction().map_err(|_| Broken::Server(frame.kind))?;
+                self.sent.pop_front();
+                Ok(Turn::Keep)
+            }
+            kind::PARAMETER_STATUS => Ok(Turn::Pass),
+            _ => Ok(Turn::Keep),
+        }
+    }
+
+    /// What SQL did to the names of statements: PREPARE, DEALLOCATE, DISCARD.
+    pub(super) fn prepared_by_sql(&mut self, name: Vec<u8>, statement: Option<Prepared>) {
+        drop(self.set_statement(name, statement.map(Arc::new)));
+    }
+
+    /// The statement of that name, as SQL's EXECUTE means it.
+    pub(super) fn statement(&self, name: &[u8]) -> Option<Arc<Prepared>> {
+        self.statements.get(name).cloned()
+    }
+
+    /// No name is known any more: what the server has under them was changed in a way nobody could read.
+    pub(super) fn forget_statements(&mut self) {
+        self.statements.clear();
+        self.statements_bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests;
