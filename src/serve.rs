@@ -81,7 +81,8 @@ pub(crate) async fn run(config: Config, config_file: PathBuf, out: &mut dyn Writ
 struct Server {
     journal: Journal,
     gate: Arc<Gate>,
-    plane: Arc<Plane>,
+    /// Absent while no listener is for it: a process before a database alone needs no AWS.
+    plane: Option<Arc<Plane>>,
     metrics: Arc<Metrics>,
     begin_stop: watch::Sender<bool>,
     serving: JoinSet<()>,
@@ -106,7 +107,11 @@ impl Server {
             Arc::clone(&metrics),
         )
         .await?;
-        let plane = plane(config, &gate, &clock, &metrics).await?;
+        let is_before_aws = config.listen.agents.is_some() || config.listen.agents_tls.is_some();
+        let plane = match is_before_aws {
+            true => Some(plane(config, &gate, &clock, &metrics).await?),
+            false => None,
+        };
         warn_of_unknown_owners(config)?;
 
         let (begin_stop, stopping) = watch::channel(false);
@@ -122,7 +127,7 @@ impl Server {
             ..Limits::default()
         };
         let mut serving =
-            doors.serve(limits.clone(), &metrics, &stopping, Arc::clone(&plane), Arc::new(api), Arc::new(admin));
+            doors.serve(limits.clone(), &metrics, &stopping, plane.clone(), Arc::new(api), Arc::new(admin));
         if let Some(postgres) = &config.postgres {
             let listener = bind(postgres.listen).await?;
             bound.postgres = Some(listener.local_addr()?);
@@ -143,7 +148,9 @@ impl Server {
             () = async {
                 drop(self.serving.join_all().await);
                 // What was sent for a client that left has its outcome recorded, if it comes in time.
-                drop(tokio::time::timeout(bound, self.plane.settled()).await);
+                if let Some(plane) = &self.plane {
+                    drop(tokio::time::timeout(bound, plane.settled()).await);
+                }
             } => {}
             () = stop.told() => tracing::warn!("told to stop twice: running requests are cut off"),
         }
@@ -255,14 +262,14 @@ impl Doors {
         limits: Limits,
         metrics: &Arc<Metrics>,
         stopping: &watch::Receiver<bool>,
-        plane: Arc<Plane>,
+        plane: Option<Arc<Plane>>,
         api: Arc<Api>,
         admin: Arc<Admin>,
     ) -> JoinSet<()> {
         let mut serving = JoinSet::new();
         let agents = self.agents.map(|listener| (listener, None));
         let agents_tls = self.agents_tls.map(|(listener, tls)| (listener, Some(tls)));
-        for (listener, tls) in agents.into_iter().chain(agents_tls) {
+        for ((listener, tls), plane) in agents.into_iter().chain(agents_tls).zip(std::iter::repeat(plane).flatten()) {
             let refusing = Arc::clone(&plane);
             let on_refusal: OnRefusal = Arc::new(move |peer, status, reason| refusing.unreadable(peer, status, reason));
             let plane = Arc::clone(&plane);
