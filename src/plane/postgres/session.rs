@@ -124,6 +124,8 @@ pub(super) struct Session<C, U> {
     is_stuck: bool,
     /// The server was asked about the session for the message at the front.
     has_asked_own: bool,
+    /// The upstream has told the client that the session ends.
+    has_last_words: bool,
     client_left: bool,
     message_limit_bytes: usize,
     overdue: Option<Pin<Box<Sleep>>>,
@@ -180,6 +182,7 @@ where
             has_flushed: true,
             is_stuck: false,
             has_asked_own: false,
+            has_last_words: false,
             client_left: false,
             message_limit_bytes,
             overdue: None,
@@ -201,6 +204,7 @@ where
         let ended = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.withdraw();
         if let Err(error) = &ended
+            && !self.has_last_words
             && let Some(report) = ending::of_session(error)
         {
             report.write(&mut self.to_client);
@@ -223,7 +227,7 @@ where
             moved |= self.hear_cancel(cx)?;
             moved |= self.decide(cx)?;
             moved |= self.hear_client(cx)?;
-            if self.client_left && self.waiting.is_none() && self.from_client.is_empty() {
+            if self.is_left() {
                 return Poll::Ready(Ok(()));
             }
             moved |= self.hear_upstream()?;
@@ -240,6 +244,12 @@ where
                 return Poll::Pending;
             }
         }
+    }
+
+    /// The client is gone, and what it sent before is done: as a server it finishes what it has read.
+    fn is_left(&self) -> bool {
+        let is_done = self.machine.is_idle() || self.machine.takes_copy_data();
+        self.client_left && self.waiting.is_none() && self.from_client.is_empty() && is_done
     }
 
     /// Nothing runs, waits or is open.
@@ -274,17 +284,12 @@ where
         match read(&mut self.client, &mut self.from_client, cx) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => {
-                self.client_left = true;
-                self.withdraw();
-                // What it sent before it left, it sent: but nothing that waits is asked any further.
-                self.from_client.clear();
+                self.leave();
                 Ok(true)
             }
             Poll::Ready(Ok(_)) => {
                 if self.waiting.is_some() && has_terminate(&self.from_client) {
-                    self.client_left = true;
-                    self.withdraw();
-                    self.from_client.clear();
+                    self.leave();
                 }
                 Ok(true)
             }
@@ -292,6 +297,15 @@ where
                 self.withdraw();
                 Err(error.into())
             }
+        }
+    }
+
+    /// The client says nothing more. Nobody is asked for it any further.
+    fn leave(&mut self) {
+        self.client_left = true;
+        if self.waiting.is_some() {
+            self.withdraw();
+            self.from_client.clear();
         }
     }
 
@@ -327,7 +341,12 @@ where
                 continue;
             }
             let frame = frontend::Frame::split(&self.from_client, self.message_limit_bytes);
-            let Some(frame) = frame.map_err(SessionError::ClientFrame)? else { break };
+            let Some(frame) = frame.map_err(SessionError::ClientFrame)? else {
+                if self.client_left {
+                    self.from_client.clear();
+                }
+                break;
+            };
             let (message, length) = (frame.read()?, frame.raw.len());
             match self.machine.client(&message)? {
                 Step::Send => {
@@ -416,6 +435,10 @@ where
                     return Ok(());
                 }
             }
+        }
+        if self.client_left {
+            self.from_client.clear();
+            return Ok(());
         }
         self.flush_upstream();
         let (deciding, hold) = self.asker.admit(&named, &self.settings, self.machine.transaction(), ruling);
@@ -597,6 +620,8 @@ where
             let Some(frame) = frame else { continue };
             self.settings.learn(&frame);
             let (kind, raw) = (frame.kind, Bytes::copy_from_slice(frame.raw));
+            self.has_last_words |= kind == kind::ERROR_RESPONSE
+                && frame.said().is_ok_and(|said| said.severity().as_deref() == Some("FATAL"));
             match turn {
                 Turn::Pass => {
                     self.heard(&raw, kind);
