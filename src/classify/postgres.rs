@@ -64,6 +64,8 @@ pub(crate) struct Statement {
     /// The command itself first, then its hidden parts; never empty.
     pub(crate) actions: Arc<[Action]>,
     pub(crate) effect: Effect,
+    /// Besides `effect` it may have changed anything of the session: settings, prepared names, relations.
+    pub(crate) is_dynamic: bool,
     /// Names that the catalogue does not have, `public.t`: a fresher catalogue may resolve them, and each
     /// of them made an action unknown.
     pub(crate) unresolved: Vec<String>,

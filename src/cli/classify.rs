@@ -38,18 +38,21 @@ pub(crate) struct Arguments {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Plane {
     Aws,
+    Postgres,
 }
 
+mod postgres;
+
 pub(crate) fn run(arguments: Arguments, _common: &Common, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let Plane::Aws = arguments.plane;
+    let plane = arguments.plane;
     let hosts = arguments.endpoint_hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
     let front = Front { endpoint_hosts: hosts, account: arguments.account };
     match arguments.input {
         Some(path) => {
             let file = std::fs::File::open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
-            name_lines(std::io::BufReader::new(file), out, &front)?;
+            name_lines(std::io::BufReader::new(file), out, plane, &front)?;
         }
-        None => name_lines(std::io::stdin().lock(), out, &front)?,
+        None => name_lines(std::io::stdin().lock(), out, plane, &front)?,
     }
     Ok(Exit::Done)
 }
@@ -57,7 +60,7 @@ pub(crate) fn run(arguments: Arguments, _common: &Common, out: &mut dyn Write) -
 /// Longest line read; a longer one is refused and skipped.
 const LINE_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
-fn name_lines(mut input: impl BufRead, out: &mut dyn Write, front: &Front) -> std::io::Result<()> {
+fn name_lines(mut input: impl BufRead, out: &mut dyn Write, plane: Plane, front: &Front) -> std::io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -71,7 +74,7 @@ fn name_lines(mut input: impl BufRead, out: &mut dyn Write, front: &Front) -> st
         } else if line.trim_ascii().is_empty() {
             continue;
         } else {
-            answer(&line, front)
+            answer(&line, plane, front)
         };
         serde_json::to_writer(&mut *out, &answer)?;
         out.write_all(b"\n")?;
@@ -79,12 +82,15 @@ fn name_lines(mut input: impl BufRead, out: &mut dyn Write, front: &Front) -> st
 }
 
 /// The answer to one line.
-fn answer(line: &[u8], front: &Front) -> Value {
+fn answer(line: &[u8], plane: Plane, front: &Front) -> Value {
     let request: Map<String, Value> = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => return refusal(None, &format!("the line is not a JSON object: {error}")),
     };
     let id = request.get("id");
+    if matches!(plane, Plane::Postgres) {
+        return postgres::name(&request).map_or_else(|why| refusal(id, &why), |actions| shown_actions(id, &actions));
+    }
     let (head, body) = match parse(&request) {
         Ok(parsed) => parsed,
         Err(why) => return refusal(id, &why),
@@ -97,8 +103,12 @@ fn shown(id: Option<&Value>, classified: &Classified) -> Value {
     if let Some(why) = &classified.refused {
         return refusal(id, why);
     }
-    let actions: Vec<Value> = classified.actions.iter().map(shown_action).collect();
-    let unknown = classified.actions.iter().find_map(|it| it.unknown.as_deref());
+    shown_actions(id, &classified.actions)
+}
+
+fn shown_actions(id: Option<&Value>, actions: &[Action]) -> Value {
+    let unknown = actions.iter().find_map(|it| it.unknown.as_deref());
+    let actions: Vec<Value> = actions.iter().map(shown_action).collect();
     with_id(id, json!({ "actions": actions, "unknown": unknown, "refused": false }))
 }
 
@@ -135,6 +145,10 @@ fn with_id(id: Option<&Value>, rest: Value) -> Value {
 /// # Errors
 /// Why the request would be refused, or cannot be read.
 pub(super) fn name(request: &Map<String, Value>, front: &Front) -> Result<Vec<Action>, String> {
+    // No HTTP request has these.
+    if ["sql", "sql_base64", "function"].iter().any(|field| request.contains_key(*field)) {
+        return postgres::name(request);
+    }
     let (head, body) = parse(request)?;
     let classified = classify(&head, body.as_deref().map_or(Body::TooLarge, Body::Whole), front);
     classified.refused.map_or(Ok(classified.actions), Err)

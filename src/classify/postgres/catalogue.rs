@@ -17,6 +17,8 @@ pub(crate) struct Catalogue {
 /// The rows of a snapshot as they were fetched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
+    /// Every schema the upstream role may use (`pg_namespace`), also empty ones.
+    pub(crate) schemas: Vec<String>,
     pub(crate) relations: Vec<Relation>,
     pub(crate) functions: Vec<Function>,
     pub(crate) operators: Vec<Operator>,
@@ -136,6 +138,11 @@ impl Catalogue {
 
     pub(crate) const fn is_builtin(&self) -> bool {
         self.snapshot.is_none()
+    }
+
+    /// Whether there is a schema of that name; true where nothing is known.
+    pub(crate) fn has_schema(&self, schema: &str) -> bool {
+        self.snapshot.as_deref().is_none_or(|it| it.snapshot.schemas.iter().any(|name| name == schema))
     }
 
     pub(crate) fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {

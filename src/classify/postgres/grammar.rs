@@ -43,5 +43,9 @@ pub(super) fn parse(sql: &str) -> Result<Vec<Raw>, String> {
 /// # Errors
 /// The scanner's complaint.
 pub(super) fn scan(sql: &str) -> Result<Vec<pg_query::protobuf::ScanToken>, String> {
+    // The library makes a slice of a null pointer where there is no token.
+    if sql.bytes().all(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)) {
+        return Ok(Vec::new());
+    }
     pg_query::scan_tokens(sql).map_err(|error| error.to_string())
 }

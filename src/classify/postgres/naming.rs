@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use serde_json::{Map, Value};
 
 use super::catalogue::Catalogue;
@@ -13,7 +14,18 @@ use super::{Effect, Parsed, Settings, Statement, parameters, text};
 use crate::action::{Access, Action, Trait, Traits};
 use crate::catalog::postgres as facts;
 
+mod access;
+mod body;
+mod bulk;
 mod command;
+mod function;
+mod plpgsql;
+mod query;
+mod relation;
+mod replication;
+mod secrets;
+mod session;
+mod utility;
 
 /// See [`super::parse`].
 pub(super) fn parse(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> Parsed {
@@ -26,10 +38,15 @@ pub(super) fn parse(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> P
     let read = || -> Result<Parsed, String> {
         let raws = grammar::parse(&checked.sql)?;
         let mut statements: Vec<Statement> = Vec::with_capacity(raws.len());
+        if raws.len() > MOST_STATEMENTS {
+            return Err(format!("the text has {} statements; more than {MOST_STATEMENTS} are not named", raws.len()));
+        }
         let mut created = Vec::new();
+        let mut places = checked.places();
         for raw in &raws {
             let mut statement = name(raw, &checked.sql, settings, catalogue, &mut created);
-            statement.text = checked.original(statement.text.start)..checked.original(statement.text.end);
+            let start = places.original(statement.text.start);
+            statement.text = start..places.original(statement.text.end);
             statements.push(statement);
         }
         Ok(Parsed { statements })
@@ -37,6 +54,9 @@ pub(super) fn parse(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> P
     let parsed = if checked.is_deep { on_a_deep_stack(read) } else { read() };
     parsed.unwrap_or_else(failed)
 }
+
+/// Most statements of one string.
+const MOST_STATEMENTS: usize = 5000;
 
 /// Stack for trees as deep as the grammar makes them; touched only as far as it is needed.
 const DEEP_STACK_BYTES: usize = 256 * 1024 * 1024;
@@ -51,31 +71,34 @@ fn on_a_deep_stack<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> 
 
 /// See [`super::parse_replication`].
 pub(super) fn parse_replication(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> Parsed {
-    parse(sql, settings, catalogue)
+    match replication::command(sql, settings) {
+        Some(statement) => Parsed { statements: vec![statement] },
+        None => parse(sql, settings, catalogue),
+    }
 }
 
 /// See [`super::function_call`].
-pub(super) fn function_call(oid: u32, settings: &Settings, _catalogue: &Catalogue) -> Statement {
-    let text = format!("function {oid}");
-    unknown(&text, 0..0, settings, format!("nothing is known about the function with oid {oid}"))
+pub(super) fn function_call(oid: u32, settings: &Settings, catalogue: &Catalogue) -> Statement {
+    let mut created = Vec::new();
+    let mut namer = Namer::new(settings, catalogue, &mut created);
+    namer.push(Draft::new("function_call", &format!("function {oid}")));
+    namer.called_oid(oid);
+    namer.finish(0..0, Effect::None)
 }
 
 fn name(raw: &Raw, sql: &str, settings: &Settings, catalogue: &Catalogue, created: &mut Vec<String>) -> Statement {
     let range = trimmed(sql, raw.start, raw.end);
     let text = sql.get(range.clone()).unwrap_or_default();
-    let mut namer = Namer { settings, catalogue, drafts: Vec::new(), unresolved: Vec::new(), created };
+    let mut namer = Namer::new(settings, catalogue, created);
     let effect = match raw.tree.node() {
         Some(node) => namer.statement(node, text),
         None => {
-            let draft = Draft::new("unknown", text);
-            let at = namer.push(draft);
+            let at = namer.push(Draft::new("unknown", text));
             namer.doubt(at, "a statement has no tree");
             Effect::Dynamic
         }
     };
-    let Namer { drafts, unresolved, .. } = namer;
-    let actions = drafts.into_iter().map(|draft| draft.finish(settings)).collect();
-    Statement { text: range, actions, effect, unresolved }
+    namer.finish(range, effect)
 }
 
 /// The statement's own text: without what separates it from its neighbours.
@@ -93,6 +116,7 @@ fn unknown(text: &str, range: std::ops::Range<usize>, settings: &Settings, why: 
         text: range,
         actions: Arc::from([draft.finish(settings)]),
         effect: Effect::Dynamic,
+        is_dynamic: true,
         unresolved: Vec::new(),
     }
 }
@@ -107,17 +131,24 @@ struct Draft {
     resources: Vec<String>,
     parameters: Map<String, Value>,
     unknown: Option<String>,
+    /// What it makes goes with the session: no database changes its shape.
+    is_temporary: bool,
 }
 
 impl Draft {
     fn new(command: impl Into<Cow<'static, str>>, sql: &str) -> Self {
+        Self::with(command, parameters(&secrets::redact(sql)))
+    }
+
+    fn with(command: impl Into<Cow<'static, str>>, parameters: Map<String, Value>) -> Self {
         Self {
             command: command.into(),
             traits: Traits::EMPTY,
             access: None,
             resources: Vec::new(),
-            parameters: parameters(sql),
+            parameters,
             unknown: None,
+            is_temporary: false,
         }
     }
 
@@ -133,7 +164,11 @@ impl Draft {
     }
 
     fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.parameters.insert(name.to_owned(), value.into());
+        let value = match value.into() {
+            Value::String(text) => Value::String(secrets::redact(&text).into_owned()),
+            value => value,
+        };
+        self.parameters.insert(name.to_owned(), value);
     }
 
     fn finish(mut self, settings: &Settings) -> Action {
@@ -142,6 +177,9 @@ impl Draft {
             self.doubt(format!("the facts do not know the command `{}`", self.command));
         }
         let mut traits = command.map_or(Traits::EMPTY, |it| it.traits).union(self.traits);
+        if self.is_temporary {
+            traits = traits.iter().filter(|it| *it != Trait::Schema).collect();
+        }
         if self.unknown.is_some() {
             traits = traits.with(Trait::Unknown);
         }
@@ -169,18 +207,70 @@ impl Draft {
 /// Where a draft stands in [`Namer::drafts`].
 type At = usize;
 
+/// Names that WITH gives to queries, and whether each may be all of a table.
+#[derive(Debug)]
+struct Scope<'s> {
+    names: Vec<(&'s str, bool)>,
+    outer: Option<&'s Scope<'s>>,
+}
+
+impl Scope<'_> {
+    const ROOT: Self = Self { names: Vec::new(), outer: None };
+
+    fn find(&self, name: &str) -> Option<bool> {
+        let mut scope = Some(self);
+        while let Some(here) = scope {
+            if let Some((_, is_bulk)) = here.names.iter().rev().find(|(it, _)| *it == name) {
+                return Some(*is_bulk);
+            }
+            scope = here.outer;
+        }
+        None
+    }
+}
+
+/// Most parts that one statement is named by; more are a doubt about the whole.
+const MOST_PARTS: usize = 500;
+
 /// Names one statement with all its parts.
 struct Namer<'a> {
     settings: &'a Settings,
     catalogue: &'a Catalogue,
     drafts: Vec<Draft>,
     unresolved: Vec<String>,
-    /// Relations that earlier statements of the same string make.
+    /// Relations and functions, `public.f()`, that the string makes, also by earlier statements.
     created: &'a mut Vec<String>,
+    /// Functions of the catalogue that are named already.
+    seen: HashSet<u32>,
+    /// Bodies around this one, and all so far.
+    depth: usize,
+    bodies: usize,
+    /// What is walked is planned and not run.
+    is_dry: bool,
+    is_dynamic: bool,
 }
 
-impl Namer<'_> {
+impl<'a> Namer<'a> {
+    fn new(settings: &'a Settings, catalogue: &'a Catalogue, created: &'a mut Vec<String>) -> Self {
+        Self {
+            settings,
+            catalogue,
+            drafts: Vec::new(),
+            unresolved: Vec::new(),
+            created,
+            seen: HashSet::new(),
+            depth: 0,
+            bodies: 0,
+            is_dry: false,
+            is_dynamic: false,
+        }
+    }
+
     fn push(&mut self, draft: Draft) -> At {
+        if self.drafts.len() >= MOST_PARTS {
+            self.doubt(0, format!("the statement has more than {MOST_PARTS} parts"));
+            return 0;
+        }
         self.drafts.push(draft);
         self.drafts.len() - 1
     }
@@ -192,11 +282,26 @@ impl Namer<'_> {
     }
 
     fn statement(&mut self, node: &Node, text: &str) -> Effect {
-        let at = self.push(Draft::new(command::name(node).unwrap_or(Cow::Borrowed("unknown")), text));
-        if command::name(node).is_none() {
+        let Some(name) = command::name(node) else {
+            let at = self.push(Draft::new("unknown", text));
             self.doubt(at, format!("`{}` is no statement that is known here", node.kind));
+            return Effect::Dynamic;
+        };
+        let at = self.push(Draft::new(name, text));
+        self.fill(at, node, text)
+    }
+
+    fn finish(self, text: std::ops::Range<usize>, effect: Effect) -> Statement {
+        let is_dynamic = self.is_dynamic && !matches!(effect, Effect::Set { .. });
+        let effect = if is_dynamic && effect == Effect::None { Effect::Dynamic } else { effect };
+        let actions = self.drafts.into_iter().map(|draft| draft.finish(self.settings)).collect();
+        Statement {
+            text,
+            actions,
+            is_dynamic: is_dynamic || effect == Effect::Dynamic,
+            effect,
+            unresolved: self.unresolved,
         }
-        Effect::None
     }
 }
 

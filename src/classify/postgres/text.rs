@@ -10,8 +10,10 @@ use super::{Settings, grammar};
 const LONGEST_BYTES: usize = 32 * 1024 * 1024;
 /// Most tokens that are parsed: a tree takes some hundred bytes for each.
 const MOST_TOKENS: usize = 400_000;
-/// The grammar's C code stops at 10,000 levels of messages or 2 MiB of stack, whichever comes first.
-const DEEPEST: usize = 20_000;
+/// Most brackets that may be open at once; the grammar's own stack ends there too.
+const DEEPEST: usize = 10_000;
+/// The server's scanner reads a row of operator characters again from each of them.
+const MOST_OPERATOR_STEPS: usize = 20_000_000;
 /// Up to that length no tree is deep enough to matter; each level takes a byte or more.
 const SHALLOW_BYTES: usize = 160;
 /// Levels that fit an ordinary stack with room to spare.
@@ -26,14 +28,31 @@ pub(super) struct Checked<'s> {
     pub(super) is_deep: bool,
 }
 
+/// Places in a text as places in the bytes that were given; asked in rising order.
+pub(super) struct Places<'t> {
+    /// `None` where they are the same.
+    text: Option<&'t str>,
+    at: usize,
+    original: usize,
+}
+
 impl Checked<'_> {
-    /// A place in the text as a place in the bytes that were given.
-    pub(super) fn original(&self, place: usize) -> usize {
-        match &self.sql {
-            Cow::Borrowed(_) => place,
-            // One byte of the original is one character.
-            Cow::Owned(text) => text.char_indices().take_while(|(at, _)| *at < place).count(),
-        }
+    pub(super) fn places(&self) -> Places<'_> {
+        let text = match &self.sql {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(text) => Some(text.as_str()),
+        };
+        Places { text, at: 0, original: 0 }
+    }
+}
+
+impl Places<'_> {
+    pub(super) fn original(&mut self, place: usize) -> usize {
+        let Some(text) = self.text else { return place };
+        // One byte of the original is one character.
+        self.original += text.get(self.at..place).map_or(0, |it| it.chars().count());
+        self.at = place;
+        self.original
     }
 }
 
@@ -42,15 +61,37 @@ pub(super) fn check<'s>(sql: &'s [u8], settings: &Settings) -> Result<Checked<'s
     if sql.len() > LONGEST_BYTES {
         return Err(format!("the text has {} bytes; more than {LONGEST_BYTES} are not parsed", sql.len()));
     }
-    if memchr::memchr(0, sql).is_some() {
+    let sql = decode(sql, &settings.client_encoding)?;
+    check_text(sql, settings.standard_conforming_strings)
+}
+
+/// The same for a text that is characters already.
+pub(super) fn check_text(sql: Cow<'_, str>, standard_conforming_strings: bool) -> Result<Checked<'_>, String> {
+    if memchr::memchr(0, sql.as_bytes()).is_some() {
         return Err("the text has a NUL byte".to_owned());
     }
-    if !settings.standard_conforming_strings && memchr::memchr(b'\\', sql).is_some() {
+    if !standard_conforming_strings && memchr::memchr(b'\\', sql.as_bytes()).is_some() {
         return Err("the text has a backslash, and `standard_conforming_strings` is off".to_owned());
     }
-    let sql = decode(sql, &settings.client_encoding)?;
+    if sql.len() > SHALLOW_BYTES && operator_steps(sql.as_bytes()) > MOST_OPERATOR_STEPS {
+        return Err("the text has too long a row of operator characters".to_owned());
+    }
     let is_deep = sql.len() > SHALLOW_BYTES && is_deep(&sql)?;
     Ok(Checked { sql, is_deep })
+}
+
+/// About how often the scanner looks at operator characters: the square of each row's length.
+fn operator_steps(sql: &[u8]) -> usize {
+    let (mut steps, mut row) = (0_usize, 0_usize);
+    for byte in sql {
+        if b"~!@#^&|`?+-*/%<>=".contains(byte) {
+            row += 1;
+        } else if row > 0 {
+            steps = steps.saturating_add(row * row);
+            row = 0;
+        }
+    }
+    steps.saturating_add(row * row)
 }
 
 fn decode<'s>(sql: &'s [u8], client_encoding: &str) -> Result<Cow<'s, str>, String> {
@@ -76,6 +117,7 @@ fn is_deep(sql: &str) -> Result<bool, String> {
         return Err(format!("the text has {} words; more than {MOST_TOKENS} are not parsed", tokens.len()));
     }
     let (union, intersect, except) = (Token::Union as i32, Token::Intersect as i32, Token::Except as i32);
+    let mut most_open = 0;
     // Of each open bracket: words since its last comma, and its set operations.
     let mut open: Vec<(usize, usize)> = Vec::new();
     let (mut run, mut chain, mut outside, mut deepest) = (0_usize, 0_usize, 0_usize, 0_usize);
@@ -83,6 +125,7 @@ fn is_deep(sql: &str) -> Result<bool, String> {
         match u8::try_from(token.token) {
             Ok(b'(' | b'[') => {
                 open.push((run, chain));
+                most_open = most_open.max(open.len());
                 outside += run + chain + 1;
                 (run, chain) = (0, 0);
             }
@@ -99,7 +142,7 @@ fn is_deep(sql: &str) -> Result<bool, String> {
         }
         deepest = deepest.max(outside + run + chain);
     }
-    if open.len() > DEEPEST {
+    if most_open > DEEPEST {
         return Err("the text is nested too deeply".to_owned());
     }
     Ok(deepest > SHALLOW_LEVELS)

@@ -4,7 +4,7 @@ use super::*;
 
 fn named(lines: &str) -> Vec<Value> {
     let mut out = Vec::new();
-    name_lines(lines.as_bytes(), &mut out, &Front::default()).unwrap();
+    name_lines(lines.as_bytes(), &mut out, Plane::Aws, &Front::default()).unwrap();
     String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

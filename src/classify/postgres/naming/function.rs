@@ -1,0 +1,282 @@
+//! Functions that a statement calls, and what their bodies do.
+
+use super::super::catalogue::{Function, Volatility};
+use super::super::tree::Node;
+use super::relation::Use;
+use super::{At, Namer, bulk};
+use crate::action::{Access, Trait};
+use crate::catalog::postgres as facts;
+use crate::catalog::postgres::Builtin;
+
+/// Bodies are followed that deep, and that many of them for one statement.
+const DEEPEST_BODY: usize = 8;
+const MOST_BODIES: usize = 200;
+
+impl Namer<'_> {
+    /// A call by name: every function the server might choose.
+    pub(super) fn call(&mut self, node: &Node) {
+        let names = node.names("funcname");
+        let arguments: Vec<&Node> = node.nodes("args").collect();
+        self.called(&names, &arguments);
+    }
+
+    pub(super) fn called(&mut self, names: &[&str], arguments: &[&Node]) {
+        let Some((name, qualifiers)) = names.split_last() else { return };
+        let schema = qualifiers.last().copied();
+        let builtin = if schema.is_none_or(|it| it == "pg_catalog") { facts::builtin(name) } else { None };
+        let found = self.user_functions(schema, name);
+        if let Some(builtin) = builtin {
+            self.builtin(builtin, arguments);
+        } else if found.is_empty() {
+            match facts::of_extension(name) {
+                Some(builtin) => self.extension(schema, builtin, arguments),
+                // `date('2026-11-20')` is a cast.
+                None if schema.is_none_or(|it| it == "pg_catalog") && facts::has_type(name) => {}
+                None => self.unknown_function(schema, name),
+            }
+        }
+        for function in found {
+            self.user_function(&function, arguments);
+        }
+    }
+
+    fn user_functions(&self, schema: Option<&str>, name: &str) -> Vec<Function> {
+        let path = match schema {
+            Some(schema) => vec![schema.to_owned()],
+            None => self.path(),
+        };
+        let found = path.iter().flat_map(|schema| self.catalogue.functions(schema, name)).cloned();
+        // What every server has is in the facts.
+        found.filter(|it| it.schema != "pg_catalog" || facts::builtin(&it.name).is_none()).collect()
+    }
+
+    fn unknown_function(&mut self, schema: Option<&str>, name: &str) {
+        let shown = schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"));
+        let at = self.function_call(&shown);
+        self.doubt(at, format!("nothing is known about the function `{shown}`"));
+        if !self.catalogue.is_builtin() {
+            self.unresolved.push(format!("{shown}()"));
+        }
+        self.is_dynamic = true;
+    }
+
+    /// Opens an action for a call.
+    fn function_call(&mut self, name: &str) -> At {
+        let mut draft = self.hidden("function_call");
+        draft.resource(self.resource_of("function", name));
+        draft.set("function", name);
+        self.push(draft)
+    }
+
+    fn builtin(&mut self, builtin: &Builtin, arguments: &[&Node]) {
+        if !builtin.is_named || (self.is_dry && builtin.is_volatile) {
+            return;
+        }
+        let at = self.function_call(&format!("pg_catalog.{}", builtin.name));
+        self.weigh(at, builtin);
+        let literal = |place: usize| arguments.get(place).and_then(|it| bulk::text(it));
+        match builtin.name {
+            "set_config" => self.set_config(at, literal(0), literal(1)),
+            name if name.starts_with("table_to_xml") => match literal(0) {
+                Some(table) => self.regclass(at, table),
+                None => self.doubt(at, format!("which table `{name}` exports is not written here")),
+            },
+            "lo_export" | "lo_import" => {
+                self.file(at, literal(usize::from(builtin.name == "lo_export")));
+            }
+            name if name.starts_with("pg_read") || name.starts_with("pg_ls_dir") || name == "pg_stat_file" => {
+                self.file(at, literal(0));
+            }
+            _ => {}
+        }
+        self.text_argument(at, builtin, arguments);
+    }
+
+    fn weigh(&mut self, at: At, builtin: &Builtin) {
+        self.add_all(at, builtin.traits);
+        if let Some(draft) = self.drafts.get_mut(at) {
+            // The command's own level is write; a call that only reads is still told apart by its traits.
+            if builtin.traits.contains(Trait::Privilege) {
+                draft.access = Some(Access::Permissions);
+            }
+            if builtin.traits.contains(Trait::Unknown) {
+                draft.doubt(format!("`{}` runs SQL that is not seen here", builtin.name));
+            }
+        }
+    }
+
+    /// The SQL that a function is given to run.
+    fn text_argument(&mut self, at: At, builtin: &Builtin, arguments: &[&Node]) {
+        let Some(place) = builtin.text else { return };
+        // `ts_rewrite(query, target, substitute)` takes no SQL.
+        if builtin.name == "ts_rewrite" && arguments.len() == 3 {
+            return;
+        }
+        match arguments.get(place).and_then(|it| bulk::text(it)) {
+            Some(sql) => self.sql_body(at, sql),
+            None => {
+                self.doubt(at, format!("the SQL that `{}` runs is not written here", builtin.name));
+                self.is_dynamic = true;
+            }
+        }
+    }
+
+    fn file(&mut self, at: At, path: Option<&str>) {
+        if let (Some(path), Some(draft)) = (path, self.drafts.get_mut(at)) {
+            draft.resource(format!("file:{path}"));
+        }
+    }
+
+    fn set_config(&mut self, at: At, name: Option<&str>, value: Option<&str>) {
+        self.is_dynamic = true;
+        let Some(draft) = self.drafts.get_mut(at) else { return };
+        let Some(name) = name else {
+            return draft.doubt("which setting `set_config` changes is not written here");
+        };
+        draft.traits = super::session::weight(name, value);
+        draft.set("setting", name.to_ascii_lowercase());
+        if let Some(value) = value {
+            draft.set("value", value);
+        }
+    }
+
+    /// A relation named in a text, `'public.t'`.
+    pub(super) fn regclass(&mut self, at: At, text: &str) {
+        let parts: Vec<String> = text
+            .split('.')
+            .map(|part| match part.strip_prefix('"').and_then(|it| it.strip_suffix('"')) {
+                Some(quoted) => quoted.replace("\"\"", "\""),
+                None => part.trim().to_lowercase(),
+            })
+            .collect();
+        match parts.as_slice() {
+            [oid] if !oid.is_empty() && oid.bytes().all(|b| b.is_ascii_digit()) => {
+                self.doubt(at, "a relation is named by its oid");
+            }
+            [name] => drop(self.relation_named(at, "", name, Use::Read)),
+            [schema, name] => drop(self.relation_named(at, schema, name, Use::Read)),
+            _ => self.doubt(at, format!("`{text}` is no name of a relation")),
+        }
+    }
+
+    fn extension(&mut self, schema: Option<&str>, builtin: &Builtin, arguments: &[&Node]) {
+        if self.is_dry {
+            return;
+        }
+        if builtin.is_named {
+            let shown = schema.map_or_else(|| builtin.name.to_owned(), |schema| format!("{schema}.{}", builtin.name));
+            let at = self.function_call(&shown);
+            self.weigh(at, builtin);
+            self.text_argument(at, builtin, arguments);
+        }
+    }
+
+    /// A function by oid, as views, triggers and defaults reach it.
+    pub(super) fn called_oid(&mut self, oid: u32) {
+        if let Some(builtin) = facts::builtin_by_oid(oid) {
+            return self.builtin(builtin, &[]);
+        }
+        match self.catalogue.function(oid).cloned() {
+            Some(function) => self.user_function(&function, &[]),
+            None => self.unknown_function(None, &oid.to_string()),
+        }
+    }
+
+    fn user_function(&mut self, function: &Function, arguments: &[&Node]) {
+        if !self.seen.insert(function.oid) {
+            return;
+        }
+        let known = function.extension.as_ref().and_then(|_| facts::of_extension(&function.name));
+        if let Some(builtin) = known {
+            return self.extension(Some(&function.schema), builtin, arguments);
+        }
+        let at = self.function_call(&format!("{}.{}", function.schema, function.name));
+        if let Some(draft) = self.drafts.get_mut(at) {
+            draft.set("language", function.language.as_str());
+            if function.is_security_definer {
+                draft.set("runs_as", function.owner.as_str());
+            }
+        }
+        let is_quiet = function.extension.is_some() && function.volatility < Volatility::Volatile;
+        match (function.language.as_str(), &function.source) {
+            ("sql" | "plpgsql", Some(source)) => self.body(at, &function.language, source),
+            ("c" | "internal", _) if is_quiet => {}
+            (language, _) => {
+                self.doubt(at, format!("what `{}` does is written in {language}", function.name));
+                self.is_dynamic = true;
+            }
+        }
+    }
+
+    /// Walks the body of a function in a language that can be read.
+    pub(super) fn body(&mut self, at: At, language: &str, source: &str) {
+        self.bodies += 1;
+        if self.depth >= DEEPEST_BODY || self.bodies > MOST_BODIES {
+            return self.doubt(at, "functions call each other too deep to follow");
+        }
+        self.depth += 1;
+        match language {
+            "sql" => self.sql_text(at, source),
+            _ => self.plpgsql(at, source),
+        }
+        self.depth -= 1;
+    }
+
+    pub(super) fn sql_body(&mut self, at: At, source: &str) {
+        self.body(at, "sql", source);
+    }
+
+    /// An operator that is not `pg_catalog`'s, or may not be.
+    pub(super) fn operator(&mut self, node: &Node) {
+        let names = node.names("name");
+        let Some((name, qualifiers)) = names.split_last() else { return };
+        let schema = qualifiers.last().copied();
+        if schema == Some("pg_catalog") {
+            return;
+        }
+        let path = self.path();
+        let found: Vec<u32> = self
+            .catalogue
+            .operators(name)
+            .filter(|it| schema.map_or_else(|| path.contains(&it.schema), |schema| schema == it.schema))
+            .map(|it| it.function)
+            .collect();
+        if found.is_empty()
+            && let Some(schema) = schema
+        {
+            self.unknown_function(Some(schema), name);
+        }
+        for oid in found {
+            self.called_oid(oid);
+        }
+    }
+
+    /// `t.f` and `(row).f` call a function `f` of one row where no column has that name.
+    pub(super) fn attribute(&mut self, node: &Node) {
+        if self.catalogue.is_builtin() {
+            return;
+        }
+        let fields = if node.kind == "ColumnRef" { node.names("fields") } else { node.names("indirection") };
+        let skipped = usize::from(node.kind == "ColumnRef");
+        let names: Vec<String> =
+            fields.iter().skip(skipped).filter(|it| !it.is_empty()).map(|it| (*it).to_owned()).collect();
+        for name in names {
+            for function in self.user_functions(None, &name) {
+                self.user_function(&function, &[]);
+            }
+        }
+    }
+
+    /// A constant cast to a name of something: `'t'::regclass`.
+    pub(super) fn cast(&mut self, at: At, node: &Node) {
+        let Some(name) = node.node("type_name") else { return };
+        let names = name.names("names");
+        let target = names.last().copied().unwrap_or_default();
+        if target == "regclass"
+            && let Some(text) = node.node("arg").and_then(bulk::text)
+            && text.bytes().any(|b| !b.is_ascii_digit())
+        {
+            self.regclass(at, text);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Relations by name, as the server would find them.
+
+use super::super::catalogue::RelationKind;
+use super::super::tree::Node;
+use super::{At, Namer, Scope};
+use crate::action::{Access, Trait, Traits};
+use crate::catalog::postgres as facts;
+
+/// Relations of `pg_catalog` that hold secrets.
+const SECRETS: [&str; 5] = ["pg_authid", "pg_shadow", "pg_user_mapping", "pg_user_mappings", "pg_subscription"];
+/// Views of `pg_catalog` that read files of the server.
+const FILES: [&str; 3] = ["pg_hba_file_rules", "pg_ident_file_mappings", "pg_file_settings"];
+/// Views are followed that deep.
+const DEEPEST_VIEW: usize = 16;
+
+/// What a statement does with a relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Read,
+    Write,
+    /// It is made, and need not be there.
+    Define,
+    /// Its definition is changed.
+    Alter,
+}
+
+impl Namer<'_> {
+    /// A relation in FROM: unless a WITH query of that name hides it.
+    pub(super) fn read(&mut self, at: At, node: &Node, scope: &Scope<'_>) {
+        if node.text("schemaname").is_empty() && scope.find(node.text("relname")).is_some() {
+            return;
+        }
+        self.relation(at, node, Use::Read);
+    }
+
+    /// Adds a relation as a resource; gives its schema and name.
+    pub(super) fn relation(&mut self, at: At, node: &Node, usage: Use) -> (String, String) {
+        let (catalog, schema, name) = (node.text("catalogname"), node.text("schemaname"), node.text("relname"));
+        if !catalog.is_empty() && catalog != self.settings.database {
+            self.doubt(at, format!("`{catalog}` is another database"));
+        }
+        self.relation_named(at, schema, name, usage)
+    }
+
+    pub(super) fn relation_named(&mut self, at: At, schema: &str, name: &str, usage: Use) -> (String, String) {
+        let schema = match schema {
+            "" => self.schema_of(at, name, usage),
+            schema => schema.to_owned(),
+        };
+        self.note_relation(at, &schema, name, usage, 0);
+        (schema, name.to_owned())
+    }
+
+    /// The schema in which an unqualified name is found.
+    fn schema_of(&mut self, at: At, name: &str, usage: Use) -> String {
+        let path = self.path();
+        if let Some(schema) = self.made_schema(name) {
+            return schema;
+        }
+        if usage != Use::Define {
+            if !path.iter().any(|it| it == "pg_catalog") && facts::has_relation(name) {
+                return "pg_catalog".to_owned();
+            }
+            if let Some(schema) = path.iter().find(|schema| {
+                self.catalogue.relation(schema, name).is_some()
+                    || (*schema == "pg_catalog" && facts::has_relation(name))
+            }) {
+                return schema.clone();
+            }
+        }
+        match path.iter().find(|it| *it != "pg_catalog").cloned() {
+            Some(schema) => schema,
+            None => {
+                self.doubt(at, format!("`{name}` has no schema and the search path is empty"));
+                "public".to_owned()
+            }
+        }
+    }
+
+    /// The schema of a relation this session has made, temporary ones first, as the server looks.
+    fn made_schema(&self, name: &str) -> Option<String> {
+        let is_made = |schema: &str| {
+            let whole = format!("{schema}.{name}");
+            self.created.contains(&whole) || self.catalogue.created().contains(&whole)
+        };
+        std::iter::once("pg_temp".to_owned()).chain(self.path()).find(|schema| is_made(schema))
+    }
+
+    /// The search path with names in place of `$user`.
+    pub(super) fn path(&self) -> Vec<String> {
+        let is_plain = self.catalogue.is_builtin();
+        let path = self.settings.search_path.iter().filter_map(|schema| match schema.as_str() {
+            // Nobody knows whether there is a schema of that name.
+            "$user" if is_plain && self.settings.search_path.len() > 1 => None,
+            "$user" => Some(self.settings.user.clone()),
+            "" => None,
+            schema => Some(schema.to_owned()),
+        });
+        path.filter(|schema| schema == "pg_temp" || schema == "pg_catalog" || self.catalogue.has_schema(schema))
+            .collect()
+    }
+
+    fn note_relation(&mut self, at: At, schema: &str, name: &str, usage: Use, depth: usize) {
+        let resource = self.resource(&[schema, name]);
+        let made = format!("{schema}.{name}");
+        let is_made = self.created.contains(&made) || self.catalogue.created().contains(&made);
+        let (traits, access) = weight(schema, name, usage);
+        let Some(draft) = self.drafts.get_mut(at) else { return };
+        draft.resource(resource);
+        draft.traits = draft.traits.union(traits);
+        draft.access = draft.access.max(access);
+        if matches!(usage, Use::Define | Use::Alter)
+            || self.catalogue.is_builtin()
+            || is_made
+            || schema == "information_schema"
+        {
+            return;
+        }
+        let Some(found) = self.catalogue.relation(schema, name) else {
+            if !(schema == "pg_catalog" && facts::has_relation(name)) {
+                self.doubt(at, format!("`{made}` is not in the upstream's catalogue"));
+                self.unresolved.push(made);
+            }
+            return;
+        };
+        let (kind, bases) = (found.kind, found.bases.clone());
+        let calls = if usage == Use::Write {
+            [&found.read_calls[..], &found.write_calls[..]].concat()
+        } else {
+            found.read_calls.clone()
+        };
+        if kind == RelationKind::ForeignTable
+            && let Some(draft) = self.drafts.get_mut(at)
+        {
+            draft.traits = draft.traits.with(Trait::Exec);
+        }
+        for oid in calls {
+            self.called_oid(oid);
+        }
+        if depth >= DEEPEST_VIEW {
+            return self.doubt(at, format!("`{made}` stands on views too deep to follow"));
+        }
+        for (schema, name) in bases {
+            let is_new =
+                self.drafts.get(at).is_some_and(|it| !it.resources.contains(&self.resource(&[&schema, &name])));
+            if is_new {
+                self.note_relation(at, &schema, &name, usage, depth + 1);
+            }
+        }
+    }
+
+    /// `postgres:<database>/<a>.<b>`
+    pub(super) fn resource(&self, names: &[&str]) -> String {
+        format!("postgres:{}/{}", self.settings.database, names.join("."))
+    }
+
+    /// `postgres:<database>/role/<name>` and the like.
+    pub(super) fn resource_of(&self, what: &str, name: &str) -> String {
+        format!("postgres:{}/{what}/{name}", self.settings.database)
+    }
+}
+
+/// What touching a relation of the system means.
+fn weight(schema: &str, name: &str, usage: Use) -> (Traits, Option<Access>) {
+    let is_system = matches!(schema, "pg_catalog" | "pg_toast") || schema.starts_with("pg_toast_temp");
+    let mut traits = Traits::EMPTY;
+    if !is_system {
+        return (traits, None);
+    }
+    if SECRETS.contains(&name) {
+        traits = traits.with(Trait::Credential);
+    }
+    if FILES.contains(&name) {
+        traits = traits.with(Trait::Exec);
+    }
+    if schema == "pg_toast" || name.starts_with("pg_largeobject") && name != "pg_largeobject_metadata" {
+        traits = traits.with(Trait::Export);
+    }
+    if usage != Use::Read {
+        // `pg_settings` takes UPDATE for SET; all else is the catalogue itself.
+        let what = if name == "pg_settings" { [Trait::Session; 2] } else { [Trait::Privilege, Trait::Schema] };
+        return (traits.union(what.into_iter().collect()), Some(Access::Permissions));
+    }
+    (traits, None)
+}
