@@ -19,7 +19,7 @@ use crate::people::People;
 use crate::yaml::{Diagnostic, Problems, Source};
 
 mod page;
-pub(crate) mod postgres;
+mod postgres;
 mod schema;
 
 use page::Page;
@@ -30,8 +30,7 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) listen: Listen,
     pub(crate) aws: Aws,
-    /// Absent while nobody listens for it.
-    pub(crate) postgres: Option<postgres::Postgres>,
+    pub(crate) postgres: Postgres,
     pub(crate) people: Arc<People>,
     pub(crate) rules: Rules,
     pub(crate) gate: GateOptions,
@@ -52,7 +51,7 @@ pub(crate) struct Listen {
     pub(crate) agents: Option<SocketAddr>,
     /// Agents with TLS.
     pub(crate) agents_tls: Option<SocketAddr>,
-    /// Agents that speak the protocol of PostgreSQL.
+    /// Agents of Postgres.
     pub(crate) postgres: Option<SocketAddr>,
     /// Approvers.
     pub(crate) api: SocketAddr,
@@ -73,6 +72,14 @@ pub(crate) struct Aws {
     pub(crate) plane: crate::plane::aws::Options,
     pub(crate) credential: RealOptions,
     pub(crate) pool: UpstreamOptions,
+}
+
+/// The Postgres plane and the real database behind it; of no meaning while nobody listens for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Postgres {
+    pub(crate) door: crate::plane::postgres::login::Options,
+    pub(crate) plane: crate::plane::postgres::Options,
+    pub(crate) upstream: crate::plane::postgres::upstream::Options,
 }
 
 /// Where rules are, and what they do not say themselves.

@@ -22,8 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::channel::api::Api;
 use crate::channel::card;
-use crate::config::postgres::{AgentTls, Postgres};
-use crate::config::{Config, Listen, Log};
+use crate::config::{Config, Listen, Log, Postgres};
 use crate::credential::agent::{self, Agents};
 use crate::credential::approver::ApproverTokens;
 use crate::credential::real::RealCredentials;
@@ -128,10 +127,10 @@ impl Server {
         };
         let mut serving =
             doors.serve(limits.clone(), &metrics, &stopping, plane.clone(), Arc::new(api), Arc::new(admin));
-        if let Some(postgres) = &config.postgres {
-            let listener = bind(postgres.listen).await?;
+        if let Some(address) = config.listen.postgres {
+            let listener = bind(address).await?;
             bound.postgres = Some(listener.local_addr()?);
-            let plane = database_plane(config, postgres, &gate, &metrics)?;
+            let plane = database_plane(config, &gate, &metrics)?;
             serving.spawn(plane.serve(listener, limits, stopping.clone()));
         }
         bound.publish(&config.data, out)?;
@@ -191,33 +190,13 @@ async fn plane(config: &Config, gate: &Arc<Gate>, clock: &Clock, metrics: &Arc<M
 }
 
 /// The Postgres plane with its door and its database.
-fn database_plane(
-    config: &Config,
-    postgres: &Postgres,
-    gate: &Arc<Gate>,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Arc<database::Plane>> {
-    let (certificate, key) = (&config.listen.certificate, &config.listen.key);
-    let tls = match postgres.tls {
-        AgentTls::None => None,
-        AgentTls::Offered | AgentTls::Required => {
-            Some(database::login::Tls::load(certificate, key, postgres.client_ca.as_deref())?)
-        }
-    };
-    let door = database::login::Door {
-        agents: Arc::new(Agents::open(&config.data)?),
-        clock: Clock::default(),
-        tls,
-        is_tls_required: postgres.tls == AgentTls::Required,
-        timeout: LOGIN_TIMEOUT,
-    };
-    let upstream = database::upstream::Upstream::new(postgres.upstream.clone())?;
+fn database_plane(config: &Config, gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<database::Plane>> {
+    let Postgres { door, plane, upstream } = &config.postgres;
+    let door = database::login::Door::new(door, Arc::new(Agents::open(&config.data)?), Clock::default())?;
+    let upstream = database::upstream::Upstream::new(upstream.clone())?;
     let (gate, metrics) = (Arc::clone(gate), Arc::clone(metrics));
-    Ok(database::Plane::new(postgres.plane.clone(), door, upstream, gate, Clock::default(), metrics))
+    Ok(database::Plane::new(plane.clone(), door, upstream, gate, Clock::default(), metrics))
 }
-
-/// How long an agent may take to prove itself to the Postgres plane.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The listening sockets, and TLS where it is spoken.
 struct Doors {

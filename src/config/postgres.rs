@@ -1,56 +1,57 @@
-//! The Postgres plane's keys.
+//! The keys of the Postgres plane: what agents find there, and the real database behind it.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::page::{Page, spelled};
-use crate::plane::postgres::Options;
-use crate::plane::postgres::upstream::{self, Host, PasswordSource, Target, TlsMode};
-use crate::yaml::{Diagnostic, Node, Problems};
+use super::schema::{address_or_none, spelled_address};
+use crate::plane::postgres::Options as Plane;
+use crate::plane::postgres::login::{Offer, Options as Door};
+use crate::plane::postgres::upstream::{Host, Options as Upstream, PasswordSource, Target, TlsMode};
+use crate::yaml::{Diagnostic, Node, Problems, Span};
 
-/// The Postgres plane, its listener and the real database behind it.
-#[derive(Clone, Debug)]
-pub(crate) struct Postgres {
-    pub(crate) listen: SocketAddr,
-    pub(crate) tls: AgentTls,
-    /// Whose client certificates let agents in.
-    pub(crate) client_ca: Option<PathBuf>,
-    pub(crate) plane: Options,
-    pub(crate) upstream: upstream::Options,
-}
-
-/// Whether agents speak TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AgentTls {
-    None,
-    Offered,
-    Required,
-}
-
-/// What stands under `listen`.
-pub(super) struct Door {
-    pub(super) address: Option<SocketAddr>,
-    tls: AgentTls,
-    client_ca: Option<PathBuf>,
-}
-
-pub(super) fn door(page: &mut Page<'_>, address: Option<SocketAddr>) -> Door {
-    let tls = [("none", AgentTls::None), ("offered", AgentTls::Offered), ("required", AgentTls::Required)];
-    Door {
-        address,
-        tls: page.value(
-            "postgres_tls",
-            AgentTls::Offered,
-            |node, problems| node.one_of(problems, "use of TLS", &tls),
-            |value| name_of(&tls, *value),
-        ),
-        client_ca: page.optional("postgres_client_ca", text).map(|file| page.resolve(&file)),
+/// The part under `listen`: the address with its place in the file, and what agents find there.
+pub(super) fn listener(page: &mut Page<'_>) -> (Option<(SocketAddr, Span)>, Door) {
+    let place = Cell::new(Span::default());
+    let read = |node: &Node, problems: &Problems| {
+        place.set(node.span);
+        address_or_none(node, problems)
+    };
+    let address = page.value("postgres", None, read, spelled_address);
+    let offers = [("none", Offer::None), ("offered", Offer::Offered), ("required", Offer::Required)];
+    let door = Door {
+        tls: choice(page, "postgres_tls", "way to offer TLS", Offer::Offered, &offers),
+        // Those of all listeners, which are read with them.
+        certificate: PathBuf::new(),
+        key: PathBuf::new(),
+        client_ca: path(page, "postgres_client_ca"),
+        timeout: page.duration("postgres_login_timeout", Duration::from_secs(60)),
+    };
+    if address.is_some_and(|address| !address.ip().is_loopback()) && door.tls != Offer::Required {
+        let message = "Postgres agents on other machines may come without TLS: their statements and results can be read \
+                       on the way";
+        let help = "set `listen.postgres_tls: required`, or see to it that nobody listens";
+        page.report("postgres", Diagnostic::warning, message, help);
     }
+    (address.map(|address| (address, place.get())), door)
 }
 
-/// What stands under `upstream.postgres`; `None` while nobody listens for it.
-pub(super) fn upstream(page: &mut Page<'_>, door: Door) -> Option<Postgres> {
+/// The part under `upstream.postgres`. `listening` is where the file opens the listener that needs it.
+pub(super) fn upstream(page: &mut Page<'_>, listening: Option<Span>) -> (Upstream, Plane) {
+    let text = |node: &Node, problems: &Problems| node.text(problems).map(str::to_owned);
+    let are_hosts_named = Cell::new(false);
+    let read_host = |node: &Node, problems: &Problems, text: &str| {
+        are_hosts_named.set(true);
+        host(node, problems, text)
+    };
+    let hosts = page.list("hosts", &[], read_host, |_| Host { name: String::new(), port: DEFAULT_PORT });
+    let targets = [("any", Target::Any), ("primary", Target::Primary), ("read-write", Target::ReadWrite)];
+    let target = choice(page, "target", "target", Target::Any, &targets);
+    let database = page.optional("database", text);
+    let user = page.optional("user", text);
+    let password = password(page);
     let modes = [
         ("disable", TlsMode::Disable),
         ("allow", TlsMode::Allow),
@@ -59,99 +60,133 @@ pub(super) fn upstream(page: &mut Page<'_>, door: Door) -> Option<Postgres> {
         ("verify-ca", TlsMode::VerifyCa),
         ("verify-full", TlsMode::VerifyFull),
     ];
-    let targets = [("any", Target::Any), ("primary", Target::Primary), ("read-write", Target::ReadWrite)];
-    let hosts = page.list("hosts", &[], host, |name| Host { name: name.to_owned(), port: 5432 });
-    let target = page.value(
-        "target",
-        Target::Any,
-        |node, problems| node.one_of(problems, "kind of host", &targets),
-        |value| name_of(&targets, *value),
-    );
-    let database = page.optional("database", text);
-    let user = page.value("user", "countersign".to_owned(), text, |user| spelled(user));
-    let password = password(page);
-    let tls = page.value(
-        "tls",
-        TlsMode::VerifyFull,
-        |node, problems| node.one_of(problems, "TLS mode", &modes),
-        |value| name_of(&modes, *value),
-    );
-    let ca = page.optional("ca", text).map(|file| page.resolve(&file));
-    let certificate = page.optional("certificate", text).map(|file| page.resolve(&file));
-    let key = page.optional("key", text).map(|file| page.resolve(&file));
-    if certificate.is_some() != key.is_some() {
-        let message = "a certificate for the upstream needs its key, and a key its certificate";
-        page.report("certificate", Diagnostic::error, message, "give both `certificate` and `key`, or neither");
-    }
+    let tls = choice(page, "tls", "TLS mode", TlsMode::VerifyFull, &modes);
+    let ca = path(page, "ca");
+    let identity = match (path(page, "certificate"), path(page, "key")) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            let help = "name the certificate's private key too";
+            page.report("certificate", Diagnostic::error, "`upstream.postgres.certificate` has no `key`", help);
+            None
+        }
+        (None, Some(_)) => {
+            let help = "name the key's certificate too";
+            page.report("key", Diagnostic::error, "`upstream.postgres.key` has no `certificate`", help);
+            None
+        }
+    };
     let is_cleartext_allowed = page.boolean("cleartext_password", false);
     let connect_timeout = page.duration("connect_timeout", Duration::from_secs(10));
-    let defaults = Options::default();
+    let defaults = Plane::default();
     let message_limit = page.size("message_limit", defaults.message_limit_bytes as u64);
-    let notice_every = page.duration("notice_every", defaults.notice_every);
-    let listen = door.address?;
-    if hosts.is_empty() {
-        let message = "`listen.postgres` is open, and there is no database behind it";
-        page.report("hosts", Diagnostic::error, message, "name at least one host: `hosts: [db.internal:5432]`");
+    let plane = Plane {
+        message_limit_bytes: usize::try_from(message_limit).unwrap_or(usize::MAX),
+        notice_every: page.duration("notice_every", defaults.notice_every),
+    };
+    if let Some(place) = listening {
+        let lack = |message: &str, help: &str| {
+            let source = page.problems().source();
+            page.problems().push(Diagnostic::error(source, place, message.to_owned()).help(help));
+        };
+        if !are_hosts_named.get() {
+            lack(
+                "this listener is open, but `upstream.postgres.hosts` names no server",
+                "such as `hosts: [db.internal:5432]`",
+            );
+        }
+        if user.is_none() {
+            lack(
+                "this listener is open, but `upstream.postgres.user` names no role",
+                "the real role that agents' sessions run as",
+            );
+        }
     }
-    Some(Postgres {
-        listen,
-        tls: door.tls,
-        client_ca: door.client_ca,
-        plane: Options { message_limit_bytes: usize::try_from(message_limit).unwrap_or(usize::MAX), notice_every },
-        upstream: upstream::Options {
-            hosts,
-            target,
-            database,
-            user,
-            password,
-            tls,
-            ca,
-            identity: certificate.zip(key),
-            is_cleartext_allowed,
-            connect_timeout,
-        },
-    })
+    if tls == TlsMode::Disable && ca.is_some() {
+        let message = "`upstream.postgres.ca` is of no use: TLS is disabled";
+        page.report("ca", Diagnostic::warning, message, "remove `tls: disable`");
+    }
+    let upstream = Upstream {
+        hosts,
+        target,
+        database,
+        user: user.unwrap_or_default(),
+        password,
+        tls,
+        ca,
+        identity,
+        is_cleartext_allowed,
+        connect_timeout,
+    };
+    (upstream, plane)
 }
 
 fn password(page: &mut Page<'_>) -> PasswordSource {
-    let file = page.optional("password_file", text).map(|file| PasswordSource::File(page.resolve(&file)));
-    let environment = page.optional("password_env", text).map(PasswordSource::Environment);
-    let words = page.list("password_command", &[], |_, _, word| Some(word.to_owned()), str::to_owned);
-    let command = (!words.is_empty()).then_some(PasswordSource::Command(words));
-    let mut given = [file, environment, command].into_iter().flatten();
-    let first = given.next();
-    if given.next().is_some() {
-        let message = "the password comes from more than one place";
-        let remedy = "keep one of `password_file`, `password_env` and `password_command`";
-        page.report("password_file", Diagnostic::error, message, remedy);
-    }
-    first.unwrap_or(PasswordSource::None)
-}
-
-fn text(node: &Node, problems: &Problems) -> Option<String> {
-    node.text(problems).map(str::to_owned)
-}
-
-/// `name`, `name:port`, `192.0.2.1:port` or `[2001:db8::1]:port`.
-fn host(node: &Node, problems: &Problems, text: &str) -> Option<Host> {
-    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((name, port)) => (name, port.strip_prefix(':').or(port.is_empty().then_some("5432"))),
-        None => match text.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (text, Some("5432")),
-        },
-    };
-    let port = port.and_then(|port| port.parse().ok()).filter(|port| *port != 0);
-    match port {
-        Some(port) if !name.is_empty() => Some(Host { name: name.to_owned(), port }),
-        _ => {
-            let finding = Diagnostic::error(problems.source(), node.span, format!("`{text}` is no host"));
-            problems.push(finding.help("a name or an address, and a port after a colon: `db.internal:5432`"));
-            None
+    let text = |node: &Node, problems: &Problems| node.text(problems).map(str::to_owned);
+    let file = path(page, "password_file").map(|file| ("password_file", PasswordSource::File(file)));
+    let variable = page.optional("password_env", |node, problems| {
+        let name = text(node, problems)?;
+        let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.is_empty();
+        if !is_name {
+            // It could be the password itself, so it is not repeated.
+            let finding = Diagnostic::error(problems.source(), node.span, "this is no name of an environment variable");
+            problems.push(finding.help("the name of the variable that holds the password, such as `DB_PASSWORD`"));
         }
+        is_name.then_some(name)
+    });
+    let variable = variable.map(|name| ("password_env", PasswordSource::Environment(name)));
+    let words = page.list("password_command", &[], |_, _, text| Some(text.to_owned()), str::to_owned);
+    let command = (!words.is_empty()).then_some(("password_command", PasswordSource::Command(words)));
+    let mut sources = [file, variable, command].into_iter().flatten();
+    let first = sources.next();
+    for (key, _) in sources {
+        let message = format!("`upstream.postgres.{key}` is one place too many for the password");
+        page.report(key, Diagnostic::error, &message, "keep one of password_file, password_env and password_command");
     }
+    first.map_or(PasswordSource::None, |(_, source)| source)
 }
 
-fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> String {
-    names.iter().find(|(_, it)| *it == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
+/// `name`, `name:port`, `[address]:port`.
+fn host(node: &Node, problems: &Problems, text: &str) -> Option<Host> {
+    let parsed = parse_host(text);
+    if parsed.is_none() {
+        let finding = Diagnostic::error(problems.source(), node.span, format!("`{text}` is no host"));
+        problems
+            .push(finding.help("a name or address with or without port, such as `db.internal:5432` or `[::1]:5432`"));
+    }
+    parsed
 }
+
+fn parse_host(text: &str) -> Option<Host> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return (address.port() != 0).then(|| Host { name: address.ip().to_string(), port: address.port() });
+    }
+    if let Ok(address) = text.parse::<std::net::IpAddr>() {
+        return Some(Host { name: address.to_string(), port: DEFAULT_PORT });
+    }
+    let (name, port) = match text.split_once(':') {
+        Some((name, port)) => (name, port.parse().ok().filter(|port| *port != 0)?),
+        None => (text, DEFAULT_PORT),
+    };
+    let is_name = rustls_pki_types::DnsName::try_from(name).is_ok();
+    is_name.then(|| Host { name: name.to_ascii_lowercase(), port })
+}
+
+/// One of several words that mean a value each.
+fn choice<T: Copy + PartialEq>(
+    page: &mut Page<'_>,
+    key: &'static str,
+    what: &'static str,
+    default: T,
+    choices: &[(&'static str, T)],
+) -> T {
+    let spell =
+        |value: &T| choices.iter().find(|(_, it)| it == value).map_or_else(String::new, |(name, _)| spelled(name));
+    page.value(key, default, |node, problems| node.one_of(problems, what, choices), spell)
+}
+
+fn path(page: &mut Page<'_>, key: &'static str) -> Option<PathBuf> {
+    page.optional(key, |node, problems| node.text(problems).map(str::to_owned)).map(|file| page.resolve(&file))
+}
+
+const DEFAULT_PORT: u16 = 5432;

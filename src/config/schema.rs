@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::page::{Page, spelled};
-use super::{Aws, Config, Listen, Log, Rules, Spool, postgres};
+use super::{Aws, Config, Listen, Log, Postgres, Rules, Spool, postgres};
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
 use crate::id::{AgentId, GroupId, PersonId, is_plain_name};
@@ -13,17 +13,19 @@ use crate::net::spool::DiskLimits;
 use crate::net::upstream::{Endpoint, UpstreamOptions};
 use crate::people::{People, Person};
 use crate::plane::aws::{self as plane, Endpoints, InterimOptions, Sign};
+use crate::plane::postgres::login::Options as Door;
 use crate::rules::{Decision, HoldTerms};
-use crate::yaml::{Diagnostic, Entry, Node, Problems, nearest};
+use crate::yaml::{Diagnostic, Entry, Node, Problems, Span, nearest};
 
 /// Reads all of it; `None` where the people contradict each other (then it was reported).
 pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
     let data = page.path("data", ".");
-    let (listen, door) = page.section("listen", "`listen`", listen);
+    let (listen, postgres_door, postgres_place) = page.section("listen", "`listen`", listen);
     let endpoint_hosts = page.list("endpoint_hosts", &[], host_name, str::to_owned);
-    let (aws, postgres) = page.section("upstream", "`upstream`", |page| {
+    let (aws, (database, database_plane)) = page.section("upstream", "`upstream`", |page| {
         let aws = page.section("aws", "`upstream.aws`", aws);
-        (aws, page.section("postgres", "`upstream.postgres`", |page| postgres::upstream(page, door)))
+        let read = |page: &mut Page<'_>| postgres::upstream(page, postgres_place);
+        (aws, page.section("postgres", "`upstream.postgres`", read))
     });
     let (spool, limits) = page.section("bodies", "`bodies`", bodies);
     let persons = page.named("people", "a person", person);
@@ -46,7 +48,7 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         data,
         listen,
         aws: Aws { plane: plane::Options { endpoint_hosts, interims, ..with_limits(aws.plane, limits) }, ..aws },
-        postgres,
+        postgres: Postgres { door: postgres_door, plane: database_plane, upstream: database },
         people,
         rules,
         gate,
@@ -59,16 +61,17 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
     })
 }
 
-fn listen(page: &mut Page<'_>) -> (Listen, postgres::Door) {
+/// Also what agents of Postgres find, and where their listener stands in the file.
+fn listen(page: &mut Page<'_>) -> (Listen, Door, Option<Span>) {
     let localhost = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    let spell = |address: &Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |a| spelled(&a.to_string()));
     let spell_one = |address: &SocketAddr| spelled(&address.to_string());
     let defaults = crate::net::listen::Limits::default();
     let default_per_peer = Some(defaults.connections_per_peer);
+    let (postgres, mut door) = postgres::listener(page);
+    let (postgres, place) = postgres.unzip();
     let listen = Listen {
-        agents: page.value("agents", Some(localhost(8700)), address_or_none, spell),
-        agents_tls: page.value("agents_tls", None, address_or_none, spell),
-        postgres: page.value("postgres", None, address_or_none, spell),
+        agents: page.value("agents", Some(localhost(8700)), address_or_none, spelled_address),
+        agents_tls: page.value("agents_tls", None, address_or_none, spelled_address),
         api: page.value("api", localhost(8701), address, spell_one),
         api_tls: page.boolean("api_tls", false),
         admin: page.value("admin", localhost(8702), address, spell_one),
@@ -78,7 +81,9 @@ fn listen(page: &mut Page<'_>) -> (Listen, postgres::Door) {
         connections_per_peer: page.value("connections_per_peer", default_per_peer, count_or_none, |count| {
             count.map_or_else(|| "none".to_owned(), |count| count.to_string())
         }),
+        postgres,
     };
+    (door.certificate, door.key) = (listen.certificate.clone(), listen.key.clone());
     let mut seen: Vec<SocketAddr> = Vec::new();
     let keys = ["agents", "agents_tls", "postgres", "api", "admin"];
     let addresses = [listen.agents, listen.agents_tls, listen.postgres, Some(listen.api), Some(listen.admin)];
@@ -94,8 +99,7 @@ fn listen(page: &mut Page<'_>) -> (Listen, postgres::Door) {
         let message = "the API can be reached from other machines without TLS: approver tokens travel on it";
         page.report("api", Diagnostic::warning, message, "set `listen.api_tls: true`, or see to it that they cannot");
     }
-    let door = postgres::door(page, listen.postgres);
-    (listen, door)
+    (listen, door, place)
 }
 
 fn aws(page: &mut Page<'_>) -> Aws {
@@ -284,7 +288,11 @@ fn address(node: &Node, problems: &Problems) -> Option<SocketAddr> {
     address
 }
 
-fn address_or_none(node: &Node, problems: &Problems) -> Option<Option<SocketAddr>> {
+pub(super) fn spelled_address(address: &Option<SocketAddr>) -> String {
+    address.map_or_else(|| "none".to_owned(), |address| spelled(&address.to_string()))
+}
+
+pub(super) fn address_or_none(node: &Node, problems: &Problems) -> Option<Option<SocketAddr>> {
     if node.text(problems)? == "none" { Some(None) } else { address(node, problems).map(Some) }
 }
 

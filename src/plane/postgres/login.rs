@@ -12,6 +12,7 @@ mod parameters;
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-pub(crate) use opening::{Rewound, Tls};
+pub(crate) use opening::Rewound;
 pub(crate) use parameters::Parameters;
+
+use opening::Tls;
 
 use crate::action::Agent;
 use crate::credential::agent::{Agents, Found, LookupError};
@@ -30,6 +33,7 @@ use crate::gate::Refusal;
 use crate::id::random_bytes;
 use crate::net::certificate::is_of;
 use crate::net::stream::Stream;
+use crate::net::tls::TlsError;
 use crate::secret::Secret;
 use crate::time::{Clock, Timestamp};
 use crate::wire::postgres::backend::{self, Report, Severity};
@@ -38,15 +42,35 @@ use crate::wire::postgres::scram::{self, Exchange, ScramError};
 use crate::wire::postgres::startup::Version;
 use crate::wire::postgres::{FrameError, HEADER_LEN};
 
+/// What an operator may set.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) tls: Offer,
+    /// Certificate chain, leaf first, and private key, as PEM files.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Authorities whose client certificates let an agent in that is named on one.
+    pub(crate) client_ca: Option<PathBuf>,
+    /// From the first byte of a connection to the agent's proof.
+    pub(crate) timeout: Duration,
+}
+
+/// Whether agents may, or must, come with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    None,
+    Offered,
+    Required,
+}
+
 /// Where agents come in.
 pub(crate) struct Door {
-    pub(crate) agents: Arc<Agents>,
-    pub(crate) clock: Clock,
+    pub(super) agents: Arc<Agents>,
+    clock: Clock,
     /// `None`: TLS is not spoken.
-    pub(crate) tls: Option<Tls>,
-    pub(crate) is_tls_required: bool,
-    /// From the first byte to the proof.
-    pub(crate) timeout: Duration,
+    tls: Option<Tls>,
+    is_tls_required: bool,
+    timeout: Duration,
 }
 
 /// What a connection turned out to be.
@@ -161,6 +185,19 @@ impl From<io::Error> for LoginError {
 }
 
 impl Door {
+    /// # Errors
+    /// When TLS is offered and one of its files cannot be used.
+    pub(crate) fn new(options: &Options, agents: Arc<Agents>, clock: Clock) -> Result<Self, TlsError> {
+        let Options { tls, certificate, key, client_ca, timeout } = options;
+        let load = || Tls::load(certificate, key, client_ca.as_deref());
+        let (tls, is_tls_required) = match tls {
+            Offer::None => (None, false),
+            Offer::Offered => (Some(load()?), false),
+            Offer::Required => (Some(load()?), true),
+        };
+        Ok(Self { agents, clock, tls, is_tls_required, timeout: *timeout })
+    }
+
     /// Brings a fresh connection to its login, or to its refusal, of which the client was told.
     ///
     /// # Errors

@@ -60,18 +60,22 @@ impl Place {
     }
 
     fn plain(&self) -> Door {
-        Door {
-            agents: Arc::new(Agents::open(self.data.path()).unwrap()),
-            clock: self.clock.clone(),
-            tls: None,
-            is_tls_required: false,
-            timeout: Duration::from_secs(20),
-        }
+        self.door(Offer::None)
     }
 
     fn with_tls(&self) -> Door {
-        let tls = Tls::load(&self.file("server.pem"), &self.file("server.key"), Some(&self.file("ca.pem")));
-        Door { tls: Some(tls.unwrap()), ..self.plain() }
+        self.door(Offer::Offered)
+    }
+
+    fn door(&self, tls: Offer) -> Door {
+        let options = Options {
+            tls,
+            certificate: self.file("server.pem"),
+            key: self.file("server.key"),
+            client_ca: Some(self.file("ca.pem")),
+            timeout: Duration::from_secs(20),
+        };
+        Door::new(&options, Arc::new(Agents::open(self.data.path()).unwrap()), self.clock.clone()).unwrap()
     }
 }
 

@@ -74,7 +74,7 @@ async fn a_cancel_is_handed_out() {
 
 #[tokio::test]
 async fn whoever_must_come_with_tls_and_does_not_is_refused() {
-    let door = Door { is_tls_required: true, ..Place::new().with_tls() };
+    let door = Place::new().door(Offer::Required);
     let bytes = built(|out| startup::startup(out, Version::V3_0, [(&b"user"[..], &b"etl"[..])]));
     let (answer, _) = answer_of(door, &bytes).await;
     assert!(is_refused(&answer, "28000"));
