@@ -1,5 +1,7 @@
 # syntax=docker/dockerfile:1
 FROM rust:1.95-bookworm AS build
+# For the bindings of the Postgres grammar.
+RUN apt-get update && apt-get install -y --no-install-recommends libclang-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
@@ -15,6 +17,6 @@ COPY --from=build /out/countersign /usr/local/bin/countersign
 USER countersign
 VOLUME /var/lib/countersign
 ENV COUNTERSIGN_DATA=/var/lib/countersign
-EXPOSE 8700 8701 8702
+EXPOSE 5432 8700 8701 8702
 ENTRYPOINT ["countersign"]
 CMD ["serve"]
