@@ -39,7 +39,7 @@ pub(crate) struct Case {
 #[derive(Debug)]
 pub(crate) enum Input {
     Action(Box<Action>),
-    /// An HTTP request in the JSON form that `countersign classify` reads.
+    /// A request, HTTP or SQL, in the JSON form that `countersign classify` reads.
     Request(Map<String, Value>),
 }
 
@@ -177,6 +177,15 @@ fn read_moment(node: &Node, problems: &Problems) -> Option<Timestamp> {
 /// Reads `method`, `url`, `headers` and `body` (as text) into the JSON form.
 fn read_request(node: &Node, problems: &Problems) -> Option<Map<String, Value>> {
     let mut fields = Fields::read(node, "`request`", problems)?;
+    // A statement where it has SQL, else an HTTP request.
+    if let Some(sql) = fields.text("sql") {
+        let mut form = Map::from_iter([("sql".to_owned(), Value::from(sql))]);
+        for name in ["params", "session"] {
+            form.extend(fields.node(name).map(|node| (name.to_owned(), node.to_json())));
+        }
+        fields.finish();
+        return Some(form);
+    }
     let method = fields.text("method").unwrap_or("GET");
     let url = fields.required("url").and_then(|node| node.text(problems));
     let headers = fields.typed("headers", |node, problems| {
@@ -213,14 +222,14 @@ fn read_action(fields: &mut Fields<'_>) -> Option<Action> {
         node.list_of(problems, |item, problems| item.one_of(problems, "trait", &choices))
     });
     let (node, name) = name?;
-    let operation = catalog::aws::operation_named(name);
-    if operation.is_none() && unknown.is_none() {
+    let (operation, known) = (catalog::aws::operation_named(name), super::lint::Known::named(name));
+    if known.is_none() && unknown.is_none() {
         super::lint::unknown_action(node, name, problems);
         return None;
     }
-    let mut traits = match (traits, operation) {
+    let mut traits = match (traits, &known) {
         (Some(traits), _) => traits.into_iter().collect(),
-        (None, Some(operation)) => operation.traits,
+        (None, Some(known)) => known.certain,
         (None, None) => crate::action::Traits::EMPTY,
     };
     if unknown.is_some() {
@@ -228,7 +237,7 @@ fn read_action(fields: &mut Fields<'_>) -> Option<Action> {
     }
     Some(Action {
         name: name.to_owned().into(),
-        access: access.or_else(|| operation.map(|it| it.access())).unwrap_or(Access::Permissions),
+        access: access.or_else(|| known.and_then(|it| it.access.first().copied())).unwrap_or(Access::Permissions),
         traits,
         resources: if resources.is_empty() { vec!["*".to_owned()] } else { resources },
         region: region.map(Cow::Owned),

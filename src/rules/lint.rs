@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::criteria::{Criteria, Field, TraitTest, literal_prefix};
 use super::{Decision, Rule, syntax};
-use crate::action::{Trait, Traits};
+use crate::action::{Access, Trait, Traits};
 use crate::catalog;
-use crate::catalog::aws::operation::Operation;
 use crate::pattern::Glob;
 use crate::yaml::{Diagnostic, Kind, Node, Problems, Span, near_misses};
 
@@ -36,9 +35,11 @@ pub(super) fn unknown_action(node: &Node, text: &str, problems: &Problems) {
     if near.len() > 1 {
         diagnostic = diagnostic.help(format!("near: {}", near.join(", ")));
     }
-    problems.push(
-        diagnostic.help(format!("names are `aws:<IAM prefix>:<operation>`; facts: {}", catalog::aws::facts_version())),
-    );
+    problems.push(diagnostic.help(format!(
+        "names are `aws:<IAM prefix>:<operation>` or `postgres:<command>`; facts: {}, {}",
+        catalog::aws::facts_version(),
+        catalog::postgres::facts_version()
+    )));
 }
 
 /// Reports an `unless` that takes away all that `match` gives.
@@ -115,31 +116,54 @@ fn never_matching(rule: &Rule) -> Option<Diagnostic> {
     if let Some(glob) = resource.iter().find(|glob| !may_name_a_resource(glob)) {
         return Some(
             warning(format!("no resource is named `{glob}`"))?
-                .help("resources have whole ARNs: `arn:aws:s3:::bucket/*`"),
+                .help("resources have whole ARNs, `arn:aws:s3:::bucket/*`, or start `postgres:<database>/`, `file:` or `program:`"),
         );
     }
     if action.is_empty() || (access.is_empty() && *traits == TraitTest::default()) {
         return None;
     }
-    let operations =
-        || action.iter().flat_map(|glob| matching(glob.as_str())).filter_map(catalog::aws::operation_named);
-    if !access.is_empty() && !operations().any(|it| access.contains(&it.access())) {
-        let has: BTreeSet<&str> = operations().map(|it| it.access().as_str()).collect();
+    let known = || action.iter().flat_map(|glob| matching(glob.as_str())).filter_map(Known::named);
+    if !access.is_empty() && !known().any(|it| it.access.iter().any(|level| access.contains(level))) {
+        let has: BTreeSet<&str> = known().flat_map(|it| it.access).map(Access::as_str).collect();
         let has: Vec<&str> = has.into_iter().collect();
         return Some(
             warning(format!("`{}` can never match", rule.id))?.label(format!("its actions are: {}", has.join(", "))),
         );
     }
-    let possible = |it: &Operation| it.traits.union(it.traits_with_role).union(DEPENDENT.into_iter().collect());
-    let met = |it: &Operation| {
-        let possible = possible(it);
-        traits.all.is_subset(possible)
-            && (traits.any == Traits::EMPTY || traits.any.iter().any(|it| possible.contains(it)))
+    let met = |it: Known| {
+        traits.all.is_subset(it.traits)
+            && (traits.any == Traits::EMPTY || traits.any.iter().any(|any| it.traits.contains(any)))
     };
-    if operations().any(met) {
+    if known().any(met) {
         return None;
     }
     warning(format!("`{}` can never match", rule.id)).map(|it| it.label("none of its actions can have these traits"))
+}
+
+/// What the facts say that an action may have.
+pub(super) struct Known {
+    /// Its access, the usual one first.
+    pub(super) access: Vec<Access>,
+    /// Every trait that it has or may have by what the request says.
+    traits: Traits,
+    /// Those it always has.
+    pub(super) certain: Traits,
+}
+
+impl Known {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        if let Some(it) = catalog::aws::operation_named(name) {
+            let traits = it.traits.union(it.traits_with_role).union(DEPENDENT.into_iter().collect());
+            return Some(Self { access: vec![it.access()], traits, certain: it.traits });
+        }
+        let it = catalog::postgres::command_named(name)?;
+        let traits = it.traits.union(it.possible);
+        let mut access = vec![it.access];
+        if traits.contains(Trait::Privilege) {
+            access.push(Access::Permissions);
+        }
+        Some(Self { access, traits, certain: it.traits })
+    }
 }
 
 /// Traits that an action may have by what its request says, whatever its name.
@@ -147,7 +171,9 @@ const DEPENDENT: [Trait; 5] = [Trait::CrossAccount, Trait::Export, Trait::Privil
 
 fn may_name_a_resource(glob: &Glob) -> bool {
     let beginning = literal_prefix(glob.as_str());
-    beginning.starts_with("arn:") || ("arn:".starts_with(beginning) && glob.literal().is_none())
+    ["arn:", "file:", "postgres:", "program:"]
+        .into_iter()
+        .any(|kind| beginning.starts_with(kind) || (kind.starts_with(beginning) && glob.literal().is_none()))
 }
 
 /// Whether everything that `narrow` matches is matched by `wide` too; `false` when not sure.
@@ -182,7 +208,7 @@ fn glob_covers(wide: &Glob, narrow: &Glob) -> bool {
 /// Every action name that any plane's facts know, sorted.
 fn known_actions() -> &'static [&'static str] {
     static NAMES: std::sync::LazyLock<Vec<&'static str>> =
-        std::sync::LazyLock::new(|| catalog::aws::action_names().collect());
+        std::sync::LazyLock::new(|| catalog::aws::action_names().chain(catalog::postgres::action_names()).collect());
     &NAMES
 }
 

@@ -10,6 +10,8 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("execution.yaml", include_str!("../../../rules/execution.yaml")),
     ("export.cases.yaml", include_str!("../../../rules/export.cases.yaml")),
     ("export.yaml", include_str!("../../../rules/export.yaml")),
+    ("postgres.cases.yaml", include_str!("../../../rules/postgres.cases.yaml")),
+    ("postgres.yaml", include_str!("../../../rules/postgres.yaml")),
     ("privilege.cases.yaml", include_str!("../../../rules/privilege.cases.yaml")),
     ("privilege.yaml", include_str!("../../../rules/privilege.yaml")),
     ("sharing.cases.yaml", include_str!("../../../rules/sharing.cases.yaml")),
