@@ -8,6 +8,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::channel::api::Api;
 use crate::channel::card;
@@ -298,10 +300,16 @@ impl Stop {
 /// The process's own log goes to stderr; stdout is for the listeners' addresses. Libraries are heard
 /// from warnings up only: what they say below that holds requests, and could hold secrets.
 fn log_to_stderr(log: Log) {
+    // On a descriptor of its own: the Postgres grammar turns number 2 aside while it parses.
+    let errors = std::io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let writer = match errors {
+        Ok(file) => BoxMakeWriter::new(Arc::new(file)),
+        Err(_) => BoxMakeWriter::new(std::io::stderr),
+    };
     let level = log.level.to_string().to_ascii_lowercase();
     let filter = EnvFilter::new(format!("warn,{}={level}", env!("CARGO_CRATE_NAME")));
     let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         // A line that cannot be written (a full disk) is lost; complaining about it on stderr would panic.
         .log_internal_errors(false)
         .with_env_filter(filter)
