@@ -95,7 +95,11 @@ impl Plane {
             return;
         }
         match self.door.open(tcp).await {
-            Ok(Arrival::Cancel(cancel)) => self.cancels.cancel(cancel.process_id, &cancel.key),
+            Ok(Arrival::Cancel(cancel)) => {
+                self.cancels.cancel(cancel.process_id, &cancel.key);
+                // A client may not stay to keep its place.
+                drop(tokio::time::timeout(LAST_WORDS, cancel.close()).await);
+            }
             Ok(Arrival::Session(session)) => self.session(*session, peer, stopping).await,
             Err(error) => {
                 if let Some(refusal) = error.refusal(peer) {

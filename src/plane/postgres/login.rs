@@ -76,15 +76,25 @@ pub(crate) struct Door {
 /// What a connection turned out to be.
 #[derive(Debug)]
 pub(crate) enum Arrival<S> {
-    Cancel(Cancel),
+    Cancel(Cancel<S>),
     Session(Box<Session<S>>),
 }
 
-/// A wish to cancel what another session runs. It gets no answer, and proves nothing but its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cancel {
+/// A wish to cancel what another session runs. It proves nothing but its key.
+#[derive(Debug)]
+pub(crate) struct Cancel<S> {
     pub(crate) process_id: u32,
     pub(crate) key: Vec<u8>,
+    stream: Stream<Rewound<S>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Cancel<S> {
+    /// Closes the connection in good order, which is all the answer there is: once the wish was passed on.
+    pub(crate) async fn close(mut self) {
+        if let Err(error) = self.stream.shutdown().await {
+            tracing::debug!(%error, "a cancelling client did not hear the end");
+        }
+    }
 }
 
 /// An agent that was let in. It was told so by AuthenticationOk and waits for the rest.
@@ -215,7 +225,9 @@ impl Door {
     {
         let (mut stream, opened) = opening::open(stream, self.tls.as_ref()).await?;
         let answered = match opened {
-            Ok(opening::Opened::Cancel(cancel)) => return Ok(Arrival::Cancel(cancel)),
+            Ok(opening::Opened::Cancel(process_id, key)) => {
+                return Ok(Arrival::Cancel(Cancel { process_id, key, stream }));
+            }
             Ok(opening::Opened::Startup(startup)) => self.admit(&mut stream, startup).await,
             Err(refused) => Err(refused.into()),
         };

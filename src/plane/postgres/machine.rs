@@ -227,10 +227,6 @@ impl Machine {
             Copying::Ending => return Ok(Step::Wait),
             Copying::No => {}
         }
-        // What is left of a copy that failed.
-        if matches!(message, Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_)) {
-            return Ok(Step::Drop);
-        }
         if self.is_skipping && !matches!(message, Message::Sync) {
             return Ok(Step::Drop);
         }
@@ -287,6 +283,7 @@ impl Machine {
             }
             Message::Flush => Step::Send,
             Message::Password(_) => return Err(Broken::Client(b'p')),
+            // What is left of a copy that failed. Data that came before the server asked for it waited above.
             Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) | Message::Terminate => Step::Drop,
         })
     }

@@ -751,9 +751,6 @@ const OPENING: Duration = Duration::from_millis(10);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 fn write<S: AsyncWrite + Unpin>(stream: &mut S, buffer: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    if buffer.is_empty() {
-        return Poll::Ready(Ok(()));
-    }
     while !buffer.is_empty() {
         let count = ready!(Pin::new(&mut *stream).poll_write(cx, buffer))?;
         if count == 0 {
@@ -761,6 +758,7 @@ fn write<S: AsyncWrite + Unpin>(stream: &mut S, buffer: &mut BytesMut, cx: &mut 
         }
         buffer.advance(count);
     }
+    // Also with nothing new to write: TLS may still hold what it took before.
     Pin::new(stream).poll_flush(cx)
 }
 

@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Cancel, LoginError, Parameters, Refused};
+use super::{LoginError, Parameters, Refused};
 use crate::net::stream::Stream;
 use crate::net::tls::{POSTGRESQL, PostgresServer, TlsError, postgres_server};
 use crate::wire::postgres::startup::{Packet, StartupError, Version, packet_len};
@@ -41,7 +41,8 @@ impl Tls {
 
 /// What a client opened with, once encryption is settled.
 pub(super) enum Opened {
-    Cancel(Cancel),
+    /// Process id and key.
+    Cancel(u32, Vec<u8>),
     Startup(Startup),
 }
 
@@ -76,8 +77,8 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         match Packet::read(&packet) {
             Err(error) => return Ok((stream, Err(refused(error)))),
             Ok(Packet::Cancel(cancel)) => {
-                let cancel = Cancel { process_id: cancel.process_id, key: cancel.key.to_vec() };
-                return Ok((stream, Ok(Opened::Cancel(cancel))));
+                let opened = Opened::Cancel(cancel.process_id, cancel.key.to_vec());
+                return Ok((stream, Ok(opened)));
             }
             Ok(Packet::Startup(startup)) => {
                 let parameters = Parameters::new(startup.parameters());

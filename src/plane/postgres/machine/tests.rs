@@ -186,6 +186,26 @@ fn an_earlier_error_takes_the_place_of_a_denial() {
 }
 
 #[test]
+fn data_sent_before_the_server_asks_for_it_waits() {
+    let mut machine = Machine::new();
+    let copy = query();
+    assert!(matches!(machine.client(&read(&copy)).unwrap(), Step::Ask(_)));
+    machine.allow(&read(&copy), true);
+    let data = BytesMut::from(&b"d\0\0\0\x05x"[..]);
+    for early in [&data, &bare(b'c')] {
+        assert!(matches!(machine.client(&read(early)).unwrap(), Step::Wait));
+    }
+    server(&mut machine, &BytesMut::from(&b"G\0\0\0\x07\0\0\0"[..])).unwrap();
+    send(&mut machine, &data);
+    server(&mut machine, &error()).unwrap();
+    server(&mut machine, &ready(Transaction::None)).unwrap();
+    // It failed: what the client had already sent is for nobody.
+    for late in [&data, &bare(b'c')] {
+        assert!(matches!(machine.client(&read(late)).unwrap(), Step::Drop));
+    }
+}
+
+#[test]
 fn copied_data_passes_and_sync_within_it_does_not() {
     let mut machine = Machine::new();
     let message = query();

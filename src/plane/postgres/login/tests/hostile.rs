@@ -63,13 +63,17 @@ async fn encryption_is_settled_once() {
     assert!(opened.await.unwrap().is_err());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cancel_is_handed_out() {
     let bytes = built(|out| cancel_request(out, 77, &[3; 32]));
-    let (answer, opened) = answer_of(Place::new().plain(), &bytes).await;
-    assert!(answer.is_empty());
-    let Ok(Arrival::Cancel(cancel)) = opened else { panic!() };
-    assert_eq!(cancel, Cancel { process_id: 77, key: vec![3; 32] });
+    let (mut client, opened) = arrive(Place::new().plain());
+    client.write_all(&bytes).await.unwrap();
+    let Ok(Arrival::Cancel(cancel)) = opened.await.unwrap() else { panic!() };
+    assert_eq!((cancel.process_id, cancel.key.as_slice()), (77, &[3; 32][..]));
+    // It ends when the wish was passed on, and not before.
+    assert!(tokio::time::timeout(Duration::from_millis(20), client.read_u8()).await.is_err());
+    cancel.close().await;
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
 
 #[tokio::test]
