@@ -14,7 +14,7 @@ use super::login::Credential;
 use super::machine::{Machine, Prepared, Subject};
 use super::notice::Notice;
 use super::settings::Settings;
-use crate::action::{Action, Agent, Context, Shown, Trait};
+use crate::action::{Access, Action, Agent, Context, Shown, Trait, Traits};
 use crate::classify::postgres::{self as classify, BoundValue, Catalogue, Effect, Parsed, Statement};
 use crate::digest::{Digest, Hasher};
 use crate::gate::{Admission, Ask, Ended, Modified, NarrowFn, Outcome, Passing, Permit, Receipt};
@@ -174,6 +174,7 @@ impl Asker {
     ) -> Named {
         let parsed = self.parse(&sql, settings);
         let actions = match parsed.statements.as_slice() {
+            [] => Arc::from([self.nothing()]),
             [only] if is_simple(&only.effect) && !settings.is_in_doubt() => classify::with_values(only, values),
             statements => {
                 let mut all = Vec::new();
@@ -193,6 +194,23 @@ impl Asker {
         };
         let digest = self.digest(&sql, values, settings);
         Named { action_id: self.fresh_id(), actions, digest, parsed: Some(parsed), sql, is_plain }
+    }
+
+    /// A string without a statement, which a server answers and which does nothing: drivers send it to see
+    /// whether anybody is there.
+    fn nothing(&self) -> Action {
+        Action {
+            name: "postgres:empty_query".into(),
+            access: Access::Read,
+            traits: Traits::default(),
+            resources: vec!["*".to_owned()],
+            region: None,
+            account: Some(self.place.database.clone()),
+            parameters: Map::new(),
+            sensitive: Vec::new(),
+            iam_actions: Vec::new(),
+            unknown: None,
+        }
     }
 
     fn parse(&self, sql: &[u8], settings: &Settings) -> Arc<Parsed> {

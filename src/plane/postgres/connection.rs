@@ -115,6 +115,19 @@ impl Plane {
         peer: IpAddr,
         stopping: watch::Receiver<bool>,
     ) {
+        if let Some(name) = session.parameters.unjudged() {
+            let message =
+                format!("countersign: `{name}` cannot be set at login; SET it in the session, where it is judged");
+            let report =
+                Report { severity: Severity::Fatal, code: "42501", message: &message, detail: None, hint: None };
+            self.gate.refused(crate::gate::Refusal {
+                peer,
+                agent: Some(Arc::clone(&session.agent)),
+                code: "42501",
+                reason: message.clone(),
+            });
+            return say(&mut session.stream, |out| report.write(out)).await;
+        }
         let database = self.upstream.database(&session.parameters, session.credential.id());
         let mut connected = match self.upstream.connect(&database, &session.parameters).await {
             Ok(connected) => connected,
@@ -205,15 +218,21 @@ fn turn_away(tcp: &TcpStream) {
 /// The agent is who it says, but there is no database for it.
 async fn refuse<S: tokio::io::AsyncWrite + Unpin>(stream: &mut S, error: &ConnectError) {
     tracing::error!(%error, "no session of the upstream for an agent");
-    let mut out = BytesMut::new();
-    match error.answer() {
+    say(stream, |out| match error.answer() {
         // `database "x" does not exist` is for the agent, in the server's own words.
         Some(raw) => out.extend_from_slice(raw),
         None => {
             let message = "countersign: the database cannot be reached; tell the operator of countersign";
-            Report { severity: Severity::Fatal, code: "08006", message, detail: None, hint: None }.write(&mut out);
+            Report { severity: Severity::Fatal, code: "08006", message, detail: None, hint: None }.write(out);
         }
-    }
+    })
+    .await;
+}
+
+/// The last words on a connection.
+async fn say<S: tokio::io::AsyncWrite + Unpin>(stream: &mut S, write: impl FnOnce(&mut BytesMut)) {
+    let mut out = BytesMut::new();
+    write(&mut out);
     let said = async {
         stream.write_all(&out).await?;
         stream.shutdown().await
