@@ -28,7 +28,7 @@ rules:
 const ALLOWED: &str = "\
 rules:
   - id: all
-    match: { action: ['postgres:*'], traits: { any: [], none: [] } }
+    match: { action: ['postgres:*'] }
     decision: allow
   - id: unknown-too
     match: { action: ['postgres:*'], traits: [unknown] }

@@ -27,6 +27,7 @@ RULES = "rules:\n  - id: elsewhere\n    match: { action: [aws:iam:DeleteUser] }\
 CONFIG = """\
 listen: {{ agents: '127.0.0.1:0', api: '127.0.0.1:0', admin: '127.0.0.1:0', postgres: '127.0.0.1:0' }}
 upstream:
+  aws: {{ endpoint: 'http://127.0.0.1:9', region: us-east-1 }}
   postgres: {{ hosts: ['127.0.0.1:{port}'], user: postgres, password_file: real, tls: disable }}
 rules: {{ ordinary: allow, privileged: allow, unknown: allow }}
 log: {{ level: error }}
@@ -63,7 +64,9 @@ class Database:
         self.environment = {"PATH": f"{self.at['bin']}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.folder)} | environment
 
     def start_countersign(self):
-        environment = {"PATH": os.environ["PATH"], "COUNTERSIGN_DATA": str(self.data)}
+        # Nothing here speaks to AWS, whose plane wants a credential all the same.
+        aws = {"AWS_ACCESS_KEY_ID": "AKIAREALREALREALREAL", "AWS_SECRET_ACCESS_KEY": "unused", "AWS_EC2_METADATA_DISABLED": "true"}
+        environment = {"PATH": os.environ["PATH"], "COUNTERSIGN_DATA": str(self.data)} | aws
         run = lambda *words: subprocess.run([PROGRAM, *words], env=environment, check=True, capture_output=True, text=True).stdout
         run("init", "--data", str(self.data), "--approver", "olga")
         (self.data / "countersign.yaml").write_text(CONFIG.format(port=self.at["port"]))

@@ -163,7 +163,9 @@ fn compare(direct: &Door, other: &Door, seeds: std::ops::Range<u64>) {
         let (mut seen, other_is_whole) = other.answers(&batch);
         assert_eq!(is_whole, other_is_whole, "seed {seed}: only one connection ended\n{}", names.join("\n"));
         if !is_whole {
-            // What was on its way when it ended may be lost.
+            // What was on its way when it ended may be lost, and the last words are countersign's own.
+            expected.retain(|message| message.tag != b'E');
+            seen.retain(|message| message.tag != b'E');
             let count = expected.len().min(seen.len());
             expected.truncate(count);
             seen.truncate(count);
@@ -202,20 +204,17 @@ fn is_transparent(rules: &str) {
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn random_sequences_are_answered_the_same() {
     is_transparent(NO_RULE);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn random_sequences_are_answered_the_same_with_every_statement_on_disk_first() {
     is_transparent(ALLOWED);
 }
 
 /// Decided when it is executed, by the rules of that moment.
 #[test]
-#[ignore = "until the plane serves"]
 fn a_statement_prepared_before_a_rule_is_held_by_it() {
     let database = cluster().database("reloaded");
     let database = prepared(&database);

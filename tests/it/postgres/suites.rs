@@ -24,19 +24,16 @@ fn slice_passes(suite: &str) {
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn of_postgresql_itself() {
     slice_passes("regress");
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn of_asyncpg() {
     slice_passes("asyncpg");
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn of_psycopg2() {
     slice_passes("psycopg2");
 }

@@ -43,13 +43,11 @@ fn script_prints_the_same(rules: &str) {
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn psql_prints_the_same() {
     script_prints_the_same(NO_RULE);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn psql_prints_the_same_with_every_statement_on_disk_first() {
     script_prints_the_same(ALLOWED);
 }
@@ -68,7 +66,6 @@ fn the_tour_of_psql_has_no_surprises() {
 
 /// pg_dump of what pgbench made, and pg_restore of it, with several sessions.
 #[test]
-#[ignore = "until the plane serves"]
 fn a_dump_is_the_same_and_can_be_restored() {
     let (doors, site) = doors(NO_RULE);
     let folder = tempfile::TempDir::new().unwrap();
@@ -101,7 +98,6 @@ fn without_keys(dump: &str) -> String {
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn pgbench_runs_every_protocol() {
     let (doors, site) = doors(NO_RULE);
     let (through, _) = &doors[1];

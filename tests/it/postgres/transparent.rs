@@ -37,68 +37,57 @@ fn compare(driver: Driver, rules: &str, adapt: impl Fn(Door, &Site) -> Door) {
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn psycopg() {
     is_transparent(Driver::Psycopg, NO_RULE);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn psycopg_with_every_statement_on_disk_first() {
     is_transparent(Driver::Psycopg, ALLOWED);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn psycopg2() {
     is_transparent(Driver::Psycopg2, NO_RULE);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn asyncpg() {
     is_transparent(Driver::Asyncpg, NO_RULE);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn asyncpg_with_every_statement_on_disk_first() {
     is_transparent(Driver::Asyncpg, ALLOWED);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn node_postgres() {
     is_transparent(Driver::NodePostgres, NO_RULE);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn node_postgres_with_every_statement_on_disk_first() {
     is_transparent(Driver::NodePostgres, ALLOWED);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn psycopg_over_tls() {
     is_transparent_over_tls(Driver::Psycopg);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn asyncpg_over_tls() {
     is_transparent_over_tls(Driver::Asyncpg);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn node_postgres_over_tls() {
     is_transparent_over_tls(Driver::NodePostgres);
 }
 
 /// However the real role authenticates, the agent never sees anything of it.
 #[test]
-#[ignore = "until the plane serves"]
 fn every_way_to_authenticate_upstream() {
     for role in [ADMIN, BY_MD5, BY_PASSWORD, BY_CERTIFICATE, OVER_TLS] {
         let database = cluster().database("roles");
@@ -116,7 +105,6 @@ fn every_way_to_authenticate_upstream() {
 
 /// Who has no virtual credential, or another secret, or a real one, does not get in.
 #[test]
-#[ignore = "until the plane serves"]
 fn strangers_stay_out() {
     let database = cluster().database("strangers");
     let site = site(&database, APP, NO_RULE);
@@ -146,7 +134,6 @@ fn strangers_stay_out() {
 
 /// A million rows pass in both formats, and memory stays where it was.
 #[test]
-#[ignore = "until the plane serves"]
 fn a_million_rows_take_no_memory() {
     let database = cluster().database("large");
     let site = site(&database, APP, NO_RULE);

@@ -238,13 +238,11 @@ fn it_runs_its_scenarios() {
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn it_sees_the_same() {
     is_transparent(NO_RULE);
 }
 
 #[test]
-#[ignore = "until the plane serves"]
 fn it_sees_the_same_with_every_statement_on_disk_first() {
     is_transparent(ALLOWED);
 }
