@@ -1,4 +1,5 @@
-"""The scripted demo: an unmodified SDK, a held call, a person, one run, and the proof.
+"""The scripted demo: an unmodified SDK and an unmodified driver, a held call and a held statement, a
+person, one run, and the proof.
 
 Everything is real but AWS itself, for which moto's server stands in. Each line marked `$` is run
 as shown. The demo checks what it shows and ends with a non-zero exit code when any of it is not so.
@@ -15,6 +16,7 @@ import threading
 import time
 
 import boto3
+import psycopg
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "target" / "debug" / "countersign"
@@ -37,6 +39,17 @@ rules:
     match: { action: [aws:iam:DeleteUser] }
     decision: deny
     message: Users are never deleted by agents.
+  - id: bulk-export
+    description: Whole tables leave the database.
+    match: { action: [postgres:copy_out] }
+    decision: hold
+    approvers: [security]
+    message: A copy of customers is a copy for good. A sample may do.
+    controls: [SOC2 CC6.7, ISO27001 A.8.12]
+  - id: no-drops
+    match: { action: ['postgres:drop_*'] }
+    decision: deny
+    message: Agents migrate; they do not drop.
 """
 PEOPLE = """\
 people:
@@ -44,8 +57,21 @@ people:
   olga: { emails: [olga@example.com], groups: [security] }
 """
 
+# What the real role may see, with its password, which no agent knows.
+REAL_PASSWORD = "the-real-password"
+TABLES = (
+    f"CREATE ROLE reporting LOGIN PASSWORD '{REAL_PASSWORD}'",
+    "CREATE TABLE customers AS SELECT g AS id, 'customer ' || g AS name, 'c' || g || '@example.com' AS email FROM generate_series(1, 25000) g",
+    "CREATE TABLE orders AS SELECT g AS id, current_date - g % 7 AS day FROM generate_series(1, 700) g",
+    "ALTER TABLE customers OWNER TO reporting",
+    "GRANT SELECT ON orders TO reporting",
+    "ANALYZE",
+)
+SAMPLE = "COPY (SELECT * FROM customers LIMIT 100) TO STDOUT"
+
 bold = (lambda text: f"\033[1m{text}\033[0m") if sys.stdout.isatty() else (lambda text: text)
 processes = []
+databases = []
 
 
 def title(text):
@@ -106,12 +132,26 @@ class Demo:
         self.iam = boto3.client("iam", endpoint_url=self.aws, **keys)
         self.iam.create_user(UserName="deploy-bot")
 
+    def start_postgres(self):
+        server = subprocess.Popen(
+            [sys.executable, ROOT / "tests/it/support/database.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        databases.append(server)
+        self.postgres = json.loads(server.stdout.readline())
+        at = {"host": self.postgres["folder"], "port": self.postgres["port"], "user": "postgres"}
+        self.database = psycopg.connect(dbname="postgres", autocommit=True, **at)
+        for statement in TABLES:
+            self.database.execute(statement)
+        (self.folder / "reporting.password").write_text(REAL_PASSWORD)
+
     def configure(self):
         said = self.run("operator", ["init", "--data", str(self.data), "--approver", "alice"])
         self.log_key = next(line for line in said.splitlines() if line.startswith("audit log key:")).split()[-1]
         (self.data / "countersign.yaml").write_text(
-            "listen: { agents: '127.0.0.1:0', api: '127.0.0.1:0', admin: '127.0.0.1:0' }\n"
-            f"upstream: {{ aws: {{ endpoint: '{self.aws}', region: us-east-1 }} }}\n{PEOPLE}"
+            "listen: { agents: '127.0.0.1:0', postgres: '127.0.0.1:0', api: '127.0.0.1:0', admin: '127.0.0.1:0' }\n"
+            f"upstream:\n  aws: {{ endpoint: '{self.aws}', region: us-east-1 }}\n"
+            f"  postgres: {{ hosts: ['127.0.0.1:{self.postgres['port']}'], database: postgres, user: reporting, "
+            f"password_file: '{self.folder}/reporting.password', tls: disable }}\n{PEOPLE}"
         )
         rules = self.data / "rules"
         shutil.rmtree(rules, ignore_errors=True)
@@ -135,7 +175,7 @@ class Demo:
 
         lines("operator", "$ countersign serve &")
         self.server, self.at = server, wait_for("the server", running)
-        lines("", "\n".join(f"{name} listening on {self.at[name]}" for name in ("agents", "api", "admin")))
+        lines("", "\n".join(f"{name} listening on {self.at[name]}" for name in ("agents", "postgres", "api", "admin")))
 
     def agent(self, task):
         """Starts the agent; its words appear as it says them."""
@@ -149,8 +189,25 @@ class Demo:
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_SDK_UA_APP_ID": "ticket-4711",
         }
+        return self.started(["agent.py", task], environment)
+
+    def reporter(self, task):
+        """The same for the agent that uses the database."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "PGHOST": "127.0.0.1",
+            "PGPORT": self.at["postgres"].rsplit(":", 1)[1],
+            "PGUSER": self.reporter_key["access_key_id"],
+            "PGPASSWORD": self.reporter_key["secret_access_key"],
+            "PGDATABASE": "postgres",
+            "PGAPPNAME": "weekly-report",
+        }
+        return self.started(["reporter.py", task], environment)
+
+    def started(self, words, environment):
         process = subprocess.Popen(
-            [sys.executable, ROOT / "tests/demo/agent.py", task],
+            [sys.executable, ROOT / "tests/demo" / words[0], *words[1:]],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         processes.append(process)
@@ -194,14 +251,18 @@ def ended(process):
 
 def main(folder):
     demo = Demo(folder)
-    title("An operator sets up countersign before AWS (moto stands in for it)")
+    title("An operator sets up countersign before AWS (moto stands in for it) and PostgreSQL")
     demo.start_aws()
+    demo.start_postgres()
     demo.configure()
     token = json.loads(demo.run("", ["approver", "add", "alice", "--json"], show=False))["token"]
     demo.alice = {"COUNTERSIGN_TOKEN": token}
     demo.key = json.loads(demo.run("", ["agent", "add", "deployer", "--owner", "olga", "--json"], show=False))
     lines("operator", "$ countersign agent add deployer --owner olga")
     lines("", f"AWS_ACCESS_KEY_ID={demo.key['access_key_id']} (only countersign accepts it)")
+    demo.reporter_key = json.loads(demo.run("", ["agent", "add", "reporter", "--owner", "olga", "--json"], show=False))
+    lines("operator", "$ countersign agent add reporter --owner olga")
+    lines("", f"PGUSER={demo.reporter_key['access_key_id']} (the real role is `reporting`)")
     demo.start_server()
 
     title("The agent reads: nothing holds that")
@@ -230,6 +291,26 @@ def main(folder):
     check(attached == [], "the denied call ran")
     lines("aws", "deploy-bot has no policy attached")
 
+    title("An agent reads the database: nothing holds that")
+    check(ended(demo.reporter("count")) == 0, "an ordinary statement did not pass")
+
+    title("It exports all customers: held in its session, and narrowed")
+    call = demo.reporter("export")
+    hold = demo.pending()
+    check(call.poll() is None, "the statement was not held")
+    demo.run("alice", ["holds", "show", hold], env=demo.alice)
+    print()
+    demo.run("alice", ["modify", hold, "--set", f"sql={SAMPLE}", "--reason", "100 rows show the format"], env=demo.alice)
+    check(ended(call) == 0, "the narrowed statement failed")
+    check("-> 100 rows\n" in call.said, "the agent must have got exactly 100 rows")
+    check(SAMPLE in "".join(call.said), "the agent was not told what ran")
+
+    title("It drops the table: a rule says no")
+    check(ended(demo.reporter("drop")) == 3, "the denied statement did not fail")
+    (count,) = demo.database.execute("SELECT count(*) FROM customers").fetchone()
+    check(count == 25000, "the denied statement ran")
+    lines("postgres", f"customers has {count} rows")
+
     title("An auditor verifies the log, offline")
     log = demo.data / "audit"
     demo.timeline(log)
@@ -246,7 +327,7 @@ def main(folder):
 
     demo.server.terminate()
     check(demo.server.wait(PATIENCE) == 0, "the server did not end cleanly")
-    title("Done: held, decided by a person, run once, proven")
+    title("Done: held, decided by a person, run once, proven, before a cloud and a database")
 
 
 if __name__ == "__main__":
@@ -259,3 +340,7 @@ if __name__ == "__main__":
             for process in processes:
                 if process.poll() is None:
                     process.kill()
+            for database in databases:
+                # It takes its files with it.
+                database.stdin.close()
+                database.wait(PATIENCE)

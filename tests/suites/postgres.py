@@ -28,7 +28,7 @@ CONFIG = """\
 listen: {{ agents: '127.0.0.1:0', api: '127.0.0.1:0', admin: '127.0.0.1:0', postgres: '127.0.0.1:0' }}
 upstream:
   aws: {{ endpoint: 'http://127.0.0.1:9', region: us-east-1 }}
-  postgres: {{ hosts: ['127.0.0.1:{port}'], user: postgres, password_file: real, tls: disable }}
+  postgres: {{ hosts: ['127.0.0.1:{port}'], user: postgres, password_file: real, tls: disable, message_limit: 64MiB }}
 rules: {{ ordinary: allow, privileged: allow, unknown: allow }}
 log: {{ level: error }}
 people: {{ olga: {{ emails: [olga@example.com], groups: [security] }} }}
