@@ -1,0 +1,127 @@
+//! What was sent upstream: how it ends, and that its outcome is on disk before its last word is said.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::super::machine::{Event, Run};
+use super::{Session, SessionError};
+use crate::action::Action;
+use crate::classify::postgres::Effect;
+use crate::gate::{Ended, Finished, OVERDUE_AFTER, Outcome, Receipt};
+use crate::wire::postgres::backend::{Frame, Transaction, kind};
+
+pub(super) type Completing = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>>;
+
+/// Work that was sent to the upstream.
+pub(super) struct Running {
+    pub(super) run: Run,
+    pub(super) receipt: Receipt,
+    pub(super) is_matched: bool,
+    pub(super) since: Instant,
+    pub(super) is_told_overdue: bool,
+    /// Statements of it that are not done.
+    pub(super) left: usize,
+    pub(super) effects: VecDeque<Effect>,
+    pub(super) actions: Arc<[Action]>,
+    pub(super) finished: Finished,
+}
+
+impl<C, U> Session<C, U>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Brings what a message of the upstream's says to what was running.
+    pub(super) fn heard(&mut self, raw: &[u8], kind: u8) {
+        let events: Vec<Event> = self.machine.take_events().collect();
+        for event in events {
+            match event {
+                Event::Done(run) | Event::Failed(run) => {
+                    let count = self.tally.count();
+                    self.tally.restart(None);
+                    let Some(running) = self.running.iter_mut().find(|it| it.run == run) else { continue };
+                    running.finished.rows += count.rows;
+                    running.finished.bytes += count.bytes;
+                    running.left = running.left.saturating_sub(1);
+                    let frame = Frame { kind, raw };
+                    if kind == kind::ERROR_RESPONSE {
+                        running.finished.sqlstate = frame.said().ok().and_then(|said| said.sqlstate());
+                        running.effects.clear();
+                        running.left = 0;
+                    } else {
+                        let tag = frame.tag().ok().map(|tag| String::from_utf8_lossy(tag).into_owned());
+                        let effect = match running.effects.pop_front() {
+                            // A transaction that failed cannot be committed.
+                            Some(Effect::Commit { is_chained }) if tag.as_deref() == Some("ROLLBACK") => {
+                                Some(Effect::Rollback { savepoint: None, is_chained })
+                            }
+                            other => other,
+                        };
+                        let actions = Arc::clone(&running.actions);
+                        running.finished.tag = tag;
+                        if let Some(effect) = effect {
+                            self.asker.apply(effect, &actions, &mut self.settings, &mut self.machine);
+                        }
+                    }
+                    let is_last = self.running.iter().any(|it| it.run == run && it.left == 0 && it.is_matched);
+                    if is_last {
+                        self.end_run(run);
+                    }
+                }
+                Event::Skipped(run) => {
+                    if let Some(running) = self.running.iter_mut().find(|it| it.run == run) {
+                        running.effects.clear();
+                    }
+                }
+                Event::Over(run) => self.end_run(run),
+                Event::Ready if self.machine.transaction() == Transaction::None => self.settings.outside(),
+                Event::Ready => {}
+            }
+        }
+    }
+
+    pub(super) fn end_run(&mut self, run: Run) {
+        let Some(index) = self.running.iter().position(|it| it.run == run) else { return };
+        let Some(mut running) = self.running.remove(index) else { return };
+        running.finished.duration = running.since.elapsed();
+        let outcome = Outcome::Finished(running.finished);
+        if running.is_matched {
+            self.completing = Some(self.asker.complete(running.receipt, outcome));
+        } else {
+            self.asker.passed(running.receipt, &outcome);
+        }
+    }
+
+    pub(super) fn complete(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionError> {
+        let Some(completing) = &mut self.completing else { return Ok(false) };
+        match completing.as_mut().poll(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(())) => {
+                self.completing = None;
+                self.to_client.extend_from_slice(&std::mem::take(&mut self.last_word));
+                Ok(true)
+            }
+            Poll::Ready(Err(_)) => Err(SessionError::Unrecorded),
+        }
+    }
+
+    pub(super) fn tell_overdue(&mut self, cx: &mut Context<'_>) {
+        if self.running.iter().all(|running| running.is_told_overdue) {
+            return;
+        }
+        let sleep = self.overdue.get_or_insert_with(|| Box::pin(tokio::time::sleep(OVERDUE_AFTER)));
+        if sleep.as_mut().poll(cx).is_pending() {
+            return;
+        }
+        for running in self.running.iter_mut().filter(|running| !running.is_told_overdue) {
+            running.is_told_overdue = true;
+            running.receipt.overdue();
+        }
+        self.overdue = None;
+    }
+}
