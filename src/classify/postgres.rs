@@ -125,6 +125,9 @@ pub(crate) enum Effect {
     Close(Option<String>),
     /// Relations and functions that this session now has and the catalogue may not: `public.t`.
     Creates(Vec<String>),
+    /// Names, without their schemas, that mean something else now than the catalogue says: DROP, RENAME,
+    /// SET SCHEMA. `*`: any name.
+    Moves(Vec<String>),
     /// May have done anything to the session's settings, prepared names and relations.
     Dynamic,
 }
@@ -159,6 +162,17 @@ pub(crate) fn with_values(statement: &Statement, values: &[BoundValue<'_>]) -> A
 /// Names the fast-path call of a function by its oid (the FunctionCall message).
 pub(crate) fn function_call(oid: u32, settings: &Settings, catalogue: &Catalogue) -> Statement {
     naming::function_call(oid, settings, catalogue)
+}
+
+/// The schemas of a `search_path` as the setting spells it, quotes taken off.
+pub(crate) fn schemas(search_path: &str) -> Vec<String> {
+    let names = search_path.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+            Some(quoted) => quoted.replace("\"\"", "\""),
+            None => name.to_lowercase(),
+        })
+        .collect()
 }
 
 /// An action's parameters with the statement's own text.

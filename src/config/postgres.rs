@@ -83,6 +83,7 @@ pub(super) fn upstream(page: &mut Page<'_>, listening: Option<Span>) -> (Upstrea
     let plane = Plane {
         message_limit_bytes: usize::try_from(message_limit).unwrap_or(usize::MAX),
         notice_every: page.duration("notice_every", defaults.notice_every),
+        catalogue_every: page.duration("catalogue_every", defaults.catalogue_every),
     };
     if let Some(place) = listening {
         let lack = |message: &str, help: &str| {

@@ -55,6 +55,7 @@ const CHANGED: &[(&str, &str)] = &[
     ("upstream.postgres.connect_timeout", "3s"),
     ("upstream.postgres.message_limit", "1MiB"),
     ("upstream.postgres.notice_every", "5s"),
+    ("upstream.postgres.catalogue_every", "2s"),
     ("people", "{alice: {emails: [Alice@Example.com], groups: [approvers]}}"),
     ("bodies.inspect", "2MiB"),
     ("bodies.matched", "1GiB"),

@@ -3,7 +3,7 @@
 //! One connection goes through the files of this module in this order: `login` (TLS, startup,
 //! credential), `upstream` (the real role's session), then `session` for the rest of its life: `machine`
 //! keeps the two streams in step, `asking` names what would run and brings it to the gate, `settings`
-//! follows what decides the meaning of text, `notice` and `ending` speak to the client.
+//! follows what decides the meaning of text, `lookup` what names stand for, `notice` and `ending` speak to the client.
 //!
 //! Invariants: nothing that runs leaves without a permit, in the order in which it came; an answer is
 //! given for exactly what was sent; a matched statement's last word follows its outcome's record.
@@ -13,6 +13,7 @@ mod cancel;
 mod connection;
 mod ending;
 pub(crate) mod login;
+mod lookup;
 mod machine;
 mod notice;
 mod session;
@@ -29,6 +30,7 @@ use crate::time::Clock;
 
 use cancel::Cancels;
 use login::Door;
+use lookup::Lookups;
 use upstream::Upstream;
 
 /// What an operator may set.
@@ -38,11 +40,17 @@ pub(crate) struct Options {
     pub(crate) message_limit_bytes: usize,
     /// Between two notices to a client that waits.
     pub(crate) notice_every: Duration,
+    /// Between two looks for changes of the upstream's catalogue.
+    pub(crate) catalogue_every: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { message_limit_bytes: 16 << 20, notice_every: Duration::from_secs(15) }
+        Self {
+            message_limit_bytes: 16 << 20,
+            notice_every: Duration::from_secs(15),
+            catalogue_every: Duration::from_secs(5),
+        }
     }
 }
 
@@ -57,6 +65,7 @@ pub(crate) struct Plane {
     gate: Arc<Gate>,
     cache: Cache,
     cancels: Cancels,
+    lookups: Arc<Lookups>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -71,6 +80,7 @@ impl Plane {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let (cache, cancels) = (Cache::new(CACHE_BYTES), Cancels::default());
-        Arc::new(Self { options, door, upstream, gate, cache, cancels, clock, metrics })
+        let lookups = Lookups::new(Arc::clone(&upstream), options.catalogue_every);
+        Arc::new(Self { options, door, upstream, gate, cache, cancels, lookups, clock, metrics })
     }
 }

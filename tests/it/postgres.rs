@@ -1,6 +1,7 @@
 //! Drivers of PostgreSQL before a real server: what they see with countersign between is what they
 //! see without it, but for what waits for a person.
 
+mod catalogue;
 mod holding;
 mod messages;
 mod suites;

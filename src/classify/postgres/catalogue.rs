@@ -25,10 +25,23 @@ pub(crate) struct Snapshot {
     /// Member and role it belongs to (`pg_auth_members`), by name.
     pub(crate) memberships: Vec<(String, String)>,
     pub(crate) superusers: Vec<String>,
+    /// Types whose values run functions of users.
+    pub(crate) types: Vec<Type>,
+    /// Functions that run with commands that define something.
+    pub(crate) event_calls: Vec<u32>,
+}
+
+/// A row of `pg_type`.
+#[derive(Clone, Debug)]
+pub(crate) struct Type {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    /// Functions of its casts and its checks.
+    pub(crate) calls: Vec<u32>,
 }
 
 /// A row of `pg_class`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Relation {
     pub(crate) oid: u32,
     pub(crate) schema: String,
@@ -42,10 +55,19 @@ pub(crate) struct Relation {
     pub(crate) write_calls: Vec<u32>,
     /// Estimated rows (`reltuples`); `None` when never analysed.
     pub(crate) rows: Option<u64>,
+    /// What it is a part of, directly, as partition or heir: schema and name.
+    pub(crate) parents: Vec<(String, String)>,
+    /// Its parts.
+    pub(crate) children: Vec<(String, String)>,
+    /// Relations whose rows go, or are changed, by a foreign key when its own go.
+    pub(crate) delete_cascades: Vec<(String, String)>,
+    /// The same for when its own are changed.
+    pub(crate) update_cascades: Vec<(String, String)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum RelationKind {
+    #[default]
     Table,
     View,
     MaterializedView,
@@ -71,6 +93,12 @@ pub(crate) struct Function {
     pub(crate) source: Option<String>,
     /// The extension that brought it.
     pub(crate) extension: Option<String>,
+    /// What it sets while it runs (`proconfig`): name and value.
+    pub(crate) settings: Vec<(String, String)>,
+    /// Functions that an aggregate runs.
+    pub(crate) calls: Vec<u32>,
+    /// Functions that making its arguments may run.
+    pub(crate) argument_calls: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +124,7 @@ struct Indexed {
     functions: HashMap<(String, String), Vec<usize>>,
     functions_by_oid: HashMap<u32, usize>,
     operators: HashMap<String, Vec<usize>>,
+    types: HashMap<String, Vec<usize>>,
 }
 
 impl Catalogue {
@@ -117,6 +146,9 @@ impl Catalogue {
         for (index, it) in snapshot.operators.iter().enumerate() {
             indexed.operators.entry(it.name.clone()).or_default().push(index);
         }
+        for (index, it) in snapshot.types.iter().enumerate() {
+            indexed.types.entry(it.name.clone()).or_default().push(index);
+        }
         indexed.snapshot = snapshot;
         Self { version, snapshot: Some(Arc::new(indexed)), created: Arc::default() }
     }
@@ -125,6 +157,11 @@ impl Catalogue {
     pub(crate) fn with_created(&self, names: impl IntoIterator<Item = String>) -> Self {
         let created = self.created.iter().cloned().chain(names).collect();
         Self { created: Arc::new(created), ..self.clone() }
+    }
+
+    /// The same snapshot with those names only.
+    pub(crate) fn with_only_created(&self, names: Arc<BTreeSet<String>>) -> Self {
+        Self { created: names, ..self.clone() }
     }
 
     pub(crate) const fn version(&self) -> u64 {
@@ -168,6 +205,18 @@ impl Catalogue {
         let indexed = self.snapshot.as_deref();
         let found = indexed.and_then(|it| it.operators.get(name)).map_or(&[][..], Vec::as_slice);
         found.iter().filter_map(move |index| indexed?.snapshot.operators.get(*index))
+    }
+
+    /// Types of that name, in any schema.
+    pub(crate) fn types(&self, name: &str) -> impl Iterator<Item = &Type> {
+        let indexed = self.snapshot.as_deref();
+        let found = indexed.and_then(|it| it.types.get(name)).map_or(&[][..], Vec::as_slice);
+        found.iter().filter_map(move |index| indexed?.snapshot.types.get(*index))
+    }
+
+    /// Functions that run with commands that define something.
+    pub(crate) fn event_calls(&self) -> &[u32] {
+        self.snapshot.as_deref().map_or(&[], |it| &it.snapshot.event_calls)
     }
 
     pub(crate) fn is_superuser(&self, role: &str) -> bool {

@@ -248,6 +248,12 @@ struct Namer<'a> {
     /// What is walked is planned and not run.
     is_dry: bool,
     is_dynamic: bool,
+    /// See [`Effect::Moves`].
+    moved: Vec<String>,
+    /// In place of the session's, inside a function that sets it.
+    search_path: Option<Vec<String>>,
+    /// As whom a function runs that runs as its owner.
+    acting: Option<String>,
 }
 
 impl<'a> Namer<'a> {
@@ -263,6 +269,9 @@ impl<'a> Namer<'a> {
             bodies: 0,
             is_dry: false,
             is_dynamic: false,
+            moved: Vec::new(),
+            search_path: None,
+            acting: None,
         }
     }
 
@@ -293,7 +302,11 @@ impl<'a> Namer<'a> {
 
     fn finish(self, text: std::ops::Range<usize>, effect: Effect) -> Statement {
         let is_dynamic = self.is_dynamic && !matches!(effect, Effect::Set { .. });
-        let effect = if is_dynamic && effect == Effect::None { Effect::Dynamic } else { effect };
+        let effect = match effect {
+            Effect::None if is_dynamic => Effect::Dynamic,
+            Effect::None if !self.moved.is_empty() => Effect::Moves(self.moved),
+            effect => effect,
+        };
         let actions = self.drafts.into_iter().map(|draft| draft.finish(self.settings)).collect();
         Statement {
             text,

@@ -11,11 +11,12 @@ use serde_json::{Map, Value};
 
 use super::Plane;
 use super::login::Credential;
+use super::lookup::Names;
 use super::machine::{Machine, Prepared, Subject};
 use super::notice::Notice;
 use super::settings::Settings;
 use crate::action::{Access, Action, Agent, Context, Shown, Trait, Traits};
-use crate::classify::postgres::{self as classify, BoundValue, Catalogue, Effect, Parsed, Statement};
+use crate::classify::postgres::{self as classify, BoundValue, Effect, Parsed, Statement};
 use crate::digest::{Digest, Hasher};
 use crate::gate::{Admission, Ask, Ended, Modified, NarrowFn, Outcome, Passing, Permit, Receipt};
 use crate::id::{ActionId, HoldId};
@@ -47,7 +48,7 @@ pub(super) struct Asker {
     pub(super) peer: IpAddr,
     pub(super) context: Context,
     pub(super) place: Arc<Place>,
-    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) names: Names,
     /// What cursors that SQL declared read.
     pub(super) cursors: HashMap<String, Arc<[Action]>>,
     /// Commands of replication are understood too.
@@ -102,6 +103,7 @@ impl Named {
             | Effect::Declare { .. }
             | Effect::Close(_)
             | Effect::Creates(_)
+            | Effect::Moves(_)
             | Effect::Dynamic => true,
         };
         self.parsed.as_ref().is_none_or(|parsed| parsed.statements.iter().any(|it| is_barrier(&it.effect)))
@@ -149,7 +151,7 @@ impl Asker {
             }
             Subject::Execute(portal) => self.name_cursor(portal, settings),
             Subject::Function(oid) => {
-                let statement = classify::function_call(*oid, settings.for_naming(), &self.catalogue);
+                let statement = classify::function_call(*oid, settings.for_naming(), self.names.catalogue());
                 let sql = Bytes::from(format!("FunctionCall {oid}"));
                 let digest = self.digest(&sql, &[], settings);
                 Named {
@@ -173,19 +175,23 @@ impl Asker {
         is_plain: bool,
     ) -> Named {
         let parsed = self.parse(&sql, settings);
+        let is_moved = parsed.statements.iter().any(|it| self.names.is_moved(&it.actions));
         let actions = match parsed.statements.as_slice() {
             [] => Arc::from([self.nothing()]),
-            [only] if is_simple(&only.effect) && !settings.is_in_doubt() => classify::with_values(only, values),
+            [only] if is_simple(&only.effect) && !settings.is_in_doubt() && !is_moved => {
+                classify::with_values(only, values)
+            }
             statements => {
                 let mut all = Vec::new();
                 for statement in statements {
                     all.extend(classify::with_values(statement, values).iter().cloned());
                     self.add_meant(statement, settings, machine, &mut all);
                 }
-                if settings.is_in_doubt()
-                    && let Some(first) = all.first()
-                {
-                    let why = "what ran before may have changed where this session looks for names";
+                let why = match settings.is_in_doubt() {
+                    true => Some("what ran before may have changed where this session looks for names"),
+                    false => is_moved.then_some("the open transaction changed what a name of it means"),
+                };
+                if let (Some(why), Some(first)) = (why, all.first()) {
                     let doubt = doubtful(first, why);
                     all.push(doubt);
                 }
@@ -215,9 +221,9 @@ impl Asker {
 
     fn parse(&self, sql: &[u8], settings: &Settings) -> Arc<Parsed> {
         if self.is_replication {
-            return Arc::new(classify::parse_replication(sql, settings.for_naming(), &self.catalogue));
+            return Arc::new(classify::parse_replication(sql, settings.for_naming(), self.names.catalogue()));
         }
-        self.plane.cache.parse(sql, settings.for_naming_shared(), &self.catalogue)
+        self.plane.cache.parse(sql, settings.for_naming_shared(), self.names.catalogue())
     }
 
     /// What a name in a statement stands for in this session.
@@ -261,7 +267,7 @@ impl Asker {
     fn unknown(&self, why: &str, settings: &Settings) -> Named {
         // Text that no grammar takes: the classifier's own way to say that it does not know.
         let sql = Bytes::from_static(b"?");
-        let parsed = classify::parse(&sql, settings.for_naming(), &self.catalogue);
+        let parsed = classify::parse(&sql, settings.for_naming(), self.names.catalogue());
         let actions: Vec<Action> =
             parsed.statements.iter().flat_map(|it| it.actions.iter()).map(|it| doubtful(it, why)).collect();
         let digest = self.digest(&sql, &[], settings);
@@ -293,6 +299,11 @@ impl Asker {
             put(value.bytes.unwrap_or_default());
         }
         hasher.finish()
+    }
+
+    /// Whether the catalogue may tell more about a message than it did.
+    pub(super) fn may_tell_more(&self, named: &Named) -> bool {
+        named.parsed.as_ref().is_some_and(|parsed| self.names.may_tell_more(parsed))
     }
 
     pub(super) fn judge(&self, named: &Named) -> Ruling {
@@ -380,7 +391,7 @@ impl Asker {
             peer: self.peer,
             context: self.context.clone(),
             place: Arc::clone(&self.place),
-            catalogue: Arc::clone(&self.catalogue),
+            names: self.names.clone(),
             cursors: self.cursors.clone(),
             is_replication: self.is_replication,
         };
@@ -428,6 +439,7 @@ impl Asker {
         settings: &mut Settings,
         machine: &mut Machine,
     ) {
+        self.names.note(&effect, actions);
         match effect {
             Effect::Prepare { name, body, .. } => {
                 let prepared = Prepared { sql: Bytes::from(body), types: Vec::new() };
@@ -435,7 +447,9 @@ impl Asker {
             }
             Effect::Deallocate(Some(name)) => machine.prepared_by_sql(name.into_bytes(), None),
             Effect::Deallocate(None) => machine.forget_statements(),
+            Effect::DiscardTemporary => self.names.drop_temporary(),
             Effect::DiscardAll => {
+                self.names.drop_temporary();
                 machine.forget_statements();
                 self.cursors.clear();
                 settings.reset();
@@ -444,7 +458,6 @@ impl Asker {
             Effect::Declare { cursor } => drop(self.cursors.insert(cursor, Arc::clone(actions))),
             Effect::Close(Some(cursor)) => drop(self.cursors.remove(&cursor)),
             Effect::Close(None) => self.cursors.clear(),
-            Effect::Creates(names) => self.catalogue = Arc::new(self.catalogue.with_created(names)),
             Effect::Begin => settings.begin(),
             Effect::Commit { .. } | Effect::PrepareTransaction => settings.commit(),
             Effect::Rollback { savepoint, .. } => settings.roll_back(savepoint.is_some()),
@@ -461,7 +474,8 @@ impl Asker {
             | Effect::CopyOut
             | Effect::CopyBoth
             | Effect::Execute { .. }
-            | Effect::DiscardTemporary
+            | Effect::Creates(_)
+            | Effect::Moves(_)
             | Effect::Fetch { .. } => {}
         }
     }

@@ -18,7 +18,7 @@ use super::session::{Session, SessionError};
 use super::settings::{Settings, path};
 use super::upstream::{ConnectError, Connected};
 use crate::action::Context;
-use crate::classify::postgres::{self as classify, Catalogue};
+use crate::classify::postgres as classify;
 use crate::net::listen::Limits;
 use crate::net::peers::Peers;
 use crate::net::stream::tune;
@@ -144,6 +144,7 @@ impl Plane {
             Ok(search_path) => search_path,
             Err(error) => return refuse(&mut session.stream, &error).await,
         };
+        let names = self.lookups.enter(&database).await;
         let settings = settings(&connected, search_path, user, database);
         let (ticket, cancels) = match self.cancels.enter(session.version > Version::V3_0) {
             Ok(place) => place,
@@ -168,7 +169,7 @@ impl Plane {
             peer,
             context: claims(&session.parameters),
             place,
-            catalogue: Arc::new(Catalogue::builtin()),
+            names,
             cursors: std::collections::HashMap::new(),
             is_replication: session.parameters.text("replication").is_some_and(|it| is_replication(&it)),
         };

@@ -24,6 +24,7 @@ use tokio::time::Sleep;
 
 use super::asking::Asker;
 use super::ending;
+use super::lookup::Looking;
 use super::machine::{Broken, Machine, Step, Turn};
 use super::settings::Settings;
 use crate::gate::Ended;
@@ -85,6 +86,9 @@ pub(super) struct Session<C, U> {
     /// Bytes of copied data of the client's that are passed before its next message begins.
     passing: usize,
     waiting: Option<Waiting>,
+    /// The catalogue is read again for the message at the front.
+    looking: Option<Looking>,
+    has_looked: bool,
     /// A matched request's outcome on its way to the disk; the upstream's words wait for it.
     completing: Option<Completing>,
     /// The upstream's message that waits for that.
@@ -148,6 +152,8 @@ where
             to_upstream: BytesMut::new(),
             passing: 0,
             waiting: None,
+            looking: None,
+            has_looked: false,
             completing: None,
             last_word: Bytes::new(),
             running: VecDeque::new(),
@@ -199,6 +205,7 @@ where
             moved |= self.complete(cx)?;
             moved |= self.hear_cancel(cx)?;
             moved |= self.decide(cx)?;
+            moved |= self.look(cx);
             moved |= self.hear_client(cx)?;
             if self.is_left() {
                 return Poll::Ready(Ok(()));
@@ -243,6 +250,7 @@ where
             return Ok(false);
         }
         while self.waiting.is_none()
+            && self.looking.is_none()
             && self.cancelling.is_none()
             && self.to_upstream.len() < BUFFER_BYTES
             && !self.from_client.is_empty()

@@ -131,13 +131,7 @@ impl Settings {
     }
 }
 
-/// The schemas of a `search_path`, quotes taken off.
+/// The schemas of a `search_path`.
 pub(super) fn path(value: &str) -> Vec<String> {
-    let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
-    names
-        .map(|name| match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
-            Some(quoted) => quoted.replace("\"\"", "\""),
-            None => name.to_lowercase(),
-        })
-        .collect()
+    classify::schemas(value)
 }

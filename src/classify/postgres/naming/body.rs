@@ -9,6 +9,14 @@ use super::{At, Namer, Scope};
 impl Namer<'_> {
     /// Names each statement of a text of SQL as a part of `at`.
     pub(super) fn sql_text(&mut self, at: At, source: &str) {
+        // A body that stands as a tree, as the server deparses it, is no statement by itself.
+        if source.starts_with("BEGIN ATOMIC") || source.starts_with("RETURN ") {
+            let whole = format!("CREATE FUNCTION f() RETURNS int LANGUAGE sql {source}");
+            return self.with_statements(at, &whole, |namer, node| match node.node("sql_body") {
+                Some(body) => namer.visit(at, body, &Scope::ROOT),
+                None => namer.inner(at, node),
+            });
+        }
         self.with_statements(at, source, |namer, node| namer.inner(at, node));
     }
 

@@ -25,6 +25,7 @@ impl Namer<'_> {
         let schema = qualifiers.last().copied();
         let builtin = if schema.is_none_or(|it| it == "pg_catalog") { facts::builtin(name) } else { None };
         let found = self.user_functions(schema, name);
+        self.doubt_made(schema, name);
         if let Some(builtin) = builtin {
             self.builtin(builtin, arguments);
         } else if found.is_empty() {
@@ -32,6 +33,7 @@ impl Namer<'_> {
                 Some(builtin) => self.extension(schema, builtin, arguments),
                 // `date('2026-11-20')` is a cast.
                 None if schema.is_none_or(|it| it == "pg_catalog") && facts::has_type(name) => {}
+                None if self.of_type(names) => {}
                 None => self.unknown_function(schema, name),
             }
         }
@@ -48,6 +50,36 @@ impl Namer<'_> {
         let found = path.iter().flat_map(|schema| self.catalogue.functions(schema, name)).cloned();
         // What every server has is in the facts.
         found.filter(|it| it.schema != "pg_catalog" || facts::builtin(&it.name).is_none()).collect()
+    }
+
+    /// What this session made since the catalogue was read: what runs is not what stands there.
+    fn doubt_made(&mut self, schema: Option<&str>, name: &str) {
+        let created = self.catalogue.created();
+        if created.is_empty() {
+            return;
+        }
+        let path = schema.map_or_else(|| self.path(), |schema| vec![schema.to_owned()]);
+        if path.iter().any(|schema| created.contains(&format!("{schema}.{name}()"))) {
+            let at = self.function_call(name);
+            self.doubt(at, format!("`{name}` was made in this session, and has not been read yet"));
+            self.is_dynamic = true;
+        }
+    }
+
+    /// Runs what values of a type run; whether there is such a type.
+    pub(super) fn of_type(&mut self, names: &[&str]) -> bool {
+        let Some((name, qualifiers)) = names.split_last() else { return false };
+        let path = match qualifiers.last() {
+            Some(schema) => vec![(*schema).to_owned()],
+            None => self.path(),
+        };
+        let catalogue = self.catalogue;
+        let mut found = catalogue.types(name).filter(|it| path.contains(&it.schema)).peekable();
+        let is_known = found.peek().is_some();
+        for oid in found.flat_map(|it| &it.calls) {
+            self.called_oid(*oid);
+        }
+        is_known
     }
 
     fn unknown_function(&mut self, schema: Option<&str>, name: &str) {
@@ -196,6 +228,25 @@ impl Namer<'_> {
             if function.is_security_definer {
                 draft.set("runs_as", function.owner.as_str());
             }
+            for (name, value) in function.settings.iter().filter(|(name, _)| name != "search_path") {
+                draft.traits = draft.traits.union(super::session::weight(name, Some(value)));
+            }
+        }
+        for oid in &function.argument_calls {
+            self.called_oid(*oid);
+        }
+        if !function.calls.is_empty() {
+            for oid in &function.calls {
+                self.called_oid(*oid);
+            }
+            return;
+        }
+        let before = (self.search_path.clone(), self.acting.clone());
+        if let Some((_, value)) = function.settings.iter().find(|(name, _)| name == "search_path") {
+            self.search_path = Some(super::super::schemas(value));
+        }
+        if function.is_security_definer {
+            self.acting = Some(function.owner.clone());
         }
         let is_quiet = function.extension.is_some() && function.volatility < Volatility::Volatile;
         match (function.language.as_str(), &function.source) {
@@ -206,6 +257,7 @@ impl Namer<'_> {
                 self.is_dynamic = true;
             }
         }
+        (self.search_path, self.acting) = before;
     }
 
     /// Walks the body of a function in a language that can be read.

@@ -147,6 +147,10 @@ impl Namer<'_> {
                 self.cast(at, node);
                 self.walk(at, node, scope);
             }
+            "TypeName" => {
+                self.of_type(&node.names("names"));
+                self.walk(at, node, scope);
+            }
             kind if TRANSPARENT.contains(&kind) => self.walk(at, node, scope),
             // A statement inside a statement: of a rule, a schema, a function's body.
             _ if command::name(node).is_some() => self.inner(at, node),
@@ -221,7 +225,16 @@ impl Namer<'_> {
     pub(super) fn change(&mut self, at: At, node: &Node, scope: &Scope<'_>) {
         let inner = self.with(at, node, scope);
         if let Some(target) = node.node("relation") {
-            self.relation(at, target, Use::Write);
+            let target = self.relation(at, target, Use::Write);
+            match node.kind {
+                "DeleteStmt" => self.cascades(at, target, true),
+                "UpdateStmt" => self.cascades(at, target, false),
+                "MergeStmt" => {
+                    self.cascades(at, target.clone(), true);
+                    self.cascades(at, target, false);
+                }
+                _ => {}
+            }
         }
         self.walk_but(at, node, &["with_clause", "relation"], &inner);
         let is_whole = |field: &str| node.node(field).is_none_or(bulk::is_idle);

@@ -1,5 +1,7 @@
 //! Relations by name, as the server would find them.
 
+use hashbrown::HashSet;
+
 use super::super::catalogue::RelationKind;
 use super::super::tree::Node;
 use super::{At, Namer, Scope};
@@ -44,7 +46,17 @@ impl Namer<'_> {
 
     pub(super) fn relation_named(&mut self, at: At, schema: &str, name: &str, usage: Use) -> (String, String) {
         let schema = match schema {
-            "" => self.schema_of(at, name, usage),
+            "" => {
+                let schema = self.schema_of(at, name, usage);
+                // What the session made may be gone by now: then the name means what it hid.
+                if usage != Use::Define
+                    && self.is_made(&schema, name)
+                    && let Some(hidden) = self.path().into_iter().find(|it| self.catalogue.relation(it, name).is_some())
+                {
+                    self.note_relation(at, &hidden, name, usage, 0);
+                }
+                schema
+            }
             schema => schema.to_owned(),
         };
         self.note_relation(at, &schema, name, usage, 0);
@@ -79,20 +91,25 @@ impl Namer<'_> {
 
     /// The schema of a relation this session has made, temporary ones first, as the server looks.
     fn made_schema(&self, name: &str) -> Option<String> {
-        let is_made = |schema: &str| {
-            let whole = format!("{schema}.{name}");
-            self.created.contains(&whole) || self.catalogue.created().contains(&whole)
-        };
-        std::iter::once("pg_temp".to_owned()).chain(self.path()).find(|schema| is_made(schema))
+        std::iter::once("pg_temp".to_owned()).chain(self.path()).find(|schema| self.is_made(schema, name))
+    }
+
+    fn is_made(&self, schema: &str, name: &str) -> bool {
+        if self.created.is_empty() && self.catalogue.created().is_empty() {
+            return false;
+        }
+        let whole = format!("{schema}.{name}");
+        self.created.contains(&whole) || self.catalogue.created().contains(&whole)
     }
 
     /// The search path with names in place of `$user`.
     pub(super) fn path(&self) -> Vec<String> {
         let is_plain = self.catalogue.is_builtin();
-        let path = self.settings.search_path.iter().filter_map(|schema| match schema.as_str() {
+        let search_path = self.search_path.as_ref().unwrap_or(&self.settings.search_path);
+        let path = search_path.iter().filter_map(|schema| match schema.as_str() {
             // Nobody knows whether there is a schema of that name.
-            "$user" if is_plain && self.settings.search_path.len() > 1 => None,
-            "$user" => Some(self.settings.user.clone()),
+            "$user" if is_plain && search_path.len() > 1 => None,
+            "$user" => Some(self.acting.as_ref().unwrap_or(&self.settings.user).clone()),
             "" => None,
             schema => Some(schema.to_owned()),
         });
@@ -103,26 +120,25 @@ impl Namer<'_> {
     fn note_relation(&mut self, at: At, schema: &str, name: &str, usage: Use, depth: usize) {
         let resource = self.resource(&[schema, name]);
         let made = format!("{schema}.{name}");
-        let is_made = self.created.contains(&made) || self.catalogue.created().contains(&made);
         let (traits, access) = weight(schema, name, usage);
         let Some(draft) = self.drafts.get_mut(at) else { return };
         draft.resource(resource);
         draft.traits = draft.traits.union(traits);
         draft.access = draft.access.max(access);
-        if matches!(usage, Use::Define | Use::Alter)
-            || self.catalogue.is_builtin()
-            || is_made
-            || schema == "information_schema"
-        {
+        if matches!(usage, Use::Define | Use::Alter) || self.catalogue.is_builtin() || schema == "information_schema" {
             return;
         }
         let Some(found) = self.catalogue.relation(schema, name) else {
-            if !(schema == "pg_catalog" && facts::has_relation(name)) {
+            let is_known = self.is_made(schema, name) || schema == "pg_catalog" && facts::has_relation(name);
+            if !is_known {
                 self.doubt(at, format!("`{made}` is not in the upstream's catalogue"));
                 self.unresolved.push(made);
             }
             return;
         };
+        if self.catalogue.created().contains(&made) {
+            self.doubt(at, format!("`{made}` was made in this session, and has not been read yet"));
+        }
         let (kind, bases) = (found.kind, found.bases.clone());
         let calls = if usage == Use::Write {
             [&found.read_calls[..], &found.write_calls[..]].concat()
@@ -134,8 +150,12 @@ impl Namer<'_> {
         {
             draft.traits = draft.traits.with(Trait::Exec);
         }
+        let is_part = !found.parents.is_empty() || !found.children.is_empty();
         for oid in calls {
             self.called_oid(oid);
+        }
+        if is_part {
+            self.family(at, schema, name, usage);
         }
         if depth >= DEEPEST_VIEW {
             return self.doubt(at, format!("`{made}` stands on views too deep to follow"));
@@ -145,6 +165,52 @@ impl Namer<'_> {
                 self.drafts.get(at).is_some_and(|it| !it.resources.contains(&self.resource(&[&schema, &name])));
             if is_new {
                 self.note_relation(at, &schema, &name, usage, depth + 1);
+            }
+        }
+    }
+
+    /// A part is also named as what it is a part of; what runs with the parts runs with the whole.
+    fn family(&mut self, at: At, schema: &str, name: &str, usage: Use) {
+        let catalogue = self.catalogue;
+        let find = |(schema, name): &(String, String)| catalogue.relation(schema, name);
+        let Some(found) = catalogue.relation(schema, name) else { return };
+        let (mut left, mut seen) = (found.parents.clone(), HashSet::new());
+        while let Some(parent) = left.pop() {
+            let resource = self.resource(&[&parent.0, &parent.1]);
+            if let Some(draft) = self.drafts.get_mut(at) {
+                draft.resource(resource);
+            }
+            if seen.insert(parent.clone()) {
+                left.extend(find(&parent).map(|it| it.parents.clone()).unwrap_or_default());
+            }
+        }
+        let mut left: Vec<&(String, String)> = found.children.iter().collect();
+        let mut seen = HashSet::new();
+        while let Some(child) = left.pop() {
+            let Some(it) = find(child).filter(|_| seen.insert(child)) else { continue };
+            left.extend(&it.children);
+            if it.kind == RelationKind::ForeignTable {
+                self.add(at, Trait::Exec);
+            }
+            let written = if usage == Use::Write { &it.write_calls[..] } else { &[] };
+            for oid in it.read_calls.iter().chain(written) {
+                self.called_oid(*oid);
+            }
+        }
+    }
+
+    /// What goes, or changes, by a foreign key with the rows of a relation.
+    pub(super) fn cascades(&mut self, at: At, (schema, name): (String, String), is_delete: bool) {
+        let catalogue = self.catalogue;
+        let (mut left, mut seen) = (vec![(schema, name)], HashSet::new());
+        while let Some(next) = left.pop() {
+            let Some(found) = catalogue.relation(&next.0, &next.1) else { continue };
+            if !seen.insert(next) {
+                continue;
+            }
+            for (schema, name) in if is_delete { &found.delete_cascades } else { &found.update_cascades } {
+                self.note_relation(at, schema, name, Use::Write, 0);
+                left.push((schema.clone(), name.clone()));
             }
         }
     }

@@ -214,6 +214,9 @@ fn function(oid: u32, name: &str, language: &str, source: &str) -> Function {
         owner: "postgres".to_owned(),
         source: Some(source.to_owned()).filter(|it| !it.is_empty()),
         extension: None,
+        settings: Vec::new(),
+        calls: Vec::new(),
+        argument_calls: Vec::new(),
     }
 }
 
@@ -226,7 +229,7 @@ fn relation(name: &str, kind: RelationKind, bases: &[&str], read_calls: &[u32], 
         bases: bases.iter().map(|it| ("public".to_owned(), (*it).to_owned())).collect(),
         read_calls: read_calls.to_vec(),
         write_calls: write_calls.to_vec(),
-        rows: None,
+        ..Relation::default()
     }
 }
 

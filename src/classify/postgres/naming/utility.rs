@@ -5,6 +5,7 @@ use super::super::tree::{Node, Tree};
 use super::relation::Use;
 use super::{At, Namer, Scope, bulk, command};
 use crate::action::{Access, Trait};
+use crate::catalog::postgres as facts;
 
 /// Kinds that only hold what a definition is made of.
 const STRUCTURE: &[&str] = &[
@@ -190,6 +191,17 @@ impl Namer<'_> {
         {
             draft.set("cascade", true);
         }
+        self.moves(node);
+        let catalogue = self.catalogue;
+        if !catalogue.event_calls().is_empty()
+            && command::name(node)
+                .and_then(|it| facts::command(&it))
+                .is_some_and(|it| it.traits.contains(Trait::Schema))
+        {
+            for oid in catalogue.event_calls() {
+                self.called_oid(*oid);
+            }
+        }
         match node.kind {
             "CreateStmt" => self.makes_parts(at, node, "relation"),
             "ViewStmt" => self.makes_parts(at, node, "view"),
@@ -275,6 +287,26 @@ impl Namer<'_> {
         let resource = self.resource_of("role", &name);
         if let Some(draft) = self.drafts.get_mut(at) {
             draft.resource(resource);
+        }
+    }
+
+    /// Notes the names that mean something else when this is done.
+    fn moves(&mut self, node: &Node) {
+        if !matches!(node.kind, "RenameStmt" | "AlterObjectSchemaStmt" | "DropStmt") {
+            return;
+        }
+        let relation = node.node("relation").map(|it| it.text("relname").to_owned());
+        let kind = ["remove_type", "rename_type", "object_type"].into_iter().find(|field| node.has(field));
+        let noun = kind.and_then(|field| command::object(node.number(field))).unwrap_or("object");
+        match (noun, relation) {
+            (_, Some(relation)) => self.moved.extend([relation, node.text("newname").to_owned()]),
+            ("table" | "view" | "materialized_view" | "sequence" | "foreign_table", None) => {
+                let objects = node.field("objects").items().iter().filter_map(Tree::node);
+                let names = objects.filter_map(|it| it.nodes("items").last().map(|it| it.text("sval").to_owned()));
+                self.moved.extend(names);
+            }
+            ("index" | "trigger" | "rule" | "policy" | "column", None) => {}
+            _ => self.moved.push("*".to_owned()),
         }
     }
 

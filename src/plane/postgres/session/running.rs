@@ -79,7 +79,10 @@ where
                     }
                 }
                 Event::Over(run) => self.end_run(run),
-                Event::Ready if self.machine.transaction() == Transaction::None => self.settings.outside(),
+                Event::Ready if self.machine.transaction() == Transaction::None => {
+                    self.settings.outside();
+                    self.asker.names.outside();
+                }
                 Event::Ready => {}
             }
         }

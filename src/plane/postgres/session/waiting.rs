@@ -47,8 +47,21 @@ where
         let frame = frontend::Frame::split(&self.from_client, self.message_limit_bytes);
         let Some(frame) = frame.map_err(SessionError::ClientFrame)? else { return Ok(()) };
         let message = frame.read()?;
+        self.asker.names.catch_up();
+        if self.asker.names.is_behind() {
+            if !self.has_looked {
+                self.looking = Some(self.asker.names.look());
+                return Ok(());
+            }
+            self.asker.names.forget();
+        }
         let named = self.asker.name(&subject, &message, &self.settings, &self.machine);
         let ruling = self.asker.judge(&named);
+        if !ruling.is_unmatched_allow() && !self.has_looked && self.asker.may_tell_more(&named) {
+            self.looking = Some(self.asker.names.look());
+            return Ok(());
+        }
+        self.has_looked = false;
         if ruling.is_unmatched_allow() {
             let passed = {
                 let mut passing = std::pin::pin!(self.asker.pass(&named, &ruling));
@@ -73,6 +86,17 @@ where
         let (deciding, hold) = self.asker.admit(&named, &self.settings, self.machine.transaction(), ruling);
         self.wait(deciding, named, hold);
         Ok(())
+    }
+
+    /// Waits for the catalogue, after which the message at the front is named once more.
+    pub(super) fn look(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(looking) = &mut self.looking else { return false };
+        let is_over = looking.as_mut().poll(cx).is_ready();
+        if is_over {
+            self.looking = None;
+            self.has_looked = true;
+        }
+        is_over
     }
 
     pub(super) fn wait(&mut self, deciding: Deciding, named: Named, hold: Arc<OnceLock<HoldId>>) {

@@ -1,0 +1,252 @@
+//! Names are resolved against the upstream's own catalogue: what a view, a function, a trigger, an operator
+//! or a cast hides is judged as if it stood in the statement.
+
+use crate::support::driver::Door;
+use crate::support::frontend::{Batch, Frontend};
+use crate::support::postgres::{ADMIN, APP, Database, Role, cluster};
+use crate::support::site::{Setup, Site};
+use crate::support::wait_for;
+
+const RULES: &str = "\
+rules:
+  - id: secret
+    match: { action: ['postgres:*'], resource: ['*/vault.secret', '*/public.secret'] }
+    decision: deny
+  - id: deleting
+    match: { action: [postgres:delete] }
+    decision: deny
+  - id: commands
+    match: { action: ['postgres:*'], traits: [exec] }
+    decision: deny
+  - id: doubt
+    match: { action: ['postgres:*'], traits: [unknown] }
+    decision: deny
+";
+
+struct Case {
+    database: Database,
+    _site: Site,
+    door: Door,
+    session: Frontend,
+}
+
+impl Case {
+    /// A database made by this SQL, and a session on it.
+    #[track_caller]
+    fn open(name: &str, role: Role, sql: &str) -> Self {
+        let database = cluster().database(name);
+        database.sql(
+            "CREATE SCHEMA vault AUTHORIZATION app; ALTER SCHEMA public OWNER TO app;
+             CREATE TABLE public.plain (id int, note text); ALTER TABLE plain OWNER TO app;
+             CREATE TABLE vault.secret (id int, card text); ALTER TABLE vault.secret OWNER TO app;
+             INSERT INTO plain VALUES (1, 'x'); INSERT INTO vault.secret VALUES (1, '4111')",
+        );
+        database.sql(sql);
+        let mut setup = Setup::postgres(&database, role);
+        setup.postgres += "catalogue_every: 100ms\n";
+        let site = setup.rules(RULES).config("rules: { ordinary: allow, privileged: allow, unknown: allow }\n").start();
+        let door = Door::through(&site, "bot", &database);
+        let session = Frontend::connect(&door);
+        Self { database, _site: site, door, session }
+    }
+
+    /// The id of the rule that stopped a statement; `None` when it ran.
+    #[track_caller]
+    fn stopped(&mut self, sql: &str) -> Option<&'static str> {
+        stopped(&mut self.session, sql)
+    }
+
+    #[track_caller]
+    fn runs(&mut self, sql: &str) {
+        assert_eq!(self.stopped(sql), None, "{sql}");
+    }
+}
+
+#[track_caller]
+fn stopped(session: &mut Frontend, sql: &str) -> Option<&'static str> {
+    let messages = session.ask(Batch::new().query(sql));
+    let error = messages.iter().find(|it| it.tag == b'E')?;
+    let text = [b'M', b'D', b'H'].map(|code| error.field(code).unwrap_or_default()).join(" ");
+    let rule = ["secret", "deleting", "commands", "doubt"]
+        .into_iter()
+        .find(|id| text.contains(&format!("denied by rule {id}")));
+    Some(rule.unwrap_or_else(|| panic!("{sql}: {text}")))
+}
+
+#[test]
+fn a_function_is_named_by_its_body() {
+    let mut case = Case::open(
+        "bodies",
+        APP,
+        "CREATE FUNCTION harmless(a int) RETURNS int LANGUAGE sql AS 'SELECT a + 1';
+         CREATE FUNCTION reads() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM vault.secret';
+         CREATE FUNCTION removes() RETURNS int LANGUAGE plpgsql AS $$BEGIN DELETE FROM public.plain; RETURN 1; END$$;
+         CREATE FUNCTION outer_one() RETURNS int LANGUAGE plpgsql AS $$BEGIN PERFORM public.removes(); RETURN 1; END$$;
+         CREATE FUNCTION as_owner() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = vault
+            AS 'SELECT count(*) FROM secret';
+         CREATE FUNCTION tree() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM vault.secret; END;
+         CREATE FUNCTION dynamic(a text) RETURNS int LANGUAGE plpgsql AS $$BEGIN EXECUTE a; RETURN 1; END$$;
+         CREATE AGGREGATE gather(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
+         CREATE FUNCTION step(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT public.removes()';
+         CREATE AGGREGATE sweep(int) (SFUNC = step, STYPE = int, INITCOND = '0')",
+    );
+    case.runs("SELECT harmless(1)");
+    case.runs("SELECT gather(id) FROM plain");
+    assert_eq!(case.stopped("SELECT reads()"), Some("secret"));
+    assert_eq!(case.stopped("SELECT * FROM plain WHERE removes() = 1"), Some("deleting"));
+    assert_eq!(case.stopped("SELECT outer_one()"), Some("deleting"));
+    assert_eq!(case.stopped("SELECT as_owner()"), Some("secret"));
+    assert_eq!(case.stopped("SELECT tree()"), Some("secret"));
+    assert_eq!(case.stopped("SELECT dynamic('DELETE FROM plain')"), Some("doubt"));
+    assert_eq!(case.stopped("SELECT sweep(id) FROM plain"), Some("deleting"));
+    assert_eq!(case.database.sql("SELECT count(*) FROM plain"), "1");
+}
+
+#[test]
+fn what_reading_and_writing_a_relation_runs_is_named() {
+    let out = cluster().folder().join("by_trigger");
+    let mut case = Case::open(
+        "relations",
+        ADMIN,
+        &format!(
+            "CREATE VIEW seen AS SELECT id FROM vault.secret;
+             CREATE VIEW over_it AS SELECT id + 1 AS more FROM seen;
+             CREATE VIEW files AS SELECT pg_read_file('postgresql.conf') AS text;
+             CREATE VIEW roles AS SELECT rolname, rolpassword FROM pg_authid;
+             CREATE TABLE logged (id int);
+             CREATE FUNCTION leak() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+                COPY public.plain TO PROGRAM 'touch {}'; RETURN NEW; END$$;
+             CREATE TRIGGER leaks BEFORE INSERT ON logged FOR EACH ROW EXECUTE FUNCTION leak();
+             CREATE FUNCTION removes() RETURNS int LANGUAGE plpgsql AS $$BEGIN DELETE FROM public.plain; RETURN 1; END$$;
+             CREATE TABLE defaulted (id int DEFAULT removes(), a int);
+             CREATE TABLE ruled (id int);
+             CREATE RULE r AS ON INSERT TO ruled DO ALSO INSERT INTO vault.secret VALUES (NEW.id, 'x');
+             CREATE TABLE guarded (id int); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY p ON guarded USING (EXISTS (SELECT 1 FROM vault.secret));
+             CREATE TABLE whole (id int) PARTITION BY LIST (id);
+             CREATE TABLE part PARTITION OF whole FOR VALUES IN (1);
+             CREATE TRIGGER leaks BEFORE INSERT ON part FOR EACH ROW EXECUTE FUNCTION leak();
+             CREATE TABLE parent (id int PRIMARY KEY);
+             CREATE TABLE public.secret (id int REFERENCES parent ON UPDATE CASCADE)",
+            out.display()
+        ),
+    );
+    assert_eq!(case.stopped("SELECT * FROM over_it"), Some("secret"));
+    assert_eq!(case.stopped("SELECT * FROM files"), Some("commands"));
+    assert_eq!(case.stopped("INSERT INTO logged VALUES (1)"), Some("commands"));
+    assert_eq!(case.stopped("INSERT INTO whole VALUES (1)"), Some("commands"));
+    assert!(!out.exists(), "the trigger ran");
+    assert_eq!(case.stopped("INSERT INTO defaulted (a) VALUES (1)"), Some("deleting"));
+    assert_eq!(case.stopped("INSERT INTO ruled VALUES (7)"), Some("secret"));
+    assert_eq!(case.stopped("SELECT * FROM guarded"), Some("secret"));
+    assert_eq!(case.stopped("UPDATE parent SET id = 2"), Some("secret"));
+    assert_eq!(case.database.sql("SELECT count(*) FROM vault.secret"), "1");
+    case.runs("SELECT * FROM plain");
+    case.runs("SELECT * FROM parent");
+    case.runs("INSERT INTO parent VALUES (1)");
+    assert_eq!(case.database.sql("SELECT count(*) FROM plain"), "1");
+}
+
+#[test]
+fn operators_casts_and_domains_of_users_are_named() {
+    let mut case = Case::open(
+        "operators",
+        ADMIN,
+        "CREATE FUNCTION removes(a int, b int) RETURNS int LANGUAGE plpgsql AS
+            $$BEGIN DELETE FROM public.plain; RETURN 1; END$$;
+         CREATE OPERATOR public.@@@ (LEFTARG = int, RIGHTARG = int, FUNCTION = removes);
+         CREATE TYPE pair AS (a int, b int);
+         CREATE FUNCTION to_pair(a int) RETURNS pair LANGUAGE plpgsql AS
+            $$BEGIN DELETE FROM public.plain; RETURN ROW(1, 2)::public.pair; END$$;
+         CREATE CAST (int AS pair) WITH FUNCTION to_pair(int) AS ASSIGNMENT;
+         CREATE TABLE pairs (p pair);
+         CREATE FUNCTION is_fine(a int) RETURNS bool LANGUAGE plpgsql AS
+            $$BEGIN DELETE FROM public.plain; RETURN true; END$$;
+         CREATE DOMAIN fine AS int CHECK (is_fine(VALUE));
+         CREATE DOMAIN small AS int CHECK (VALUE < 10);
+         CREATE TABLE fines (f fine); CREATE TABLE smalls (s small)",
+    );
+    for sql in [
+        "SELECT 1 @@@ 2",
+        "SELECT 1 OPERATOR(public.@@@) 2",
+        "SELECT 1::pair",
+        "INSERT INTO pairs VALUES (1)",
+        "SELECT '1'::fine",
+        "INSERT INTO fines VALUES (1)",
+    ] {
+        assert_eq!(case.stopped(sql), Some("deleting"), "{sql}");
+    }
+    case.runs("SELECT 1::small");
+    case.runs("INSERT INTO smalls VALUES (1)");
+    assert_eq!(case.database.sql("SELECT count(*) FROM plain"), "1");
+}
+
+#[test]
+fn a_name_means_what_the_path_and_the_temporary_tables_make_of_it() {
+    let mut case = Case::open("paths", APP, "CREATE TABLE shared (id int); ALTER TABLE shared OWNER TO app");
+    // Found nowhere, and then not only in the other schema.
+    case.runs("SET search_path = public, vault");
+    assert_eq!(case.stopped("SELECT * FROM secret"), Some("secret"));
+    case.runs("SET search_path = public");
+    assert_eq!(case.stopped("SELECT * FROM secret"), Some("doubt"));
+    // A temporary table hides the real one, and then does not any more.
+    case.runs("SET search_path = vault, public");
+    case.runs("CREATE TEMP TABLE hidden (id int)");
+    case.runs("SELECT * FROM hidden");
+    case.runs("CREATE TEMP TABLE secret (id int)");
+    assert_eq!(case.stopped("SELECT * FROM secret"), Some("secret"));
+    case.runs("DISCARD TEMP");
+    assert_eq!(case.stopped("SELECT * FROM secret"), Some("secret"));
+    assert_eq!(case.stopped("SELECT * FROM hidden"), Some("doubt"));
+}
+
+#[test]
+fn changes_are_known_before_the_next_statement_or_soon() {
+    let mut case = Case::open(
+        "changes",
+        APP,
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION f() OWNER TO app",
+    );
+    let mut other = Frontend::connect(&case.door);
+    case.runs("SELECT f()");
+    assert_eq!(stopped(&mut other, "SELECT f()"), None);
+    // By the agent itself: no session has the old body any more.
+    case.runs("CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 2'");
+    case.runs("SELECT f()");
+    assert_eq!(stopped(&mut other, "SELECT f()"), None);
+    // In a transaction what was replaced cannot be read yet.
+    case.runs("BEGIN");
+    case.runs("CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 3'");
+    assert_eq!(case.stopped("SELECT f()"), Some("doubt"));
+    assert_eq!(stopped(&mut other, "SELECT f()"), None);
+    case.runs("ROLLBACK");
+    case.runs("SELECT f()");
+    // A new relation of somebody else is found at once, and a new body soon.
+    case.database.sql("CREATE TABLE fresh (id int); ALTER TABLE fresh OWNER TO app");
+    case.runs("SELECT * FROM fresh");
+    case.database
+        .sql("CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'DELETE FROM public.plain; SELECT 1'");
+    wait_for("the new body", || stopped(&mut other, "SELECT 1 WHERE false AND f() = 1"));
+    assert_eq!(stopped(&mut other, "SELECT f()"), Some("deleting"));
+    // A name that is given to something else within the transaction.
+    case.runs("BEGIN");
+    case.runs("ALTER TABLE plain RENAME TO other");
+    case.runs("ALTER TABLE fresh RENAME TO plain");
+    assert_eq!(case.stopped("SELECT * FROM plain"), Some("doubt"));
+    case.runs("ROLLBACK");
+    case.runs("SELECT * FROM plain");
+}
+
+#[test]
+fn without_a_catalogue_functions_of_users_are_unknown() {
+    let mut case = Case::open(
+        "unread",
+        APP,
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+         REVOKE SELECT ON pg_catalog.pg_trigger FROM PUBLIC",
+    );
+    case.runs("SELECT * FROM plain");
+    assert_eq!(case.stopped("SELECT f()"), Some("doubt"));
+    case.database.sql("GRANT SELECT ON pg_catalog.pg_trigger TO PUBLIC");
+    wait_for("the catalogue", || case.stopped("SELECT f()").is_none().then_some(()));
+}
