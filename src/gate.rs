@@ -32,6 +32,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -74,6 +75,10 @@ pub(crate) struct Ask {
     pub(crate) signature: Digest,
     pub(crate) signature_expires: Timestamp,
     pub(crate) shown: Arc<Shown>,
+    /// The upstream keeps a transaction open while this waits.
+    pub(crate) in_transaction: bool,
+    /// How long it can wait before the upstream ends its session.
+    pub(crate) upstream_limit: Option<Duration>,
     /// Puts changed parameters into the request; `None` where the request cannot be modified.
     pub(crate) narrow: Option<NarrowFn>,
     /// Is told the hold this request waits at, as soon as it waits.

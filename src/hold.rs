@@ -6,11 +6,13 @@
 //!   │ Pending │                     │ Approved │        │ Forwarding │        │ Executed │
 //!   └─────────┘ ◄── (modify) ──┐    └──────────┘ ◄───── └────────────┘        └──────────┘
 //!     │  │  │                  │      │   │     unsent    │       │
-//!     │  │  └──────────────────┘      │   │               │       └─► FailedUpstream (no byte left)
+//!     │  │  └──────────────────┘      │   │               │       └─► FailedUpstream, Unfit (it did not run)
 //!     │  └─ deny ► Denied             │   └ nobody came   └─► OutcomeUnknown (crash, reset, silence)
-//!     ├─ deadline ► Expired           │     back ► Expired
+//!     ├─ deadline ► Expired, or the   │     back ► Expired
+//!     │  limit of its session          │
 //!     ├─ no client ► Withdrawn        └─ rules changed ► Superseded
-//!     └─ operator ► Cancelled, rules changed ► Superseded, nobody entitled left ► NoApprover
+//!     └─ operator ► Cancelled, rules changed ► Superseded, nobody entitled left ► NoApprover,
+//!        the session upstream is gone ► UpstreamLeft
 //! ```
 //!
 //! It owns when a hold may move and when it is over. It does no IO and reads no clock; who is
@@ -35,6 +37,8 @@ pub(crate) struct Hold {
     state: HoldState,
     /// When a pending hold expires, and once approved when the approval does.
     deadline: Timestamp,
+    /// What the deadline is the end of: people's time, or that of the session which waits.
+    at_deadline: Ending,
     votes: Vec<Vote>,
     attached: usize,
     /// When the last client left; meaningful while `attached` is zero.
@@ -115,12 +119,20 @@ pub(crate) enum Ending {
     RuleDenied,
     /// The rules changed while it waited.
     Superseded,
+    /// Nobody decided in the time that its rule gives a hold inside of a transaction.
+    TransactionLimit,
+    /// What an approver wrote has another result than its client was told; it did not run.
+    Unfit,
+    /// The upstream ended the session in which it waited.
+    UpstreamLeft,
+    /// Nobody decided before the upstream would have ended the session in which it waited.
+    UpstreamLimit,
     /// The client went away (seen by a late retry and in the log, never by that client).
     Withdrawn,
 }
 
 impl Ending {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::AnswerLost,
         Self::Cancelled,
         Self::Denied,
@@ -134,6 +146,10 @@ impl Ending {
         Self::Restarted,
         Self::RuleDenied,
         Self::Superseded,
+        Self::TransactionLimit,
+        Self::Unfit,
+        Self::UpstreamLeft,
+        Self::UpstreamLimit,
         Self::Withdrawn,
     ];
 
@@ -152,6 +168,10 @@ impl Ending {
             Self::Restarted => "restarted",
             Self::RuleDenied => "rule-denied",
             Self::Superseded => "superseded",
+            Self::TransactionLimit => "transaction-limit",
+            Self::Unfit => "unfit",
+            Self::UpstreamLeft => "upstream-left",
+            Self::UpstreamLimit => "upstream-limit",
             Self::Withdrawn => "withdrawn",
         }
     }
@@ -218,6 +238,8 @@ pub(crate) enum Event {
     Detached,
     /// The upstream could not be reached; no byte was sent.
     FailedUpstream,
+    /// Its client can wait no longer than until then, which is an end of that name.
+    Limited { deadline: Timestamp, ending: Ending },
     /// Too few people are left who may decide it.
     NobodyEntitled,
     /// It was sent, and no whole answer came.
@@ -230,8 +252,12 @@ pub(crate) enum Event {
     Superseded,
     /// Time passed.
     Tick,
+    /// The modified request does not fit what its client was told; it did not run.
+    Unfit,
     /// The permit was dropped before any byte was sent.
     Unsent,
+    /// The upstream ended the session that waits for it.
+    UpstreamLeft,
     /// The verdict of a person the caller found entitled.
     Voted { vote: Vote },
     /// Its client said that it does not want it any more.
@@ -252,6 +278,7 @@ impl Hold {
         Self {
             state: HoldState::Pending,
             deadline: now.plus(expires),
+            at_deadline: Ending::Expired,
             votes: Vec::new(),
             attached: 0,
             detached_since: now,
@@ -260,7 +287,8 @@ impl Hold {
         }
     }
 
-    /// A hold as it was stored. Nobody is attached; [`Event::Restarted`] follows.
+    /// A hold as it was stored. Nobody is attached; [`Event::Restarted`] follows. What a session's own limits
+    /// were the end of is not stored: that session is gone.
     pub(crate) fn restore(
         state: HoldState,
         deadline: Timestamp,
@@ -268,7 +296,16 @@ impl Hold {
         ended: Option<Timestamp>,
         patience: Patience,
     ) -> Self {
-        Self { state, deadline, votes, attached: 0, detached_since: deadline, ended, patience }
+        Self {
+            state,
+            deadline,
+            at_deadline: Ending::Expired,
+            votes,
+            attached: 0,
+            detached_since: deadline,
+            ended,
+            patience,
+        }
     }
 
     pub(crate) fn state(&self) -> HoldState {
@@ -330,12 +367,18 @@ impl Hold {
             (Event::Voted { vote }, Approved) if vote.word == Word::Deny => self.vote(vote, now, is_met)?,
             (Event::Cancelled, Pending | Approved) => self.end(Ended(Ending::Cancelled), now),
             (Event::NobodyEntitled, Pending | Approved) => self.end(Ended(Ending::NoApprover), now),
+            (Event::Limited { deadline, ending }, Pending) if deadline < self.deadline => {
+                (self.deadline, self.at_deadline) = (deadline, ending);
+            }
+            (Event::Limited { .. }, _) => {}
+            (Event::UpstreamLeft, Pending | Approved) => self.end(Ended(Ending::UpstreamLeft), now),
             (Event::Superseded, Pending | Approved) => self.end(Ended(Ending::Superseded), now),
             (Event::Withdrawn, Pending | Approved) if self.attached == 0 => self.end(Ended(Ending::Withdrawn), now),
             (Event::Released, Approved) if now < self.deadline => self.state = Forwarding,
             (Event::Unsent, Forwarding) => self.state = Approved,
             (Event::Answered, Forwarding) => self.end(Executed, now),
             (Event::FailedUpstream, Forwarding) => self.end(Ended(Ending::FailedUpstream), now),
+            (Event::Unfit, Forwarding) => self.end(Ended(Ending::Unfit), now),
             (Event::OutcomeUnknown, Forwarding) => self.end(Ended(Ending::OutcomeUnknown), now),
             _ => return Err(Rejected::NotOpen(before)),
         }
@@ -344,7 +387,7 @@ impl Hold {
 
     fn tick(&mut self, now: Timestamp) {
         if now >= self.deadline {
-            self.end(HoldState::Ended(Ending::Expired), now);
+            self.end(HoldState::Ended(self.at_deadline), now);
         } else if self.state == HoldState::Pending
             && self.attached == 0
             && now.since(self.detached_since) >= self.patience.withdraw_after
@@ -377,7 +420,7 @@ impl Hold {
             self.end(HoldState::Ended(Ending::Denied), now);
         } else if is_met(&self.allowed()) {
             self.state = HoldState::Approved;
-            self.deadline = now.plus(self.patience.approval_ttl);
+            (self.deadline, self.at_deadline) = (now.plus(self.patience.approval_ttl), Ending::Expired);
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ use index::Index;
 
 pub(crate) use cases::{CASE_ACCOUNT, Case, Input, read_cases};
 pub(crate) use explain::{ActionTrace, Explanation, RuleTrace};
+pub(crate) use syntax::read_in_transaction;
 
 /// Most faults told of one request: a record is one line of limited length.
 const MOST_FAULTS: usize = 16;
@@ -79,6 +80,8 @@ pub(crate) struct Ruling {
     pub(crate) requirements: Vec<Requirement>,
     /// Time people have to decide; the shortest of all matching hold rules.
     pub(crate) expires: Duration,
+    /// What of that holds inside of a transaction; the strictest of all matching hold rules. `None`: all of it.
+    pub(crate) in_transaction: Option<InTransaction>,
     /// The rules' own words for the agent and the approver.
     pub(crate) message: Option<String>,
     /// Controls the deciding rules serve (`SOC2 CC6.1`).
@@ -118,6 +121,29 @@ pub(crate) struct HoldTerms {
     pub(crate) approvers: Vec<GroupId>,
     pub(crate) quorum: u32,
     pub(crate) expires: Duration,
+    /// `None`: as long as `expires` says.
+    pub(crate) in_transaction: Option<InTransaction>,
+}
+
+/// What becomes of a hold while a transaction is open, whose locks others wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InTransaction {
+    /// It waits no longer than this.
+    Wait(Duration),
+    /// It does not wait: it is denied, and can be sent in a transaction of its own.
+    Refuse,
+}
+
+impl InTransaction {
+    /// As rules and configurations write it.
+    pub(crate) const REFUSE: &str = "refuse";
+
+    fn stricter(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Wait(one), Self::Wait(other)) => Self::Wait(one.min(other)),
+            _ => Self::Refuse,
+        }
+    }
 }
 
 impl Default for Options {
@@ -128,7 +154,7 @@ impl Default for Options {
             ordinary: Decision::Allow,
             privileged: Decision::Hold,
             unknown: Decision::Hold,
-            hold: HoldTerms { approvers, quorum: 1, expires: Duration::from_secs(15 * 60) },
+            hold: HoldTerms { approvers, quorum: 1, expires: Duration::from_secs(15 * 60), in_transaction: None },
             people: None,
         }
     }
@@ -169,6 +195,8 @@ struct Rule {
     unless: Option<Criteria>,
     condition: Option<Condition>,
     hold: HoldTerms,
+    /// `hold.in_transaction` stands in the rule itself.
+    says_in_transaction: bool,
     message: Option<String>,
     controls: Vec<String>,
     /// Where the rule's id stands.
@@ -329,6 +357,7 @@ impl RuleSet {
             rules: rules().map(|rule| rule.id.clone()).collect(),
             requirements: Vec::new(),
             expires: Duration::ZERO,
+            in_transaction: None,
             message: joined(rules().filter_map(|rule| rule.message.as_deref())),
             controls: Vec::new(),
             faults,
@@ -348,8 +377,12 @@ impl RuleSet {
             let of_rules = rules().map(|rule| (rule.id.clone(), &rule.hold));
             let of_fallback = fallback.map(|fallback| (RuleId::new(fallback.name()), &self.options.hold));
             for (rule, terms) in of_rules.chain(of_fallback) {
-                let HoldTerms { approvers, quorum, expires } = terms.clone();
+                let HoldTerms { approvers, quorum, expires, in_transaction } = terms.clone();
                 ruling.expires = if ruling.expires.is_zero() { expires } else { ruling.expires.min(expires) };
+                ruling.in_transaction = match (ruling.in_transaction, in_transaction) {
+                    (Some(one), Some(other)) => Some(one.stricter(other)),
+                    (one, other) => one.or(other),
+                };
                 ruling.requirements.push(Requirement { rule, approvers, quorum });
             }
         } else if judged.is_empty() {

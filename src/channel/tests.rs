@@ -56,6 +56,7 @@ pub(super) fn hold() -> HoldView {
                 quorum: 1,
             }],
             expires: Duration::from_secs(900),
+            in_transaction: None,
             message: Some("New keys need a second pair of eyes.".to_owned()),
             controls: vec!["SOC2 CC6.1".to_owned()],
             faults: Vec::new(),

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::action::Action;
 
+mod answer;
 pub(crate) mod cache;
 pub(crate) mod catalogue;
 mod grammar;
@@ -22,6 +23,7 @@ mod text;
 mod tree;
 mod values;
 
+pub(crate) use answer::answers;
 pub(crate) use catalogue::Catalogue;
 
 /// What of a session decides how text is read and names are found; part of the cache's key.

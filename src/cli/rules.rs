@@ -13,8 +13,8 @@ use super::{Common, Exit, classify};
 use crate::action::{Action, Agent, Context, Owner};
 use crate::classify::aws::Front;
 use crate::id::{AgentId, GroupId, PersonId};
-use crate::rules::{ActionTrace, CASE_ACCOUNT, Case, Explanation, Input, Options, RuleSet, RuleTrace, Subject};
-use crate::rules::{compile, is_cases, read_cases};
+use crate::rules::{ActionTrace, CASE_ACCOUNT, Case, Explanation, InTransaction, Input, Options, RuleSet, RuleTrace};
+use crate::rules::{Subject, compile, is_cases, read_cases};
 use crate::time::Clock;
 use crate::yaml::{Diagnostic, Source, render};
 
@@ -213,6 +213,11 @@ fn write_explanation(explanation: &Explanation, actions: &[Action], out: &mut dy
     }
     if !ruling.expires.is_zero() {
         writeln!(out, "  within {}s", ruling.expires.as_secs())?;
+        match ruling.in_transaction {
+            None => {}
+            Some(InTransaction::Refuse) => writeln!(out, "  inside of a transaction: denied at once")?,
+            Some(InTransaction::Wait(time)) => writeln!(out, "  inside of a transaction: within {}s", time.as_secs())?,
+        }
     }
     if let Some(message) = &ruling.message {
         writeln!(out, "  {message}")?;

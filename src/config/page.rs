@@ -226,7 +226,7 @@ pub(super) fn spelled(text: &str) -> String {
     if is_plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
-fn spelled_duration(duration: Duration) -> String {
+pub(super) fn spelled_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let (unit, factor) = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
         .into_iter()

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::page::{Page, spelled};
+use super::page::{Page, spelled, spelled_duration};
 use super::{Aws, Config, Listen, Log, Postgres, Rules, Spool, postgres};
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
@@ -14,7 +14,7 @@ use crate::net::upstream::{Endpoint, UpstreamOptions};
 use crate::people::{People, Person};
 use crate::plane::aws::{self as plane, Endpoints, InterimOptions, Sign};
 use crate::plane::postgres::login::Options as Door;
-use crate::rules::{Decision, HoldTerms};
+use crate::rules::{Decision, HoldTerms, InTransaction};
 use crate::yaml::{Diagnostic, Entry, Node, Problems, Span, nearest};
 
 /// Reads all of it; `None` where the people contradict each other (then it was reported).
@@ -171,6 +171,16 @@ fn holds(page: &mut Page<'_>, persons: &[Person]) -> (HoldTerms, GateOptions, In
         approvers: page.list("approvers", &default_groups, known_group, |text| GroupId::new(text)),
         quorum: u32::try_from(page.count("quorum", 1, 100)).unwrap_or(u32::MAX),
         expires: page.duration("expires", defaults.expires),
+        in_transaction: page.value(
+            "in_transaction",
+            None,
+            |node, problems| Some(crate::rules::read_in_transaction(node, problems)),
+            |it| match it {
+                None => "null".to_owned(),
+                Some(InTransaction::Refuse) => InTransaction::REFUSE.to_owned(),
+                Some(InTransaction::Wait(time)) => spelled_duration(*time),
+            },
+        ),
     };
     let defaults = GateOptions::default();
     let gate = GateOptions {

@@ -67,6 +67,7 @@ const CHANGED: &[(&str, &str)] = &[
     ("holds.approvers", "[security]"),
     ("holds.quorum", "2"),
     ("holds.expires", "1d"),
+    ("holds.in_transaction", "30s"),
     ("holds.withdraw_after", "90s"),
     ("holds.approval_ttl", "1m"),
     ("holds.retain", "1m"),

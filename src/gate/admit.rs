@@ -15,8 +15,9 @@ use crate::hold::{Ending, Event, Hold, HoldState, Word};
 use crate::id::{ActionId, HoldId};
 use crate::journal::JournalError;
 use crate::net::unstopped::Unstopped;
-use crate::rules::{Decision, Ruling};
+use crate::rules::{Decision, InTransaction, Ruling};
 use crate::store::SavedHold;
+use crate::time::Timestamp;
 
 impl Gate {
     /// Lets an unmatched request pass. Its record is written with its outcome, or once it is overdue; it
@@ -55,6 +56,11 @@ impl Gate {
             Decision::Deny => {
                 self.metrics.denied.increment();
                 Admission::Ended(self.stop(&ask, &ruling, Ending::RuleDenied, None).await)
+            }
+            Decision::Hold if ask.in_transaction && ruling.in_transaction == Some(InTransaction::Refuse) => {
+                self.metrics.denied.increment();
+                let message = rule_message(&ruling, Some(NOT_IN_A_TRANSACTION));
+                Admission::Ended(self.stop_saying(&ask, &ruling, Ending::RuleDenied, None, message).await)
             }
             Decision::Hold => self.hold_and_wait(ask, ruling, rule_set).await,
         }
@@ -208,6 +214,11 @@ impl Gate {
                 entry.about.actions.clone_from(&ask.actions);
             }
             entry.narrow.clone_from(&ask.narrow);
+            for limit in limits(ask, ruling, now) {
+                if book.apply(&id, limit, now, |_| false).is_err() {
+                    tracing::error!(hold = %id, "a hold could not be limited");
+                }
+            }
             let attached = self.add_waiter(&mut book, &id, ask);
             drop(book);
             self.metrics.joined.increment();
@@ -227,7 +238,12 @@ impl Gate {
             return Err(Refused::Stop(Ending::Overloaded, None));
         }
         let id = HoldId::fresh(now);
-        let hold = Hold::open(now, ruling.expires, self.patience());
+        let mut hold = Hold::open(now, ruling.expires, self.patience());
+        for limit in limits(ask, ruling, now) {
+            if hold.apply(limit, now, |_| false).is_err() {
+                tracing::error!("a new hold could not be limited");
+            }
+        }
         let about = describe(&id, ask, ruling, rule_set, &hold, now);
         let mut entry = Entry::new(about, hold, ask.narrow.clone());
         entry.is_durable = false;
@@ -468,6 +484,7 @@ impl Gate {
         let event = match outcome {
             Outcome::Answered { .. } | Outcome::Finished(_) => Event::Answered,
             Outcome::NotSent { .. } => Event::FailedUpstream,
+            Outcome::Unfit { .. } => Event::Unfit,
             Outcome::Unknown { .. } => Event::OutcomeUnknown,
         };
         let saved = {
@@ -617,15 +634,23 @@ enum Refused {
     Stop(Ending, Option<HoldId>),
 }
 
+/// What keeps a request from waiting as long as people have.
+fn limits(ask: &Ask, ruling: &Ruling, now: Timestamp) -> impl Iterator<Item = Event> {
+    let of_rule = match ruling.in_transaction {
+        Some(InTransaction::Wait(time)) if ask.in_transaction => Some((time, Ending::TransactionLimit)),
+        _ => None,
+    };
+    let of_upstream = ask.upstream_limit.map(|time| (time, Ending::UpstreamLimit));
+    let limits = of_rule.into_iter().chain(of_upstream);
+    limits.map(move |(time, ending)| Event::Limited { deadline: now.plus(time), ending })
+}
+
+/// Says to an agent how to get its statement held.
+const NOT_IN_A_TRANSACTION: &str =
+    "it does not wait for people inside of a transaction; roll back, and send it in a transaction of its own.";
+
 /// The stored form of a hold that opens.
-fn describe(
-    id: &HoldId,
-    ask: &Ask,
-    ruling: &Ruling,
-    rule_set: Digest,
-    hold: &Hold,
-    now: crate::time::Timestamp,
-) -> SavedHold {
+fn describe(id: &HoldId, ask: &Ask, ruling: &Ruling, rule_set: Digest, hold: &Hold, now: Timestamp) -> SavedHold {
     SavedHold {
         id: id.clone(),
         action_id: ask.action_id.clone(),
@@ -717,6 +742,10 @@ fn ending_message(ending: Ending, hold: Option<&HoldId>, entry: Option<&Entry>) 
         Ending::Restarted => format!("countersign is restarting{hold}; the hold is kept, call again to join it."),
         Ending::RuleDenied => "denied by rule.".to_owned(),
         Ending::Superseded => format!("what was approved does not stand any more, since the rules or the upstream changed meanwhile{hold}; nothing ran. Call again to be judged anew."),
+        Ending::TransactionLimit => format!("nobody decided in the time that a statement may wait inside of a transaction{hold}; this is not a person's no, and nothing ran. Roll back, and run it outside of a transaction."),
+        Ending::Unfit => format!("it was approved with a change that does not give the result which the client was told{hold}; nothing ran."),
+        Ending::UpstreamLeft => format!("the upstream ended the session while this waited{hold}; nothing ran. Connect anew and call again."),
+        Ending::UpstreamLimit => format!("nobody decided before the upstream's own time-out would have ended the session{hold}; this is not a person's no, and nothing ran."),
         Ending::Withdrawn => format!("the client went away and the hold was withdrawn{hold}; nothing ran. Call again to ask again."),
     }
 }

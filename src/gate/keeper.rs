@@ -245,6 +245,16 @@ impl Gate {
         self.end_open(Event::Withdrawn, |entry| entry.about.id == *id);
     }
 
+    /// Ends a hold whose session the upstream has ended.
+    pub(crate) fn upstream_left(self: &Arc<Self>, id: &HoldId) {
+        self.end_open(Event::UpstreamLeft, |entry| entry.about.id == *id);
+    }
+
+    /// Digest of the rules in force.
+    pub(crate) fn rule_set(&self) -> Digest {
+        self.rules.load().digest()
+    }
+
     /// Lets go of every waiting client: each is told that the process restarts and that its hold
     /// is kept. New requests that need a hold are told the same.
     pub(crate) fn drain(&self) {
@@ -384,7 +394,7 @@ impl Gate {
     }
 
     /// One sweep: deadlines, clients that went away, endings nobody can ask for any more.
-    fn tick(self: &Arc<Self>) {
+    pub(super) fn tick(self: &Arc<Self>) {
         let now = self.clock.now();
         self.end_open(Event::Tick, |entry| !entry.hold.state().is_over());
         self.measure();
@@ -411,7 +421,9 @@ impl Gate {
         match state {
             HoldState::Approved => metrics.approved.increment(),
             HoldState::Ended(Ending::Denied) => metrics.declined.increment(),
-            HoldState::Ended(Ending::Expired) => metrics.expired.increment(),
+            HoldState::Ended(Ending::Expired | Ending::TransactionLimit | Ending::UpstreamLimit) => {
+                metrics.expired.increment()
+            }
             HoldState::Ended(Ending::Withdrawn) => metrics.withdrawn.increment(),
             _ => {}
         }

@@ -160,6 +160,8 @@ pub(crate) enum Outcome {
     Finished(Finished),
     /// No byte of the request had left: it certainly did not run.
     NotSent { reason: String },
+    /// What an approver made of the request does not fit what its client was told: it did not run.
+    Unfit { reason: String },
     /// The request left and no whole answer came: it may have run. Never sent again.
     Unknown { reason: String },
 }

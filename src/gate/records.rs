@@ -173,7 +173,7 @@ pub(super) fn ended(entry: &Entry, by: Option<&str>) -> Option<Record> {
     let kind = match entry.hold.state() {
         HoldState::Approved => Kind::ActionApproved,
         HoldState::Ended(Ending::Denied) => Kind::ActionDenied,
-        HoldState::Ended(Ending::Expired) => Kind::ActionExpired,
+        HoldState::Ended(Ending::Expired | Ending::TransactionLimit | Ending::UpstreamLimit) => Kind::ActionExpired,
         HoldState::Ended(Ending::Withdrawn) => Kind::ActionWithdrawn,
         HoldState::Ended(Ending::Cancelled) => Kind::ActionCancelled,
         HoldState::Ended(Ending::Superseded) => Kind::ActionSuperseded,
@@ -205,7 +205,7 @@ fn with_outcome(record: Record, matched: Option<&Matched>, outcome: &Outcome) ->
     let (bytes, sha256) = match outcome {
         Outcome::Answered { body_bytes, body_sha256, .. } => (*body_bytes, *body_sha256),
         Outcome::Finished(finished) => (Some(finished.bytes), None),
-        Outcome::NotSent { .. } | Outcome::Unknown { .. } => (None, None),
+        Outcome::NotSent { .. } | Outcome::Unfit { .. } | Outcome::Unknown { .. } => (None, None),
     };
     let record = record
         .integer_if("answer_bytes", bytes.map(integer))
@@ -224,6 +224,7 @@ fn with_outcome(record: Record, matched: Option<&Matched>, outcome: &Outcome) ->
             .text_if("sqlstate", it.sqlstate.as_deref())
             .text_if("tag", it.tag.as_deref()),
         Outcome::NotSent { reason } => record.text("message", reason.as_str()).text("outcome", "not-sent"),
+        Outcome::Unfit { reason } => record.text("message", reason.as_str()).text("outcome", "unfit"),
         Outcome::Unknown { reason } => record.text("message", reason.as_str()).text("outcome", "unknown"),
     }
 }

@@ -184,6 +184,8 @@ fn ask(clock: &Clock, name: &str, body: &str, retry_id: Option<&str>, signature:
         retry_id: retry_id.map(str::to_owned),
         signature: sha256(signature.as_bytes()),
         signature_expires: clock.now().plus(Duration::from_secs(900)),
+        in_transaction: false,
+        upstream_limit: None,
         shown: Arc::default(),
         held_at: Arc::default(),
         narrow: Some(Arc::new(move |parameters| {

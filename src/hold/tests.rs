@@ -50,6 +50,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("cancelled", Event::Cancelled),
         ("detached", Event::Detached),
         ("failed-upstream", Event::FailedUpstream),
+        ("limited to 60 s", Event::Limited { deadline: after(60), ending: Ending::TransactionLimit }),
         ("nobody-entitled", Event::NobodyEntitled),
         ("outcome-unknown", Event::OutcomeUnknown),
         ("released", Event::Released),
@@ -58,7 +59,9 @@ fn events() -> Vec<(&'static str, Event)> {
         ("tick after 119 s alone", Event::Tick),
         ("tick after 120 s alone", Event::Tick),
         ("tick after 900 s", Event::Tick),
+        ("unfit", Event::Unfit),
         ("unsent", Event::Unsent),
+        ("upstream-left", Event::UpstreamLeft),
     ]
 }
 

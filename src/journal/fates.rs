@@ -76,6 +76,7 @@ impl Told {
             // A forward of which certainly nothing left gives its approval back.
             ("action.held", _) | ("action.outcome", Some("not-sent")) => Fate::Open,
             ("action.forward", _) | ("action.outcome", Some("unknown")) => Fate::MayHaveRun,
+            ("action.outcome", Some("unfit")) => Fate::Ended(Ending::Unfit),
             ("action.outcome", _) => Fate::Ran,
             // The record of the end itself follows, and nobody waits for it.
             ("approval.vote", Some("deny")) => Fate::Ended(Ending::Denied),

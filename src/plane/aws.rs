@@ -283,6 +283,8 @@ impl Plane {
             signature: presented.replay_key(),
             signature_expires: presented.not_after,
             key_id: presented.key_id().to_owned(),
+            in_transaction: false,
+            upstream_limit: None,
             shown: Arc::new(call.shown(identity, &named.actions)),
             actions: named.actions.into(),
             narrow: original.clone().map(Original::narrow_fn),

@@ -2,8 +2,9 @@
 //!
 //! One connection goes through the files of this module in this order: `login` (TLS, startup,
 //! credential), `upstream` (the real role's session), then `session` for the rest of its life: `machine`
-//! keeps the two streams in step, `asking` names what would run and brings it to the gate, `settings`
-//! follows what decides the meaning of text, `lookup` what names stand for, `notice` and `ending` speak to the client.
+//! keeps the two streams in step, `asking` names what would run and brings it to the gate, `narrowing` what an
+//! approver makes of it, `settings` follows what decides the meaning of text, `lookup` what names stand for,
+//! `timeouts` how long a session may wait, `notice` and `ending` speak to the client.
 //!
 //! Invariants: nothing that runs leaves without a permit, in the order in which it came; an answer is
 //! given for exactly what was sent; a matched statement's last word follows its outcome's record.
@@ -15,9 +16,11 @@ mod ending;
 pub(crate) mod login;
 mod lookup;
 mod machine;
+mod narrowing;
 mod notice;
 mod session;
 mod settings;
+mod timeouts;
 pub(crate) mod upstream;
 
 use std::sync::Arc;

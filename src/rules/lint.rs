@@ -76,6 +76,7 @@ pub(super) fn warnings(rules: &[Rule]) -> Vec<Diagnostic> {
         .collect();
     for rule in rules {
         found.extend(never_matching(rule));
+        found.extend(never_in_a_transaction(rule));
         let key = format!(
             "{} {} {:?} {:?}",
             rule.decision.as_str(),
@@ -138,6 +139,17 @@ fn never_matching(rule: &Rule) -> Option<Diagnostic> {
         return None;
     }
     warning(format!("`{}` can never match", rule.id)).map(|it| it.label("none of its actions can have these traits"))
+}
+
+/// Reports a word on transactions in a rule about actions that have none.
+fn never_in_a_transaction(rule: &Rule) -> Option<Diagnostic> {
+    let is_database = |glob: &Glob| matching(glob.as_str()).any(|name| name.starts_with("postgres:"));
+    let actions = &rule.criteria.action;
+    if !rule.says_in_transaction || actions.is_empty() || actions.iter().any(is_database) {
+        return None;
+    }
+    let message = format!("`in_transaction` of `{}` never has an effect", rule.id);
+    Some(Diagnostic::warning(&rule.source, rule.span, message).label("none of its actions can be in a transaction"))
 }
 
 /// What the facts say that an action may have.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::condition::Condition;
 use super::criteria::{Criteria, Field, ParameterTest, TraitTest, Wanted};
-use super::{Decision, Fallback, HoldTerms, Options, Rule, lint};
+use super::{Decision, Fallback, HoldTerms, InTransaction, Options, Rule, lint};
 use crate::action::{Access, Trait, Traits};
 use crate::id::{GroupId, RuleId, is_plain_name};
 use crate::pattern::Glob;
@@ -58,6 +58,7 @@ fn read_rule(node: &Node, problems: &Problems, options: &Options) -> Option<Rule
     let unless = fields.typed("unless", |node, problems| read_criteria(node, "`unless`", problems));
     let condition_node = fields.node("when");
     let condition = condition_node.and_then(|node| read_condition(node, problems));
+    let says_in_transaction = fields.entry("in_transaction").is_some();
     let hold = read_hold(&mut fields, decision, options);
     let message =
         fields.typed("message", |node, problems| short_text(node, problems)).map(|text| text.trim().to_owned());
@@ -91,6 +92,7 @@ fn read_rule(node: &Node, problems: &Problems, options: &Options) -> Option<Rule
         unless,
         condition,
         hold,
+        says_in_transaction,
         message,
         controls,
         source: problems.source().clone(),
@@ -131,7 +133,7 @@ fn short_text<'a>(node: &'a Node, problems: &Problems) -> Option<&'a str> {
 
 fn read_hold(fields: &mut Fields<'_>, decision: Option<Decision>, options: &Options) -> HoldTerms {
     let problems = fields.problems();
-    for key in ["approvers", "quorum", "expires"] {
+    for key in ["approvers", "quorum", "expires", "in_transaction"] {
         if let (Some(Decision::Allow | Decision::Deny), Some(entry)) = (decision, fields.entry(key)) {
             problems.error(entry.key_span, format!("only a hold rule has `{key}`"));
         }
@@ -149,10 +151,12 @@ fn read_hold(fields: &mut Fields<'_>, decision: Option<Decision>, options: &Opti
         problems.error(node.span, "a hold waits between 1s and 7d");
         None
     });
+    let in_transaction = fields.typed("in_transaction", read_in_transaction);
     let terms = HoldTerms {
         approvers: approvers.unwrap_or_else(|| options.hold.approvers.clone()),
         quorum: quorum.unwrap_or(options.hold.quorum),
         expires: expires.unwrap_or(options.hold.expires),
+        in_transaction: in_transaction.or(options.hold.in_transaction),
     };
     let all_known = approvers_are_known(options, &terms.approvers);
     if let (Some(Decision::Hold), Some(people), Some(place), true) = (decision, &options.people, place, all_known) {
@@ -168,6 +172,25 @@ fn read_hold(fields: &mut Fields<'_>, decision: Option<Decision>, options: &Opti
         }
     }
     terms
+}
+
+/// What a hold may do inside of a transaction: the time it waits there, or `refuse`.
+pub(crate) fn read_in_transaction(node: &Node, problems: &Problems) -> Option<InTransaction> {
+    if matches!(&node.kind, Kind::Scalar { text, .. } if text == InTransaction::REFUSE) {
+        return Some(InTransaction::Refuse);
+    }
+    if matches!(&node.kind, Kind::Scalar { text, .. } if !text.starts_with(|it: char| it.is_ascii_digit())) {
+        let message = "`in_transaction` is the time that a hold may wait inside of a transaction, or `refuse`";
+        problems.error(node.span, message);
+        return None;
+    }
+    let time = node.duration(problems)?;
+    if (SHORTEST_HOLD..=LONGEST_HOLD).contains(&time) {
+        return Some(InTransaction::Wait(time));
+    }
+    problems
+        .error(node.span, "a hold waits between 1s and 7d; to let it not wait inside of a transaction, say `refuse`");
+    None
 }
 
 /// False where a group was already reported, so that one mistake is said once.
@@ -348,11 +371,20 @@ pub(super) fn canonical_criteria(criteria: &Criteria) -> Value {
 }
 
 fn canonical_hold(terms: &HoldTerms) -> Value {
-    json!({
+    let mut value = json!({
         "approvers": sorted(terms.approvers.iter().map(GroupId::as_str)),
         "quorum": terms.quorum,
         "expires_ms": u64::try_from(terms.expires.as_millis()).unwrap_or(u64::MAX),
-    })
+    });
+    let in_transaction = match terms.in_transaction {
+        None => return value,
+        Some(InTransaction::Refuse) => InTransaction::REFUSE.into(),
+        Some(InTransaction::Wait(time)) => json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    };
+    if let Some(members) = value.as_object_mut() {
+        members.insert("in_transaction".to_owned(), in_transaction);
+    }
+    value
 }
 
 fn sorted<'a>(texts: impl Iterator<Item = &'a str>) -> Value {

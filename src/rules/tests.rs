@@ -305,6 +305,30 @@ fn the_digest_follows_the_meaning_and_nothing_else() {
     assert_ne!(digest(&[one, two], &Options { unknown: Decision::Deny, ..options() }), wanted);
     let hold = HoldTerms { quorum: 2, ..options().hold };
     assert_ne!(digest(&[one, two], &Options { hold, ..options() }), wanted);
+    let limited = |terms: &str| digest(&[&one.replace("quorum", &format!("{terms}, quorum")), two], &options());
+    let (short, long) = (limited("in_transaction: 30s"), limited("in_transaction: 31s"));
+    assert!(short != wanted && short != long && short != limited("in_transaction: refuse"));
+    assert_eq!(short, limited("in_transaction: 30000ms"));
+}
+
+#[test]
+fn the_strictest_word_on_transactions_counts() {
+    let rules = |terms: [&str; 2]| {
+        let rule = |id, terms| format!("  - {{id: {id}, match: {{action: \"aws:s3:*\"}}, decision: hold{terms}}}\n");
+        compiled(&format!("rules:\n{}{}", rule("a", terms[0]), rule("b", terms[1])))
+    };
+    let (none, short, long, refuse) = ("", ", in_transaction: 10s", ", in_transaction: 1h", ", in_transaction: refuse");
+    let wait = |seconds| Some(InTransaction::Wait(Duration::from_secs(seconds)));
+    for (terms, wanted) in [
+        ([none, none], None),
+        ([none, long], wait(3600)),
+        ([short, long], wait(10)),
+        ([long, short], wait(10)),
+        ([refuse, short], Some(InTransaction::Refuse)),
+        ([long, refuse], Some(InTransaction::Refuse)),
+    ] {
+        assert_eq!(decide(&rules(terms), &[action("aws:s3:GetObject")]).in_transaction, wanted, "{terms:?}");
+    }
 }
 
 #[test]

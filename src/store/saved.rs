@@ -347,6 +347,8 @@ impl RulingForm {
                 })
                 .collect(),
             expires: Duration::from_micros(self.expires_us),
+            // What its session's transaction allowed ended with that session.
+            in_transaction: None,
             message: self.message,
             controls: self.controls,
             faults: Vec::new(),

@@ -46,6 +46,7 @@ fn hold(id: &str, state: HoldState) -> SavedHold {
                 quorum: 2,
             }],
             expires: Duration::from_secs(900),
+            in_transaction: None,
             message: None,
             controls: vec!["SOC2 CC6.1".into()],
             faults: Vec::new(),

@@ -249,6 +249,11 @@ impl Cause {
                 Ending::Restarted => again("restarted", Class::Unavailable, 5),
                 Ending::RuleDenied => last("rule-denied", Class::Denied),
                 Ending::Superseded => again("superseded", Class::Unavailable, 1),
+                // These come of sessions, which this plane has none of.
+                Ending::TransactionLimit => last("transaction-limit", Class::Denied),
+                Ending::Unfit => last("unfit", Class::Denied),
+                Ending::UpstreamLeft => again("upstream-left", Class::BadGateway, 1),
+                Ending::UpstreamLimit => last("upstream-limit", Class::Denied),
                 Ending::Withdrawn => last("withdrawn", Class::Denied),
             },
         }

@@ -1,28 +1,30 @@
 //! From a message to the actions it stands for, and from these to a permit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use serde_json::{Map, Value};
+use bytes::Bytes;
+use serde_json::Map;
 
 use super::Plane;
 use super::login::Credential;
 use super::lookup::Names;
 use super::machine::{Machine, Prepared, Subject};
+use super::narrowing::{Bound, Standing, bound_values};
 use super::notice::Notice;
 use super::settings::Settings;
+use super::timeouts::Limit;
 use crate::action::{Access, Action, Agent, Context, Shown, Trait, Traits};
 use crate::classify::postgres::{self as classify, BoundValue, Effect, Parsed, Statement};
 use crate::digest::{Digest, Hasher};
-use crate::gate::{Admission, Ask, Ended, Modified, NarrowFn, Outcome, Passing, Permit, Receipt};
+use crate::gate::{Admission, Ask, Ended, Outcome, Passing, Permit, Receipt};
 use crate::id::{ActionId, HoldId};
 use crate::rules::Ruling;
 use crate::wire::postgres::backend::Transaction;
-use crate::wire::postgres::frontend::{self, Message};
+use crate::wire::postgres::frontend::Message;
 
 /// Where a session's statements run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,17 +52,27 @@ pub(super) struct Asker {
     pub(super) place: Arc<Place>,
     pub(super) names: Names,
     /// What cursors that SQL declared read.
-    pub(super) cursors: HashMap<String, Arc<[Action]>>,
+    pub(super) cursors: HashMap<String, Cursor>,
     /// Commands of replication are understood too.
     pub(super) is_replication: bool,
 }
 
+/// What a cursor reads that SQL declared.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor {
+    actions: Arc<[Action]>,
+    /// The rules that allowed it last.
+    rules: Digest,
+}
+
 /// A message with its actions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Named {
     pub(super) action_id: ActionId,
     pub(super) actions: Arc<[Action]>,
     pub(super) digest: Digest,
+    /// The rules in force when it was named.
+    rules: Digest,
     parsed: Option<Arc<Parsed>>,
     sql: Bytes,
     /// It can be written anew with another text.
@@ -68,6 +80,15 @@ pub(super) struct Named {
 }
 
 impl Named {
+    pub(super) fn sql(&self) -> &[u8] {
+        &self.sql
+    }
+
+    /// Whether an approver may write it anew: one statement, whose text is here.
+    pub(super) fn is_plain(&self) -> bool {
+        self.is_plain && self.statements() == 1
+    }
+
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.sql).into_owned()
     }
@@ -110,12 +131,6 @@ impl Named {
     }
 }
 
-/// A message as an approver changed it.
-pub(super) struct Changed {
-    pub(super) named: Named,
-    pub(super) message: BytesMut,
-}
-
 type Deciding = Pin<Box<dyn Future<Output = Admission> + Send>>;
 type Completing = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>>;
 
@@ -144,12 +159,14 @@ impl Asker {
             Subject::Query(sql) => self.name_text(sql.clone(), &[], settings, machine, true),
             Subject::Bind(Some(prepared)) => {
                 let values = bound_values(message, prepared);
-                self.name_text(prepared.sql.clone(), &values, settings, machine, false)
+                self.name_text(prepared.sql.clone(), &values, settings, machine, true)
             }
             Subject::Bind(None) => {
                 self.unknown("nobody knows what the server has under that statement's name", settings)
             }
             Subject::Execute(portal) => self.name_cursor(portal, settings),
+            // The session knows it, and brings it here only when it does not.
+            Subject::Again(_) => self.unknown("nobody knows what the server has under that portal's name", settings),
             Subject::Function(oid) => {
                 let statement = classify::function_call(*oid, settings.for_naming(), self.names.catalogue());
                 let sql = Bytes::from(format!("FunctionCall {oid}"));
@@ -158,6 +175,7 @@ impl Asker {
                     action_id: self.fresh_id(),
                     actions: Arc::clone(&statement.actions),
                     digest,
+                    rules: self.rule_set(),
                     parsed: None,
                     sql,
                     is_plain: false,
@@ -166,7 +184,7 @@ impl Asker {
         }
     }
 
-    fn name_text(
+    pub(super) fn name_text(
         &self,
         sql: Bytes,
         values: &[BoundValue<'_>],
@@ -199,7 +217,15 @@ impl Asker {
             }
         };
         let digest = self.digest(&sql, values, settings);
-        Named { action_id: self.fresh_id(), actions, digest, parsed: Some(parsed), sql, is_plain }
+        Named {
+            action_id: self.fresh_id(),
+            actions,
+            digest,
+            rules: self.rule_set(),
+            parsed: Some(parsed),
+            sql,
+            is_plain,
+        }
     }
 
     /// A string without a statement, which a server answers and which does nothing: drivers send it to see
@@ -238,7 +264,11 @@ impl Asker {
                 None => all.extend(doubt("nobody knows what the server has under that statement's name")),
             },
             Effect::Fetch { cursor } => match self.cursors.get(cursor) {
-                Some(actions) => all.extend(actions.iter().skip(1).cloned()),
+                // What was allowed once is read on, unless the rules are others now.
+                Some(cursor) => {
+                    let known = usize::from(cursor.rules == self.rule_set());
+                    all.extend(cursor.actions.iter().skip(known).cloned());
+                }
                 None => all.extend(doubt("nobody knows what that cursor reads")),
             },
             _ => {}
@@ -248,13 +278,14 @@ impl Asker {
     fn name_cursor(&self, portal: &[u8], settings: &Settings) -> Named {
         let name = String::from_utf8_lossy(portal);
         match self.cursors.get(&*name) {
-            Some(actions) => {
+            Some(cursor) => {
                 let sql = Bytes::from(format!("FETCH FROM {name}"));
                 let digest = self.digest(&sql, &[], settings);
                 Named {
                     action_id: self.fresh_id(),
-                    actions: Arc::clone(actions),
+                    actions: Arc::clone(&cursor.actions),
                     digest,
+                    rules: self.rule_set(),
                     parsed: None,
                     sql,
                     is_plain: false,
@@ -271,7 +302,15 @@ impl Asker {
         let actions: Vec<Action> =
             parsed.statements.iter().flat_map(|it| it.actions.iter()).map(|it| doubtful(it, why)).collect();
         let digest = self.digest(&sql, &[], settings);
-        Named { action_id: self.fresh_id(), actions: actions.into(), digest, parsed: None, sql, is_plain: false }
+        Named {
+            action_id: self.fresh_id(),
+            actions: actions.into(),
+            digest,
+            rules: self.rule_set(),
+            parsed: None,
+            sql,
+            is_plain: false,
+        }
     }
 
     fn fresh_id(&self) -> ActionId {
@@ -340,12 +379,13 @@ impl Asker {
         &self,
         named: &Named,
         settings: &Settings,
-        transaction: Transaction,
+        standing: &Standing,
+        bound: Option<Bound>,
         ruling: Ruling,
     ) -> (Deciding, Arc<OnceLock<HoldId>>) {
         let held_at = Arc::new(OnceLock::new());
         let now = self.plane.clock.now();
-        let shown = self.shown(&named.sql, settings, transaction);
+        let shown = self.shown(&named.sql, settings, standing);
         let ask = Ask {
             action_id: named.action_id.clone(),
             agent: Arc::clone(&self.agent),
@@ -358,33 +398,43 @@ impl Asker {
             // No message of this protocol is signed, and none can be replayed: each has its own.
             signature: crate::digest::sha256(named.action_id.as_str().as_bytes()),
             signature_expires: now,
+            in_transaction: standing.is_in_transaction,
+            upstream_limit: standing.limit.map(|limit| limit.after),
             shown: Arc::new(shown),
-            narrow: named.is_plain.then(|| self.narrow_fn(settings, transaction)),
+            narrow: bound.filter(|_| named.is_plain()).map(|bound| self.narrow_fn(named, bound, settings, standing)),
             held_at: Arc::clone(&held_at),
         };
         let gate = Arc::clone(&self.plane.gate);
         (Box::pin(async move { gate.admit(Arc::new(ask), ruling).await }), held_at)
     }
 
-    fn shown(&self, sql: &[u8], settings: &Settings, transaction: Transaction) -> Shown {
-        let transaction = match transaction {
+    pub(super) fn shown(&self, sql: &[u8], settings: &Settings, standing: &Standing) -> Shown {
+        let transaction = match standing.transaction {
+            Transaction::None if standing.is_in_transaction => {
+                "open, a pipeline's: its locks are held while this waits"
+            }
             Transaction::None => "none open",
             Transaction::Open => "open: its locks are held while this waits",
             Transaction::Failed => "failed",
         };
-        let headers = [("transaction".to_owned(), transaction.to_owned()), ("search_path".to_owned(), settings.path())];
+        let mut headers: std::collections::BTreeMap<_, _> =
+            [("transaction".to_owned(), transaction.to_owned()), ("search_path".to_owned(), settings.path())].into();
+        if let Some(Limit { setting, after }) = standing.limit {
+            let limit = format!("{setting} of the server: this can wait for {} s", after.as_secs());
+            headers.insert("upstream_limit".to_owned(), limit);
+        }
         Shown {
             method: "SQL".to_owned(),
             url: self.place.url(),
-            headers: headers.into(),
+            headers,
             body_bytes: sql.len() as u64,
             body_sha256: crate::digest::sha256(sql).hex(),
         }
     }
 
-    /// Names the text that an approver puts in place of the agent's.
-    fn narrow_fn(&self, settings: &Settings, transaction: Transaction) -> NarrowFn {
-        let asker = Self {
+    /// The same way for what outlives a borrow.
+    pub(super) fn copy(&self) -> Self {
+        Self {
             plane: Arc::clone(&self.plane),
             agent: Arc::clone(&self.agent),
             credential: self.credential.clone(),
@@ -394,23 +444,21 @@ impl Asker {
             names: self.names.clone(),
             cursors: self.cursors.clone(),
             is_replication: self.is_replication,
-        };
-        let settings = settings.clone();
-        Arc::new(move |parameters: &Map<String, Value>| {
-            let sql = changed_text(parameters)?;
-            let named = asker.name_text(sql, &[], &settings, &Machine::new(), true);
-            let shown = asker.shown(&named.sql, &settings, transaction);
-            Ok(Modified { actions: named.actions, digest: named.digest, shown: Arc::new(shown) })
-        })
+        }
     }
 
-    /// The message with an approver's text; `None` when it cannot be made.
-    pub(super) fn changed(&self, parameters: &Map<String, Value>, settings: &Settings) -> Option<Changed> {
-        let sql = changed_text(parameters).ok()?;
-        let mut message = BytesMut::new();
-        frontend::query(&mut message, &sql);
-        let named = self.name_text(sql, &[], settings, &Machine::new(), true);
-        Some(Changed { named, message })
+    /// Digest of the rules in force.
+    pub(super) fn rule_set(&self) -> Digest {
+        self.plane.gate.rule_set()
+    }
+
+    /// The same work under the rules of now, as a request of its own.
+    pub(super) fn again(&self, named: &Named) -> Named {
+        Named { action_id: self.fresh_id(), rules: self.rule_set(), is_plain: false, ..named.clone() }
+    }
+
+    pub(super) fn upstream_left(&self, hold: &HoldId) {
+        self.plane.gate.upstream_left(hold);
     }
 
     pub(super) fn notice(&self, hold: &HoldId) -> Option<Notice> {
@@ -432,17 +480,11 @@ impl Asker {
     }
 
     /// The server has confirmed what a statement does to its session.
-    pub(super) fn apply(
-        &mut self,
-        effect: Effect,
-        actions: &Arc<[Action]>,
-        settings: &mut Settings,
-        machine: &mut Machine,
-    ) {
-        self.names.note(&effect, actions);
+    pub(super) fn apply(&mut self, effect: Effect, named: &Named, settings: &mut Settings, machine: &mut Machine) {
+        self.names.note(&effect, &named.actions);
         match effect {
             Effect::Prepare { name, body, .. } => {
-                let prepared = Prepared { sql: Bytes::from(body), types: Vec::new() };
+                let prepared = Prepared::new(Bytes::from(body), Vec::new());
                 machine.prepared_by_sql(name.into_bytes(), Some(prepared));
             }
             Effect::Deallocate(Some(name)) => machine.prepared_by_sql(name.into_bytes(), None),
@@ -455,7 +497,15 @@ impl Asker {
                 settings.reset();
             }
             Effect::Set { name, value, is_local } => settings.set(&name, value, is_local),
-            Effect::Declare { cursor } => drop(self.cursors.insert(cursor, Arc::clone(actions))),
+            Effect::Declare { cursor } => {
+                let known = Cursor { actions: Arc::clone(&named.actions), rules: named.rules };
+                drop(self.cursors.insert(cursor, known));
+            }
+            Effect::Fetch { cursor } => {
+                if let Some(cursor) = self.cursors.get_mut(&cursor) {
+                    cursor.rules = named.rules;
+                }
+            }
             Effect::Close(Some(cursor)) => drop(self.cursors.remove(&cursor)),
             Effect::Close(None) => self.cursors.clear(),
             Effect::Begin => settings.begin(),
@@ -475,8 +525,7 @@ impl Asker {
             | Effect::CopyBoth
             | Effect::Execute { .. }
             | Effect::Creates(_)
-            | Effect::Moves(_)
-            | Effect::Fetch { .. } => {}
+            | Effect::Moves(_) => {}
         }
     }
 }
@@ -488,24 +537,4 @@ fn is_simple(effect: &Effect) -> bool {
 fn doubtful(action: &Action, why: &str) -> Action {
     let traits = action.traits.with(Trait::Unknown);
     Action { traits, unknown: Some(why.to_owned()), ..action.clone() }
-}
-
-fn changed_text(parameters: &Map<String, Value>) -> Result<Bytes, String> {
-    let known: HashSet<&str> = parameters.keys().map(String::as_str).collect();
-    match parameters.get("sql") {
-        Some(Value::String(sql)) if known.len() == 1 && !sql.contains('\0') => Ok(Bytes::from(sql.clone())),
-        _ => Err("only `sql` can be changed, to another text".to_owned()),
-    }
-}
-
-fn bound_values<'m>(message: &Message<'m>, prepared: &Prepared) -> Vec<BoundValue<'m>> {
-    let Message::Bind(bind) = message else { return Vec::new() };
-    bind.parameters()
-        .enumerate()
-        .map(|(index, (format, bytes))| BoundValue {
-            bytes,
-            is_binary: format == 1,
-            type_oid: prepared.types.get(index).copied().unwrap_or(0),
-        })
-        .collect()
 }

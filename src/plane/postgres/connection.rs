@@ -16,6 +16,7 @@ use super::asking::{Asker, Place};
 use super::login::{self, Arrival};
 use super::session::{Session, SessionError};
 use super::settings::{Settings, path};
+use super::timeouts::{self, Timeouts};
 use super::upstream::{ConnectError, Connected};
 use crate::action::Context;
 use crate::classify::postgres as classify;
@@ -96,7 +97,9 @@ impl Plane {
         }
         match self.door.open(tcp).await {
             Ok(Arrival::Cancel(cancel)) => {
-                self.cancels.cancel(cancel.process_id, &cancel.key);
+                // libpq and others take the end of this connection for the server's word that it was taken.
+                let dealt = self.cancels.cancel(cancel.process_id, &cancel.key);
+                drop(tokio::time::timeout(LAST_WORDS, dealt).await);
                 // A client may not stay to keep its place.
                 drop(tokio::time::timeout(LAST_WORDS, cancel.close()).await);
             }
@@ -140,12 +143,15 @@ impl Plane {
             database: database.clone(),
             user: user.clone(),
         });
-        let search_path = match ask_path(&mut connected).await {
-            Ok(search_path) => search_path,
+        let is_replication = session.parameters.text("replication").is_some_and(|it| is_replication(&it));
+        let version = connected.parameters.iter().rev().find(|(name, _)| name == b"server_version");
+        let question = timeouts::question(version.and_then(|(_, it)| timeouts::major(it)), is_replication);
+        let answers = match ask(&mut connected, &question).await {
+            Ok(answers) => answers,
             Err(error) => return refuse(&mut session.stream, &error).await,
         };
         let names = self.lookups.enter(&database).await;
-        let settings = settings(&connected, search_path, user, database);
+        let settings = settings(&connected, question, answers, user, database);
         let (ticket, cancels) = match self.cancels.enter(session.version > Version::V3_0) {
             Ok(place) => place,
             Err(error) => {
@@ -171,7 +177,7 @@ impl Plane {
             place,
             names,
             cursors: std::collections::HashMap::new(),
-            is_replication: session.parameters.text("replication").is_some_and(|it| is_replication(&it)),
+            is_replication,
         };
         let canceller = connected.canceller;
         let cancel: super::session::Cancel = Box::new(move || {
@@ -241,27 +247,28 @@ async fn say<S: tokio::io::AsyncWrite + Unpin>(stream: &mut S, write: impl FnOnc
     drop(tokio::time::timeout(LAST_WORDS, said).await);
 }
 
-/// Where the new session looks for names: servers before version 18 do not report it.
-async fn ask_path(connected: &mut Connected) -> Result<Vec<String>, ConnectError> {
+/// Where the new session looks for names, which servers before version 18 do not report, and how long it may
+/// wait: one value for each row of the answer.
+async fn ask(connected: &mut Connected, question: &str) -> Result<Vec<String>, ConnectError> {
     let host = connected.host.clone();
     let broken = |source| ConnectError::Io { host: host.clone(), source };
     let odd = |why: &str| ConnectError::Protocol { host: host.clone(), why: why.to_owned() };
     let mut out = BytesMut::new();
-    frontend::query(&mut out, b"SHOW search_path");
+    frontend::query(&mut out, question.as_bytes());
     connected.stream.write_all(&out).await.map_err(broken)?;
     connected.stream.flush().await.map_err(broken)?;
-    let mut found = None;
+    let mut found = Vec::new();
     loop {
         while let Some(frame) = Frame::split(&connected.unread).map_err(|error| odd(&error.to_string()))? {
             let (frame_kind, length) = (frame.kind, frame.raw.len());
             if frame_kind == kind::DATA_ROW {
                 // One column: two bytes of count, four of length, the value.
                 let value = frame.body().get(6..).unwrap_or_default();
-                found = Some(path(&String::from_utf8_lossy(value)));
+                found.push(String::from_utf8_lossy(value).into_owned());
             }
             drop(connected.unread.split_to(length));
             if frame_kind == kind::READY_FOR_QUERY {
-                return Ok(found.unwrap_or_default());
+                return Ok(found);
             }
         }
         if connected.unread.len() > LONGEST_ANSWER {
@@ -275,16 +282,28 @@ async fn ask_path(connected: &mut Connected) -> Result<Vec<String>, ConnectError
 
 const LONGEST_ANSWER: usize = 64 << 10;
 
-fn settings(connected: &Connected, search_path: Vec<String>, user: String, database: String) -> Settings {
+fn settings(connected: &Connected, question: String, answers: Vec<String>, user: String, database: String) -> Settings {
     let reported = |name: &[u8]| connected.parameters.iter().rev().find(|(it, _)| it == name).map(|(_, value)| value);
-    Settings::new(classify::Settings {
+    let mut answers = answers.into_iter();
+    let search_path = answers.next().map(|it| path(&it)).unwrap_or_default();
+    let mut timeouts = Timeouts::default();
+    let mut count = 0;
+    for answer in answers {
+        timeouts.answer(count, &answer);
+        count += 1;
+    }
+    // A server that gave fewer answers must not be asked that again: it would fail a transaction.
+    let is_whole = question.matches("SHOW").count() == count + 1;
+    let question = if is_whole { question } else { timeouts::question(None, false) };
+    let first = classify::Settings {
         standard_conforming_strings: reported(b"standard_conforming_strings").is_none_or(|value| value == b"on"),
         client_encoding: reported(b"client_encoding")
             .map_or_else(|| "UTF8".to_owned(), |value| String::from_utf8_lossy(value).into_owned()),
         search_path,
         user,
         database,
-    })
+    };
+    Settings::new(first, timeouts, question)
 }
 
 /// What the client says of itself.

@@ -26,6 +26,9 @@ fn code(ending: Ending) -> &'static str {
     match ending {
         Ending::Denied | Ending::RuleDenied | Ending::NoApprover => "42501",
         Ending::Cancelled | Ending::Withdrawn | Ending::Expired => "57014",
+        Ending::TransactionLimit | Ending::UpstreamLimit => "57014",
+        Ending::Unfit => "0A000",
+        Ending::UpstreamLeft => "08006",
         Ending::Overloaded => "53400",
         Ending::LogUnavailable => "58030",
         Ending::OutcomeUnknown => "08007",
@@ -43,6 +46,14 @@ fn hint(ending: Ending) -> &'static str {
         Ending::NoApprover => "An operator has to configure an approver who is neither owner nor initiator.",
         Ending::Cancelled | Ending::Withdrawn => "Nothing ran.",
         Ending::Expired => "Nothing ran. Run it again to ask again.",
+        Ending::TransactionLimit => {
+            "Roll back, and run it first in a transaction, or outside of one: there people have longer."
+        }
+        Ending::Unfit => "Nothing ran. Ask for what the approver wrote, as a statement of its own.",
+        Ending::UpstreamLimit => {
+            "Roll back, and run it outside of a transaction, or raise the server's time-out before: SET idle_in_transaction_session_timeout."
+        }
+        Ending::UpstreamLeft => "Connect anew; nothing of the open transaction was kept.",
         Ending::Overloaded => "Run it again when fewer calls wait.",
         Ending::LogUnavailable => "An operator has to repair the audit log.",
         Ending::OutcomeUnknown | Ending::AnswerLost => "Read the state of the data before anything is repeated.",

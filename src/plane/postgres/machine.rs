@@ -9,6 +9,8 @@
 //!   for an Execute of a portal whose Bind was allowed and which has not run to its end;
 //! - *names as the server has them*: what a message did to a name is undone when the server skips it.
 //!
+//! Messages of countersign's own stand in `sent` like a client's; their answers are kept from the client.
+//!
 //! A denied message is replaced by an Execute of a portal that cannot exist. The server fails it in its
 //! turn and does what it does after any error: it aborts the transaction and skips to Sync.
 
@@ -20,8 +22,14 @@ use bytes::Bytes;
 use crate::wire::postgres::backend::{Frame, Transaction, kind};
 use crate::wire::postgres::frontend::{Message, Target};
 
+pub(super) use names::Prepared;
+
 /// The portal that a denied message is replaced by an Execute of. A client cannot make it: see [`Machine::client`].
 pub(super) const NO_PORTAL: &[u8] = b"countersign: denied";
+
+/// The statement that an approver's text is prepared as. A client cannot name it, and it is closed before
+/// anything of the client's runs.
+pub(super) const CHANGED: &[u8] = b"countersign: changed";
 
 /// Statements by name that one session may have, and bytes of their texts.
 const STATEMENTS_LIMIT: usize = 10_000;
@@ -30,19 +38,15 @@ const STATEMENTS_LIMIT_BYTES: usize = 64 << 20;
 /// One permitted piece of work of the upstream's.
 pub(super) type Run = u64;
 
-/// A statement that was made by Parse.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) sql: Bytes,
-    /// Oids of the types that the client gave; 0 where it left one to the server.
-    pub(super) types: Vec<u32>,
-}
-
 #[derive(Debug)]
 struct Portal {
     /// The permit of its Bind, until it is executed to its end.
     run: Option<Run>,
     is_barrier: bool,
+    /// Which rules allowed that.
+    rules: u64,
+    /// What it was made of.
+    prepared: Option<Arc<Prepared>>,
 }
 
 /// A message that was sent and not answered.
@@ -58,8 +62,21 @@ enum Sent {
     Function(Run),
     /// In place of a denied message.
     Denied,
-    /// A query of countersign's own, about the session.
-    Own,
+    Own(Own),
+}
+
+/// A message of countersign's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// A simple query about the session. Nothing else is sent until it is answered.
+    Query,
+    /// Of a statement.
+    Describe,
+    /// Of [`CHANGED`].
+    Parse,
+    /// Of [`CHANGED`].
+    Close,
+    Sync,
 }
 
 /// What a name stood for.
@@ -92,6 +109,8 @@ pub(super) enum Subject {
     Bind(Option<Arc<Prepared>>),
     /// A portal that was not made by Bind (a cursor), or has run to its end.
     Execute(Vec<u8>),
+    /// What was allowed under that number, and not run to its end, before the rules changed.
+    Again(Run),
     Function(u32),
 }
 
@@ -112,8 +131,10 @@ pub(super) enum Turn {
     Pass,
     /// The error of a denied message: the denial goes in its place.
     Deny,
-    /// It answers a query of countersign's own, and is not for the client.
+    /// It answers a message of countersign's own, and is not for the client.
     Keep,
+    /// The error of a message of countersign's own. The server skips to Sync from here.
+    Refuse,
 }
 
 /// What a server's message says of the work that was permitted.
@@ -129,6 +150,18 @@ pub(super) enum Event {
     Over(Run),
     /// No transaction is open any more; or one is, or failed.
     Ready,
+}
+
+/// What messages of the extended protocol did since the last Sync, as far as the server was sent them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Pipeline {
+    No,
+    /// Statements that outlive a Sync.
+    Prepared,
+    /// Portals, which need not.
+    Bound,
+    /// Something ran: the transaction that it opened keeps its locks.
+    Worked,
 }
 
 /// Data on its way from the client.
@@ -162,11 +195,15 @@ pub(super) struct Machine {
     /// The server skips to Sync, and none was sent.
     is_skipping: bool,
     copying: Copying,
-    /// Messages of the extended protocol were sent since the last Sync: an implicit transaction may be open.
-    in_pipeline: bool,
+    /// What was sent since the last Sync.
+    pipeline: Pipeline,
     last_run: Run,
     /// The run after whose end only the next message is read: it changes what messages mean.
     barrier: Option<Run>,
+    /// Counts the changes of the rules.
+    rules: u64,
+    /// The server has a statement [`CHANGED`], as far as is known.
+    has_changed: bool,
     events: Vec<Event>,
 }
 
@@ -181,9 +218,11 @@ impl Machine {
             transaction: Transaction::None,
             is_skipping: false,
             copying: Copying::No,
-            in_pipeline: false,
+            pipeline: Pipeline::No,
             last_run: 0,
             barrier: None,
+            rules: 0,
+            has_changed: false,
             events: Vec::new(),
         }
     }
@@ -199,7 +238,7 @@ impl Machine {
 
     /// Where a query more changes nothing for the client.
     pub(super) fn is_between_queries(&self) -> bool {
-        self.sent.is_empty() && !self.in_pipeline && self.transaction != Transaction::Failed
+        self.sent.is_empty() && self.pipeline == Pipeline::No && self.transaction != Transaction::Failed
     }
 
     /// Whether the work before the next message already failed, so that the server would skip it.
@@ -236,14 +275,23 @@ impl Machine {
         Ok(match message {
             Message::Query(sql) => Step::Ask(Subject::Query(Bytes::copy_from_slice(sql))),
             Message::FunctionCall(call) => Step::Ask(Subject::Function(call.function)),
-            Message::Bind(bind) if bind.portal == NO_PORTAL => return Err(Broken::Client(b'B')),
+            Message::Bind(bind) if bind.portal == NO_PORTAL || bind.statement == CHANGED => {
+                return Err(Broken::Client(b'B'));
+            }
+            Message::Parse(parse) if parse.statement == CHANGED => return Err(Broken::Client(b'P')),
+            Message::Describe(Target::Statement(CHANGED)) => return Err(Broken::Client(b'D')),
+            Message::Close(Target::Statement(CHANGED)) => return Err(Broken::Client(b'C')),
             Message::Bind(bind) => Step::Ask(Subject::Bind(self.statements.get(bind.statement).cloned())),
             Message::Execute(execute) => {
+                let rules = self.rules;
                 let portal = self.portals.get_mut(execute.portal);
-                match portal.and_then(|portal| Some((portal.run.take()?, portal.is_barrier))) {
-                    Some((run, is_barrier)) => {
+                match portal.and_then(|portal| Some((portal.run?, portal))) {
+                    Some((run, portal)) if portal.rules != rules => Step::Ask(Subject::Again(run)),
+                    Some((run, portal)) => {
+                        let is_barrier = portal.is_barrier;
+                        portal.run = None;
                         self.barrier = is_barrier.then_some(run);
-                        self.in_pipeline = true;
+                        self.pipeline = Pipeline::Worked;
                         self.sent.push_back(Sent::Execute(run, execute.portal.to_vec()));
                         Step::Send
                     }
@@ -251,13 +299,12 @@ impl Machine {
                 }
             }
             Message::Parse(parse) => {
-                let prepared =
-                    Prepared { sql: Bytes::copy_from_slice(parse.sql), types: parse.types().collect::<Vec<_>>() };
+                let prepared = Prepared::new(Bytes::copy_from_slice(parse.sql), parse.types().collect());
                 let undo = self.set_statement(parse.statement.to_vec(), Some(Arc::new(prepared)));
                 if self.statements.len() > STATEMENTS_LIMIT || self.statements_bytes > STATEMENTS_LIMIT_BYTES {
                     return Err(Broken::TooManyStatements);
                 }
-                self.in_pipeline = true;
+                self.pipeline = self.pipeline.max(Pipeline::Prepared);
                 self.sent.push_back(Sent::Parse(Some(undo)));
                 Step::Send
             }
@@ -266,18 +313,19 @@ impl Machine {
                     Target::Statement(name) => self.set_statement(name.to_vec(), None),
                     Target::Portal(name) => self.set_portal(name.to_vec(), None),
                 };
-                self.in_pipeline = true;
+                self.pipeline = self.pipeline.max(Pipeline::Prepared);
                 self.sent.push_back(Sent::Close(Some(undo)));
                 Step::Send
             }
-            Message::Describe(_) => {
-                self.in_pipeline = true;
+            Message::Describe(target) => {
+                self.tell(target);
+                self.pipeline = self.pipeline.max(Pipeline::Prepared);
                 self.sent.push_back(Sent::Describe);
                 Step::Send
             }
             Message::Sync => {
                 self.is_skipping = false;
-                self.in_pipeline = false;
+                self.pipeline = Pipeline::No;
                 self.sent.push_back(Sent::Sync);
                 Step::Send
             }
@@ -314,16 +362,26 @@ impl Machine {
                 if let Some(run) = self.portals.remove(b"".as_slice()).and_then(|portal| portal.run) {
                     self.events.push(Event::Over(run));
                 }
+                self.pipeline = Pipeline::No;
                 self.sent.push_back(Sent::Query(run));
             }
-            Message::FunctionCall(_) => self.sent.push_back(Sent::Function(run)),
+            Message::FunctionCall(_) => {
+                self.pipeline = Pipeline::No;
+                self.sent.push_back(Sent::Function(run));
+            }
             Message::Bind(bind) => {
-                let undo = self.set_portal(bind.portal.to_vec(), Some(Portal { run: Some(run), is_barrier }));
-                self.in_pipeline = true;
+                let prepared = self.statements.get(bind.statement).cloned();
+                let portal = Portal { run: Some(run), is_barrier, rules: self.rules, prepared };
+                let undo = self.set_portal(bind.portal.to_vec(), Some(portal));
+                self.pipeline = self.pipeline.max(Pipeline::Bound);
                 self.sent.push_back(Sent::Bind(Some(undo), run));
             }
             Message::Execute(execute) => {
-                self.in_pipeline = true;
+                if let Some(portal) = self.portals.get_mut(execute.portal) {
+                    portal.rules = self.rules;
+                    self.events.extend(portal.run.take().map(Event::Over));
+                }
+                self.pipeline = Pipeline::Worked;
                 self.sent.push_back(Sent::Execute(run, execute.portal.to_vec()));
             }
             _ => {}
@@ -339,12 +397,13 @@ impl Machine {
         match message {
             Message::Bind(_) | Message::Execute(_) => {
                 self.sent.push_back(Sent::Denied);
-                self.in_pipeline = true;
+                self.pipeline = self.pipeline.max(Pipeline::Prepared);
                 self.is_skipping = true;
                 Denial::InTurn
             }
             _ if self.sent.is_empty() && self.transaction == Transaction::None => Denial::AtOnce,
             _ => {
+                self.pipeline = Pipeline::No;
                 self.sent.extend([Sent::Denied, Sent::Sync]);
                 Denial::InTurnWithSync
             }
@@ -355,8 +414,8 @@ impl Machine {
     /// When nothing that was sent has such an answer: the session is to end.
     pub(super) fn server(&mut self, frame: &Frame<'_>) -> Result<Turn, Broken> {
         let out_of_step = Broken::Server(frame.kind);
-        if self.is_asking_own() {
-            return self.own_answer(frame);
+        if let Some(Sent::Own(own)) = self.sent.front() {
+            return self.own_answer(*own, frame);
         }
         match frame.kind {
             kind::PARSE_COMPLETE => match self.sent.pop_front() {
@@ -446,15 +505,20 @@ impl Machine {
         self.copying = Copying::No;
         match self.sent.front() {
             // The last words of a server that ends the session, or a commit that failed at its Sync.
-            None | Some(Sent::Sync) => return Turn::Pass,
+            None | Some(Sent::Sync | Sent::Own(Own::Sync)) => return Turn::Pass,
             Some(Sent::Query(run) | Sent::Function(run)) => {
                 self.events.push(Event::Failed(*run));
                 return Turn::Pass;
             }
             Some(_) => {}
         }
-        let turn = if matches!(self.sent.front(), Some(Sent::Denied)) { Turn::Deny } else { Turn::Pass };
-        let count = self.sent.iter().position(|sent| matches!(sent, Sent::Sync)).unwrap_or(self.sent.len());
+        let turn = match self.sent.front() {
+            Some(Sent::Denied) => Turn::Deny,
+            Some(Sent::Own(_)) => Turn::Refuse,
+            _ => Turn::Pass,
+        };
+        let is_sync = |sent: &Sent| matches!(sent, Sent::Sync | Sent::Own(Own::Sync));
+        let count = self.sent.iter().position(is_sync).unwrap_or(self.sent.len());
         let taken: Vec<Sent> = self.sent.drain(..count).collect();
         self.is_skipping = self.sent.is_empty();
         let mut is_first = true;
@@ -470,7 +534,7 @@ impl Machine {
                     Some(run)
                 }
                 Sent::Execute(run, _) | Sent::Query(run) | Sent::Function(run) => Some(run),
-                Sent::Describe | Sent::Sync | Sent::Denied | Sent::Own => None,
+                Sent::Describe | Sent::Sync | Sent::Denied | Sent::Own(_) => None,
             };
             if let Some(run) = run {
                 self.events.push(if is_first { Event::Failed(run) } else { Event::Skipped(run) });
@@ -520,62 +584,10 @@ impl Machine {
             self.barrier = None;
         }
     }
-
-    fn set_statement(&mut self, name: Vec<u8>, statement: Option<Arc<Prepared>>) -> Undo {
-        self.statements_bytes += statement.as_ref().map_or(0, |it| it.sql.len());
-        let before = match statement {
-            Some(statement) => self.statements.insert(name.clone(), statement),
-            None => self.statements.remove(&name),
-        };
-        self.statements_bytes = self.statements_bytes.saturating_sub(before.as_ref().map_or(0, |it| it.sql.len()));
-        Undo::Statement(name, before)
-    }
-
-    fn set_portal(&mut self, name: Vec<u8>, portal: Option<Portal>) -> Undo {
-        let before = match portal {
-            Some(portal) => self.portals.insert(name.clone(), portal),
-            None => self.portals.remove(&name),
-        };
-        Undo::Portal(name, before)
-    }
-
-    /// A simple query of countersign's own was sent; only when [`Machine::is_between_queries`].
-    pub(super) fn ask_own(&mut self) {
-        self.sent.push_back(Sent::Own);
-    }
-
-    pub(super) fn is_asking_own(&self) -> bool {
-        matches!(self.sent.front(), Some(Sent::Own))
-    }
-
-    fn own_answer(&mut self, frame: &Frame<'_>) -> Result<Turn, Broken> {
-        match frame.kind {
-            kind::READY_FOR_QUERY => {
-                self.transaction = frame.transaction().map_err(|_| Broken::Server(frame.kind))?;
-                self.sent.pop_front();
-                Ok(Turn::Keep)
-            }
-            kind::PARAMETER_STATUS => Ok(Turn::Pass),
-            _ => Ok(Turn::Keep),
-        }
-    }
-
-    /// What SQL did to the names of statements: PREPARE, DEALLOCATE, DISCARD.
-    pub(super) fn prepared_by_sql(&mut self, name: Vec<u8>, statement: Option<Prepared>) {
-        drop(self.set_statement(name, statement.map(Arc::new)));
-    }
-
-    /// The statement of that name, as SQL's EXECUTE means it.
-    pub(super) fn statement(&self, name: &[u8]) -> Option<Arc<Prepared>> {
-        self.statements.get(name).cloned()
-    }
-
-    /// No name is known any more: what the server has under them was changed in a way nobody could read.
-    pub(super) fn forget_statements(&mut self) {
-        self.statements.clear();
-        self.statements_bytes = 0;
-    }
 }
+
+mod names;
+mod own;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 //! Memory: what was read from the client and not sent (one message, at most `message_limit_bytes`, or
 //! [`streams::READ_AHEAD_BYTES`]), and [`BUFFER_BYTES`] and a read in each other direction.
 
+mod changing;
 mod running;
 mod streams;
 mod waiting;
@@ -15,7 +16,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,14 +26,17 @@ use tokio::time::Sleep;
 use super::asking::Asker;
 use super::ending;
 use super::lookup::Looking;
-use super::machine::{Broken, Machine, Step, Turn};
+use super::machine::{Broken, Machine, Own, Step, Turn};
 use super::settings::Settings;
+use super::timeouts::Clocks;
+use crate::digest::Digest;
 use crate::gate::Ended;
 use crate::wire::postgres::backend::{Frame, Transaction, kind};
 use crate::wire::postgres::frontend::{self, Header};
 use crate::wire::postgres::tally::{Kinds, Piece, Tally};
 use crate::wire::postgres::{FrameError, HEADER_LEN, Malformed};
 
+use self::changing::Changing;
 use self::running::{Completing, Running};
 use self::streams::write;
 use self::waiting::Waiting;
@@ -85,10 +89,16 @@ pub(super) struct Session<C, U> {
     to_upstream: BytesMut,
     /// Bytes of copied data of the client's that are passed before its next message begins.
     passing: usize,
+    /// The same of data that nobody takes any more.
+    dropping: usize,
     waiting: Option<Waiting>,
     /// The catalogue is read again for the message at the front.
     looking: Option<Looking>,
     has_looked: bool,
+    changing: Option<Changing>,
+    /// The rules by which messages were judged last.
+    rules: Digest,
+    clocks: Clocks,
     /// A matched request's outcome on its way to the disk; the upstream's words wait for it.
     completing: Option<Completing>,
     /// The upstream's message that waits for that.
@@ -101,6 +111,8 @@ pub(super) struct Session<C, U> {
     is_stuck: bool,
     /// The server was asked about the session for the message at the front.
     has_asked_own: bool,
+    /// Rows of its answer.
+    own_rows: usize,
     /// The upstream has told the client that the session ends.
     has_last_words: bool,
     client_left: bool,
@@ -108,7 +120,7 @@ pub(super) struct Session<C, U> {
     overdue: Option<Pin<Box<Sleep>>>,
     notice_every: Duration,
     /// CancelRequests for this session.
-    cancels: mpsc::Receiver<()>,
+    cancels: mpsc::Receiver<Told>,
     cancel: Cancel,
     /// One on its way to the upstream. Nothing else is sent meanwhile: it must not meet the next statement.
     cancelling: Option<Cancelling>,
@@ -118,6 +130,8 @@ pub(super) struct Session<C, U> {
 
 /// Sends a CancelRequest to the upstream's session, and returns when it was taken.
 pub(super) type Cancel = Box<dyn Fn() -> Cancelling + Send>;
+/// Is dropped when a CancelRequest was dealt with.
+pub(super) type Told = tokio::sync::oneshot::Sender<()>;
 type Cancelling = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<C, U> Session<C, U>
@@ -133,12 +147,12 @@ where
         asker: Asker,
         settings: Settings,
         early: (BytesMut, BytesMut),
-        cancels: mpsc::Receiver<()>,
+        cancels: mpsc::Receiver<Told>,
         cancel: Cancel,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let message_limit_bytes = asker.message_limit_bytes();
-        let notice_every = asker.notice_every();
+        let (notice_every, rules) = (asker.notice_every(), asker.rule_set());
         Self {
             client,
             upstream,
@@ -151,9 +165,13 @@ where
             from_upstream: early.1,
             to_upstream: BytesMut::new(),
             passing: 0,
+            dropping: 0,
             waiting: None,
             looking: None,
             has_looked: false,
+            changing: None,
+            rules,
+            clocks: Clocks::new(Instant::now()),
             completing: None,
             last_word: Bytes::new(),
             running: VecDeque::new(),
@@ -161,6 +179,7 @@ where
             has_flushed: true,
             is_stuck: false,
             has_asked_own: false,
+            own_rows: 0,
             has_last_words: false,
             client_left: false,
             message_limit_bytes,
@@ -181,7 +200,12 @@ where
     /// Runs the session to its end. What the client is to hear of it was written when this returns.
     pub(super) async fn run(mut self) -> Result<(), SessionError> {
         let ended = std::future::poll_fn(|cx| self.poll(cx)).await;
-        self.withdraw();
+        match ended {
+            Err(SessionError::UpstreamLeft) => self.lose(),
+            Err(_) if self.has_last_words => self.lose(),
+            _ => self.withdraw(),
+        }
+        self.abandon_change().await;
         if let Err(error) = &ended
             && !self.has_last_words
             && let Some(report) = ending::of_session(error)
@@ -206,6 +230,7 @@ where
             moved |= self.hear_cancel(cx)?;
             moved |= self.decide(cx)?;
             moved |= self.look(cx);
+            moved |= self.change()?;
             moved |= self.hear_client(cx)?;
             if self.is_left() {
                 return Poll::Ready(Ok(()));
@@ -229,7 +254,7 @@ where
     /// The client is gone, and what it sent before is done: as a server it finishes what it has read.
     fn is_left(&self) -> bool {
         let is_done = self.machine.is_idle() || self.machine.takes_copy_data();
-        self.client_left && self.waiting.is_none() && self.from_client.is_empty() && is_done
+        self.client_left && self.waiting.is_none() && self.changing.is_none() && self.from_client.is_empty() && is_done
     }
 
     /// Nothing runs, waits or is open.
@@ -237,6 +262,7 @@ where
         self.machine.is_idle()
             && self.machine.transaction() == Transaction::None
             && self.waiting.is_none()
+            && self.changing.is_none()
             && self.completing.is_none()
             && self.from_client.is_empty()
             && self.to_client.is_empty()
@@ -245,12 +271,23 @@ where
     /// Goes over what the client sent, until a message must wait.
     fn hear_client(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionError> {
         let mut moved = false;
-        self.is_stuck = self.machine.is_asking_own();
+        self.is_stuck = self.machine.is_asking_own() || self.changing.is_some();
         if self.is_stuck {
             return Ok(false);
         }
+        if self.machine.must_close() {
+            self.close_changed();
+            frontend::sync(&mut self.to_upstream);
+            self.machine.ask_own(Own::Sync);
+        }
+        let rules = self.asker.rule_set();
+        if rules != self.rules {
+            self.rules = rules;
+            self.machine.rules_changed();
+        }
         while self.waiting.is_none()
             && self.looking.is_none()
+            && self.changing.is_none()
             && self.cancelling.is_none()
             && self.to_upstream.len() < BUFFER_BYTES
             && !self.from_client.is_empty()
@@ -262,6 +299,16 @@ where
                 moved = true;
                 continue;
             }
+            if self.drops_copy_data()? {
+                let count = self.dropping.min(self.from_client.len());
+                self.from_client.advance(count);
+                self.dropping -= count;
+                moved = true;
+                continue;
+            }
+            if self.is_stuck {
+                return Ok(self.flush_upstream() | moved);
+            }
             let frame = frontend::Frame::split(&self.from_client, self.message_limit_bytes);
             let Some(frame) = frame.map_err(SessionError::ClientFrame)? else {
                 if self.client_left {
@@ -272,6 +319,7 @@ where
             let (message, length) = (frame.read()?, frame.raw.len());
             match self.machine.client(&message)? {
                 Step::Send => {
+                    self.clocks.pipeline.get_or_insert_with(Instant::now);
                     let sent = self.from_client.split_to(length);
                     self.to_upstream.extend_from_slice(&sent);
                     self.has_flushed = matches!(sent.first(), Some(b'S' | b'H'));
@@ -287,9 +335,10 @@ where
                 }
                 Step::Ask(_) if self.must_ask_own() => {
                     self.has_asked_own = true;
-                    self.machine.ask_own();
+                    self.own_rows = 0;
+                    self.machine.ask_own(Own::Query);
                     self.tally.want(OWN_SEEN);
-                    frontend::query(&mut self.to_upstream, b"SHOW search_path");
+                    frontend::query(&mut self.to_upstream, self.settings.question().as_bytes());
                     self.has_flushed = true;
                     return Ok(true);
                 }
@@ -300,8 +349,7 @@ where
         Ok(moved)
     }
 
-    /// Once for each message, should the server refuse it. SHOW takes no snapshot, so that it can also come
-    /// first in a transaction.
+    /// Once for each message, should the server refuse it.
     fn must_ask_own(&self) -> bool {
         self.settings.is_in_doubt() && self.machine.is_between_queries() && !self.has_asked_own
     }
@@ -319,6 +367,24 @@ where
             running.finished.bytes += header.len.saturating_sub(HEADER_LEN) as u64;
         }
         Ok(true)
+    }
+
+    /// Copied data that comes while the server does not take any waits until it does, or goes by: whole or
+    /// not, since a message of it may be longer than any other.
+    fn drops_copy_data(&mut self) -> Result<bool, SessionError> {
+        if self.dropping > 0 {
+            return Ok(true);
+        }
+        if self.from_client.first() != Some(&b'd') {
+            return Ok(false);
+        }
+        let header = Header::read(&self.from_client, frontend::LARGE_LIMIT).map_err(SessionError::ClientFrame)?;
+        let Some(header) = header else { return Ok(false) };
+        match self.machine.client(&frontend::Message::CopyData(&[]))? {
+            Step::Drop => self.dropping = header.len,
+            _ => self.is_stuck = true,
+        }
+        Ok(self.dropping > 0)
     }
 
     /// What was sent is answered before somebody sends Sync, also where the client does not ask for it.
@@ -358,6 +424,9 @@ where
             let (kind, raw) = (frame.kind, Bytes::copy_from_slice(frame.raw));
             self.has_last_words |= kind == kind::ERROR_RESPONSE
                 && frame.said().is_ok_and(|said| said.severity().as_deref() == Some("FATAL"));
+            if kind == kind::READY_FOR_QUERY {
+                self.clocks.ready(self.machine.transaction(), Instant::now());
+            }
             match turn {
                 Turn::Pass => {
                     self.heard(&raw, kind);
@@ -371,12 +440,19 @@ where
                     if kind == kind::DATA_ROW {
                         // One column: two bytes of count, four of length, the value.
                         let value = frame.body().get(6..).unwrap_or_default();
-                        self.settings.refreshed(&String::from_utf8_lossy(value));
+                        self.settings.refreshed(self.own_rows, &String::from_utf8_lossy(value));
+                        self.own_rows += 1;
                     }
-                    if !self.machine.is_asking_own() {
+                    self.told(&Frame { kind, raw: &raw })?;
+                    if kind == kind::READY_FOR_QUERY {
                         self.tally.restart(None);
                         self.tally.want(SEEN);
+                        self.heard(&raw, kind);
                     }
+                }
+                Turn::Refuse => {
+                    self.heard(&raw, kind);
+                    self.refused(raw);
                 }
                 Turn::Deny => {
                     if let Some(ended) = self.denials.pop_front() {

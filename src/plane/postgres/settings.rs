@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::timeouts::Timeouts;
 use crate::classify::postgres as classify;
 use crate::wire::postgres::backend::{Frame, kind};
 
@@ -12,17 +13,36 @@ pub(super) struct Settings {
     /// As the session began: what RESET and DISCARD go back to.
     first: Arc<classify::Settings>,
     /// As the open transaction began: what ROLLBACK goes back to.
-    at_begin: Option<Arc<classify::Settings>>,
+    at_begin: Option<Before>,
     /// What the transaction's end goes back to after SET LOCAL.
     after_local: Option<Arc<classify::Settings>>,
+    timeouts: Timeouts,
+    /// The same of these.
+    timeouts_after_local: Option<Timeouts>,
+    first_timeouts: Timeouts,
     /// Something ran that may have changed them unseen: the server is to be asked.
     is_in_doubt: bool,
+    /// What the server is asked then.
+    question: Arc<str>,
 }
 
+/// What a transaction's failure goes back to.
+type Before = (Arc<classify::Settings>, Timeouts);
+
 impl Settings {
-    pub(super) fn new(first: classify::Settings) -> Self {
+    pub(super) fn new(first: classify::Settings, timeouts: Timeouts, question: String) -> Self {
         let first = Arc::new(first);
-        Self { now: Arc::clone(&first), first, at_begin: None, after_local: None, is_in_doubt: false }
+        Self {
+            now: Arc::clone(&first),
+            first,
+            at_begin: None,
+            after_local: None,
+            timeouts,
+            timeouts_after_local: None,
+            first_timeouts: timeouts,
+            is_in_doubt: false,
+            question: question.into(),
+        }
     }
 
     pub(super) fn for_naming(&self) -> &classify::Settings {
@@ -41,11 +61,25 @@ impl Settings {
         self.is_in_doubt = true;
     }
 
-    /// What the server said that it is.
-    pub(super) fn refreshed(&mut self, search_path: &str) {
-        self.is_in_doubt = false;
-        let search_path = path(search_path);
-        self.change(|it| it.search_path = search_path);
+    /// See [`super::timeouts::question`].
+    pub(super) fn question(&self) -> &str {
+        &self.question
+    }
+
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// What the server answered to [`super::timeouts::question`], row by row.
+    pub(super) fn refreshed(&mut self, row: usize, value: &str) {
+        match row.checked_sub(1) {
+            None => {
+                self.is_in_doubt = false;
+                let search_path = path(value);
+                self.change(|it| it.search_path = search_path);
+            }
+            Some(row) => self.timeouts.answer(row, value),
+        }
     }
 
     pub(super) fn path(&self) -> String {
@@ -77,30 +111,42 @@ impl Settings {
 
     /// `SET`, or `RESET` without a value. What is reported is learned from the report.
     pub(super) fn set(&mut self, name: &str, value: Option<String>, is_local: bool) {
-        let changed = match (name, value) {
-            ("search_path", Some(value)) => path(&value),
-            ("search_path" | "all", None) => self.first.search_path.clone(),
-            _ => return,
-        };
-        if is_local {
+        // Each by itself: what is set for good besides must not be taken back with it.
+        if is_local && name == "search_path" {
             self.after_local.get_or_insert_with(|| Arc::clone(&self.now));
+        } else if is_local {
+            self.timeouts_after_local.get_or_insert(self.timeouts);
         }
-        self.change(|it| it.search_path = changed);
+        match (name, value) {
+            ("search_path", Some(value)) => self.change(|it| it.search_path = path(&value)),
+            ("search_path", None) => self.reset_path(),
+            ("all", None) => self.reset(),
+            (name, Some(value)) => self.timeouts.set(name, &value),
+            (name, None) => self.timeouts.reset(name, self.first_timeouts),
+        }
     }
 
     pub(super) fn reset(&mut self) {
+        self.timeouts = self.first_timeouts;
+        self.reset_path();
+    }
+
+    fn reset_path(&mut self) {
         let first = self.first.search_path.clone();
         self.change(|it| it.search_path = first);
     }
 
     pub(super) fn begin(&mut self) {
-        self.at_begin.get_or_insert_with(|| Arc::clone(&self.now));
+        self.at_begin.get_or_insert_with(|| (Arc::clone(&self.now), self.timeouts));
     }
 
     pub(super) fn commit(&mut self) {
         self.at_begin = None;
         if let Some(before) = self.after_local.take() {
             self.go_back(&before);
+        }
+        if let Some(before) = self.timeouts_after_local.take() {
+            self.timeouts = before;
         }
     }
 
@@ -110,8 +156,9 @@ impl Settings {
             self.is_in_doubt = self.at_begin.is_some() || self.after_local.is_some();
             return;
         }
-        self.after_local = None;
-        if let Some(before) = self.at_begin.take() {
+        (self.after_local, self.timeouts_after_local) = (None, None);
+        if let Some((before, timeouts)) = self.at_begin.take() {
+            self.timeouts = timeouts;
             self.go_back(&before);
         }
     }

@@ -16,6 +16,7 @@ fn rule(id: usize, decision: Decision, criteria: Criteria) -> Rule {
         unless: None,
         condition: None,
         hold: Options::default().hold,
+        says_in_transaction: false,
         message: None,
         controls: Vec::new(),
         source: Source::new("m", ""),

@@ -187,6 +187,11 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// Oids of the parameters' types: of ParameterDescription.
+    pub(crate) fn types(&self) -> Result<Vec<u32>, Malformed> {
+        self.fields(|cursor| (0..cursor.u16()?).map(|_| cursor.u32()).collect())
+    }
+
     /// The columns of RowDescription.
     pub(crate) fn columns(&self) -> Result<Columns<'a>, Malformed> {
         self.fields(|cursor| {

@@ -195,15 +195,18 @@ pub(crate) struct Bind<'a> {
     pub(crate) formats: Codes<'a>,
     pub(crate) values: Values<'a>,
     pub(crate) result_formats: Codes<'a>,
+    /// All behind the names, as it came.
+    arguments: &'a [u8],
 }
 
 impl<'a> Bind<'a> {
     fn read(cursor: &mut Cursor<'a>) -> Field<Self> {
         let (portal, statement) = (cursor.text()?, cursor.text()?);
+        let mut whole = *cursor;
         let (formats, values) = arguments(cursor)?;
         let count = cursor.u16()?;
         let result_formats = cursor.codes(count)?;
-        Ok(Self { portal, statement, formats, values, result_formats })
+        Ok(Self { portal, statement, formats, values, result_formats, arguments: whole.rest() })
     }
 
     /// Each value with its format code.
@@ -296,6 +299,15 @@ pub(crate) fn bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], values: 
             }
         }
         put_count(out, 0);
+    });
+}
+
+/// A client's Bind with another statement.
+pub(crate) fn bind_to(out: &mut BytesMut, bind: &Bind<'_>, statement: &[u8]) {
+    put_message(out, b'B', |out| {
+        put_text(out, bind.portal);
+        put_text(out, statement);
+        out.put_slice(bind.arguments);
     });
 }
 

@@ -22,6 +22,10 @@ fn causes() -> Vec<Cause> {
         Restarted,
         RuleDenied,
         Superseded,
+        TransactionLimit,
+        Unfit,
+        UpstreamLeft,
+        UpstreamLimit,
         Withdrawn,
     ];
     let mut causes = vec![Cause::BadGateway, Cause::BodyTimeout];
@@ -50,15 +54,19 @@ fn covered(cause: &Cause) -> usize {
                 Ending::Restarted => 10,
                 Ending::RuleDenied => 11,
                 Ending::Superseded => 12,
-                Ending::Withdrawn => 13,
+                Ending::TransactionLimit => 13,
+                Ending::Unfit => 14,
+                Ending::UpstreamLeft => 15,
+                Ending::UpstreamLimit => 16,
+                Ending::Withdrawn => 17,
             }
         }
-        Cause::GatewayTimeout => 16,
-        Cause::Internal => 17,
-        Cause::Malformed => 18,
-        Cause::NotImplemented => 19,
-        Cause::Signature(_) => 20,
-        Cause::TooLarge => 21,
+        Cause::GatewayTimeout => 20,
+        Cause::Internal => 21,
+        Cause::Malformed => 22,
+        Cause::NotImplemented => 23,
+        Cause::Signature(_) => 24,
+        Cause::TooLarge => 25,
     }
 }
 
@@ -73,7 +81,7 @@ fn render(cause: &Cause, shape: Shape, is_head: bool) -> Response<Bytes> {
 #[test]
 fn every_cause_is_in_the_table_once() {
     let places: Vec<usize> = causes().iter().map(covered).collect();
-    assert_eq!(places, (0..22).collect::<Vec<_>>());
+    assert_eq!(places, (0..26).collect::<Vec<_>>());
 }
 
 /// The whole truth table, as text. `UPDATE_GOLDEN=1` writes it anew.

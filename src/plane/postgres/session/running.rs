@@ -2,15 +2,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::super::asking::Named;
 use super::super::machine::{Event, Run};
 use super::{Session, SessionError};
-use crate::action::Action;
 use crate::classify::postgres::Effect;
 use crate::gate::{Ended, Finished, OVERDUE_AFTER, Outcome, Receipt};
 use crate::wire::postgres::backend::{Frame, Transaction, kind};
@@ -27,8 +26,24 @@ pub(super) struct Running {
     /// Statements of it that are not done.
     pub(super) left: usize,
     pub(super) effects: VecDeque<Effect>,
-    pub(super) actions: Arc<[Action]>,
+    pub(super) named: Named,
     pub(super) finished: Finished,
+}
+
+impl Running {
+    pub(super) fn new(run: Run, receipt: Receipt, is_matched: bool, named: Named) -> Self {
+        Self {
+            run,
+            receipt,
+            is_matched,
+            since: Instant::now(),
+            is_told_overdue: is_matched,
+            left: named.statements(),
+            effects: named.effects().collect(),
+            named,
+            finished: Finished::default(),
+        }
+    }
 }
 
 impl<C, U> Session<C, U>
@@ -62,10 +77,9 @@ where
                             }
                             other => other,
                         };
-                        let actions = Arc::clone(&running.actions);
                         running.finished.tag = tag;
                         if let Some(effect) = effect {
-                            self.asker.apply(effect, &actions, &mut self.settings, &mut self.machine);
+                            self.asker.apply(effect, &running.named, &mut self.settings, &mut self.machine);
                         }
                     }
                     let is_last = self.running.iter().any(|it| it.run == run && it.left == 0 && it.is_matched);
@@ -94,10 +108,22 @@ where
         running.finished.duration = running.since.elapsed();
         let outcome = Outcome::Finished(running.finished);
         if running.is_matched {
-            self.completing = Some(self.asker.complete(running.receipt, outcome));
+            self.complete_with(running.receipt, outcome);
         } else {
             self.asker.passed(running.receipt, &outcome);
         }
+    }
+
+    /// Records a matched request's outcome, after those that are on their way to the disk.
+    pub(super) fn complete_with(&mut self, receipt: Receipt, outcome: Outcome) {
+        let next = self.asker.complete(receipt, outcome);
+        self.completing = Some(match self.completing.take() {
+            None => next,
+            Some(before) => Box::pin(async move {
+                let (before, next) = (before.await, next.await);
+                before.and(next)
+            }),
+        });
     }
 
     pub(super) fn complete(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionError> {

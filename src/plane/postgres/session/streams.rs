@@ -32,7 +32,7 @@ where
     }
 
     pub(super) fn read_client(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionError> {
-        let is_full = match self.waiting.is_some() || self.is_stuck {
+        let is_full = match self.waiting.is_some() || self.changing.is_some() || self.is_stuck {
             true => self.from_client.len() >= READ_AHEAD_BYTES,
             false => self.to_upstream.len() >= BUFFER_BYTES,
         };

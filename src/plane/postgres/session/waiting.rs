@@ -11,12 +11,15 @@ use tokio::time::Sleep;
 
 use super::super::asking::Named;
 use super::super::ending;
-use super::super::machine::{Denial, NO_PORTAL, Subject};
+use super::super::machine::{Denial, NO_PORTAL, Own, Subject};
+use super::super::narrowing::{Bound, Standing};
 use super::super::notice::Notice;
+use super::super::timeouts;
 use super::running::Running;
 use super::{Session, SessionError};
-use crate::gate::{Admission, Ended, Finished, Permit};
+use crate::gate::{Admission, Ended, Permit};
 use crate::id::HoldId;
+use crate::wire::postgres::frontend::Message;
 use crate::wire::postgres::{backend, frontend};
 
 /// How long it takes about to open a hold durably.
@@ -55,7 +58,12 @@ where
             }
             self.asker.names.forget();
         }
-        let named = self.asker.name(&subject, &message, &self.settings, &self.machine);
+        let again = |run| self.running.iter().find(|it| it.run == run).map(|it| self.asker.again(&it.named));
+        let known = if let Subject::Again(run) = subject { again(run) } else { None };
+        let named = match known {
+            Some(named) => named,
+            None => self.asker.name(&subject, &message, &self.settings, &self.machine),
+        };
         let ruling = self.asker.judge(&named);
         if !ruling.is_unmatched_allow() && !self.has_looked && self.asker.may_tell_more(&named) {
             self.looking = Some(self.asker.names.look());
@@ -82,8 +90,19 @@ where
             self.from_client.clear();
             return Ok(());
         }
+        let bound = match &subject {
+            Subject::Query(_) => Some(Bound::default()),
+            Subject::Bind(Some(prepared)) => Some(Bound::of(&message, prepared)),
+            _ => None,
+        };
+        let limit = timeouts::limit(self.settings.timeouts(), &self.clocks, &self.machine, Instant::now());
+        let standing = Standing {
+            transaction: self.machine.transaction(),
+            is_in_transaction: self.machine.is_in_transaction(),
+            limit,
+        };
+        let (deciding, hold) = self.asker.admit(&named, &self.settings, &standing, bound, ruling);
         self.flush_upstream();
-        let (deciding, hold) = self.asker.admit(&named, &self.settings, self.machine.transaction(), ruling);
         self.wait(deciding, named, hold);
         Ok(())
     }
@@ -111,7 +130,7 @@ where
         }
         let Some(waiting) = &mut self.waiting else { return Ok(false) };
         match waiting.deciding.as_mut().poll(cx) {
-            Poll::Pending => Ok(self.notify(cx)),
+            Poll::Pending => Ok(self.sync_upstream() | self.notify(cx)),
             Poll::Ready(admission) => {
                 let Some(waiting) = self.waiting.take() else { return Ok(false) };
                 match admission {
@@ -128,6 +147,20 @@ where
                 Ok(true)
             }
         }
+    }
+
+    /// A statement that only was prepared runs into the server's time-out while its execution waits. A Sync
+    /// ends that, and nothing else.
+    fn sync_upstream(&mut self) -> bool {
+        let is_due = self.settings.timeouts().ends_pipelines()
+            && self.machine.may_sync()
+            && self.waiting.as_ref().is_some_and(|waiting| waiting.hold.get().is_some());
+        if is_due {
+            frontend::sync(&mut self.to_upstream);
+            self.machine.ask_own(Own::Sync);
+            self.has_flushed = true;
+        }
+        is_due
     }
 
     /// Tells the client that it waits, for whom and how long, at once and then at intervals.
@@ -159,36 +192,31 @@ where
         let frame = frontend::Frame::split(&self.from_client, self.message_limit_bytes);
         let Some(frame) = frame.map_err(SessionError::ClientFrame)? else { return Ok(()) };
         let (message, length) = (frame.read()?, frame.raw.len());
+        if permit.modified().is_some() && matches!(message, Message::Bind(_)) {
+            self.begin_change(permit, named);
+            return Ok(());
+        }
         let (hold, is_matched) = (permit.hold().cloned(), permit.is_matched());
-        let (named, changed) = match permit.modified() {
-            None => (named, None),
-            Some(parameters) => match self.asker.changed(parameters, &self.settings) {
-                Some(changed) => (changed.named, Some(changed.message)),
-                None => return self.stop(ending::drifted()),
+        let (named, is_changed) = match permit.modified() {
+            None => (named, false),
+            Some(parameters) => match self.asker.changed(&named, parameters, &Bound::default(), &self.settings) {
+                Ok(changed) => (changed, true),
+                Err(_) => return self.stop(ending::drifted()),
             },
         };
         let spent = if is_matched { permit.spend(named.digest) } else { permit.spend_unmatched() };
         let Ok(receipt) = spent else { return self.stop(ending::drifted()) };
         let run = self.machine.allow(&message, named.is_barrier());
-        self.running.push_back(Running {
-            run,
-            receipt,
-            is_matched,
-            since: Instant::now(),
-            is_told_overdue: is_matched,
-            left: named.statements(),
-            effects: named.effects().collect(),
-            actions: Arc::clone(&named.actions),
-            finished: Finished::default(),
-        });
         let sent = self.from_client.split_to(length);
-        match (changed, hold) {
-            (Some(changed), Some(hold)) => {
+        match hold.filter(|_| is_changed) {
+            Some(hold) => {
                 Notice::changed(hold.as_str(), &named.text()).write(&mut self.to_client);
-                self.to_upstream.extend_from_slice(&changed);
+                frontend::query(&mut self.to_upstream, named.sql());
             }
-            _ => self.to_upstream.extend_from_slice(&sent),
+            None => self.to_upstream.extend_from_slice(&sent),
         }
+        self.running.push_back(Running::new(run, receipt, is_matched, named));
+        self.clocks.pipeline.get_or_insert_with(Instant::now);
         self.has_flushed = false;
         Ok(())
     }
@@ -216,6 +244,14 @@ where
         Ok(())
     }
 
+    /// The upstream ended the session in which it waits.
+    pub(super) fn lose(&mut self) {
+        if let Some(hold) = self.waiting.as_ref().and_then(|waiting| waiting.hold.get()) {
+            self.asker.upstream_left(hold);
+        }
+        self.waiting = None;
+    }
+
     /// Its client does not want what waits any more, by leaving or by a CancelRequest.
     pub(super) fn withdraw(&mut self) {
         if let Some(waiting) = self.waiting.take() {
@@ -235,15 +271,24 @@ where
             self.cancelling = None;
             return Ok(true);
         }
-        if !matches!(self.cancels.poll_recv(cx), Poll::Ready(Some(()))) {
+        // What runs is countersign's own, and the client's comes next: it is that which is to end.
+        if self.machine.is_asking_own() || (self.has_asked_own && self.machine.is_idle()) {
             return Ok(false);
         }
+        let Poll::Ready(Some(told)) = self.cancels.poll_recv(cx) else { return Ok(false) };
         if let Some(waiting) = &self.waiting {
             let ended = ending::cancelled(waiting.hold.get());
             self.withdraw();
             self.stop(ended)?;
+        } else if let Some(changing) = &mut self.changing {
+            changing.is_cancelled = true;
         } else if !self.machine.is_idle() {
-            self.cancelling = Some((self.cancel)());
+            let sending = (self.cancel)();
+            self.cancelling = Some(Box::pin(async move {
+                sending.await;
+                // Only now may its client go on: it takes the end of its connection for the server's word.
+                drop(told);
+            }));
         }
         Ok(true)
     }
