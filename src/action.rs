@@ -243,6 +243,8 @@ pub(crate) struct Shown {
     /// Size of the body in bytes, and its SHA-256 in hexadecimal.
     pub(crate) body_bytes: u64,
     pub(crate) body_sha256: String,
+    /// How far it is estimated to reach: what each line is about, and what it says. Nothing decides by it.
+    pub(crate) reach: Vec<(String, String)>,
 }
 
 fn redacted(value: &Value) -> Value {

@@ -287,6 +287,12 @@ fn blast_radius(card: &mut Card, hold: &HoldView) {
     if let Some(more) = resources.len().checked_sub(RESOURCES_SHOWN).filter(|more| *more > 0) {
         card.fenced(&format!("and {more} more, all in the request above"));
     }
+    if !hold.shown.reach.is_empty() {
+        card.line("", "Estimated without running it:");
+    }
+    for (about, says) in &hold.shown.reach {
+        card.fenced(&format!("{}: {}", plain(about), visible(says)));
+    }
     let has = |it: Trait| hold.actions.iter().any(|action| action.traits.contains(it));
     for (it, words) in [
         (Trait::CrossAccount, "Touches an account other than the one countersign works in."),

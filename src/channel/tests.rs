@@ -45,6 +45,7 @@ pub(super) fn hold() -> HoldView {
             headers: BTreeMap::from([("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned())]),
             body_bytes: 54,
             body_sha256: sha256(b"body").hex(),
+            reach: Vec::new(),
         },
         digest: sha256(b"what runs"),
         ruling: Ruling {

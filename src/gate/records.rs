@@ -55,7 +55,12 @@ fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Opt
         .text("key_id", ask.key_id.as_str())
         .text("method", shown.method.as_str())
         .text("owner", ask.agent.owner.to_string())
-        .address("peer", ask.peer)
+        .address("peer", ask.peer);
+    let record = match shown.reach.is_empty() {
+        true => record,
+        false => record.texts("reach", shown.reach.iter().map(|(about, says)| format!("{about}: {says}"))),
+    };
+    let record = record
         .digest("request_digest", ask.digest)
         .text_if("retry_id", ask.retry_id.as_deref())
         .digest("rule_set", rule_set)

@@ -4,7 +4,7 @@
 //! credential), `upstream` (the real role's session), then `session` for the rest of its life: `machine`
 //! keeps the two streams in step, `asking` names what would run and brings it to the gate, `narrowing` what an
 //! approver makes of it, `settings` follows what decides the meaning of text, `lookup` what names stand for,
-//! `timeouts` how long a session may wait, `notice` and `ending` speak to the client.
+//! `reach` estimates what people are asked about, `timeouts` how long a session may wait, `notice` and `ending` speak to the client.
 //!
 //! Invariants: nothing that runs leaves without a permit, in the order in which it came; an answer is
 //! given for exactly what was sent; a matched statement's last word follows its outcome's record.
@@ -18,6 +18,7 @@ mod lookup;
 mod machine;
 mod narrowing;
 mod notice;
+mod reach;
 mod session;
 mod settings;
 mod timeouts;
@@ -34,6 +35,7 @@ use crate::time::Clock;
 use cancel::Cancels;
 use login::Door;
 use lookup::Lookups;
+use reach::Reach;
 use upstream::Upstream;
 
 /// What an operator may set.
@@ -69,6 +71,7 @@ pub(crate) struct Plane {
     cache: Cache,
     cancels: Cancels,
     lookups: Arc<Lookups>,
+    reach: Reach,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -84,6 +87,7 @@ impl Plane {
     ) -> Arc<Self> {
         let (cache, cancels) = (Cache::new(CACHE_BYTES), Cancels::default());
         let lookups = Lookups::new(Arc::clone(&upstream), options.catalogue_every);
-        Arc::new(Self { options, door, upstream, gate, cache, cancels, lookups, clock, metrics })
+        let reach = Reach::new(Arc::clone(&upstream));
+        Arc::new(Self { options, door, upstream, gate, cache, cancels, lookups, reach, clock, metrics })
     }
 }

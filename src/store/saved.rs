@@ -132,6 +132,8 @@ struct ShownForm {
     headers: BTreeMap<String, String>,
     body_bytes: u64,
     body_sha256: String,
+    #[serde(default)]
+    reach: Vec<(String, String)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -202,6 +204,7 @@ impl From<&SavedHold> for HoldForm {
                 headers: shown.headers,
                 body_bytes: shown.body_bytes,
                 body_sha256: shown.body_sha256,
+                reach: shown.reach,
             },
             request: hold.request.hex(),
             effective: hold.effective.hex(),
@@ -255,6 +258,7 @@ impl HoldForm {
                 headers: shown.headers,
                 body_bytes: shown.body_bytes,
                 body_sha256: shown.body_sha256,
+                reach: shown.reach,
             }),
             request: Digest::parse(&self.request)?,
             effective: Digest::parse(&self.effective)?,

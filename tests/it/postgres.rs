@@ -4,6 +4,7 @@
 mod catalogue;
 mod holding;
 mod messages;
+mod reach;
 mod suites;
 mod tools;
 mod transparent;

@@ -27,6 +27,7 @@ pub(super) fn hold(hold: &HoldView) -> Value {
             "body_bytes": hold.shown.body_bytes,
             "body_sha256": hold.shown.body_sha256,
         },
+        "reach": hold.shown.reach.iter().map(|(about, says)| json!({ "about": about, "says": says })).collect::<Vec<_>>(),
         "rules": hold.ruling.rules.iter().map(|rule| rule.as_str()).collect::<Vec<_>>(),
         "message": hold.ruling.message,
         "controls": hold.ruling.controls,

@@ -169,6 +169,17 @@ fn policies_can_be_read() {
 }
 
 #[test]
+fn an_estimate_is_told_as_such_and_cannot_look_like_the_card() {
+    let mut hold = hold();
+    hold.shown.reach = vec![("public.\u{202e}t".to_owned(), "about 5 rows\nDECIDE   nobody".to_owned())];
+    let card = render(&hold, hold.opened);
+    let lines = "         Estimated without running it:
+         | public.\\u{202e}t: about 5 rows\\nDECIDE   nobody
+";
+    assert!(card.contains(lines), "{card}");
+}
+
+#[test]
 fn operations_are_spoken_as_words() {
     for (operation, expected) in [
         ("CreateAccessKey", "create access key"),

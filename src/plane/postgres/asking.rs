@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Map;
 
-use super::Plane;
 use super::login::Credential;
 use super::lookup::Names;
 use super::machine::{Machine, Prepared, Subject};
@@ -17,12 +16,14 @@ use super::narrowing::{Bound, Standing, bound_values};
 use super::notice::Notice;
 use super::settings::Settings;
 use super::timeouts::Limit;
+use super::upstream::Host;
+use super::{Plane, reach};
 use crate::action::{Access, Action, Agent, Context, Shown, Trait, Traits};
 use crate::classify::postgres::{self as classify, BoundValue, Effect, Parsed, Statement};
 use crate::digest::{Digest, Hasher};
 use crate::gate::{Admission, Ask, Ended, Outcome, Passing, Permit, Receipt};
 use crate::id::{ActionId, HoldId};
-use crate::rules::Ruling;
+use crate::rules::{Decision, Ruling};
 use crate::wire::postgres::backend::Transaction;
 use crate::wire::postgres::frontend::Message;
 
@@ -33,11 +34,13 @@ pub(super) struct Place {
     pub(super) port: u16,
     pub(super) database: String,
     pub(super) user: String,
+    /// The server's process for the session.
+    pub(super) process: Option<u32>,
 }
 
 impl Place {
     fn url(&self) -> String {
-        let Self { host, port, database, user } = self;
+        let Self { host, port, database, user, .. } = self;
         format!("postgres://{user}@{host}:{port}/{database}")
     }
 }
@@ -325,7 +328,7 @@ impl Asker {
             hasher.update(&(bytes.len() as u64).to_be_bytes());
             hasher.update(bytes);
         };
-        let Place { host, port, database, user } = &*self.place;
+        let Place { host, port, database, user, .. } = &*self.place;
         for part in ["postgres", host, database, user] {
             put(part.as_bytes());
         }
@@ -385,8 +388,10 @@ impl Asker {
     ) -> (Deciding, Arc<OnceLock<HoldId>>) {
         let held_at = Arc::new(OnceLock::new());
         let now = self.plane.clock.now();
-        let shown = self.shown(&named.sql, settings, standing);
-        let ask = Ask {
+        let mut shown = self.shown(&named.sql, settings, standing);
+        let reaching = (ruling.decision == Decision::Hold)
+            .then(|| (Arc::clone(&self.plane), self.reaching(named, bound.clone(), settings, standing)));
+        let mut ask = Ask {
             action_id: named.action_id.clone(),
             agent: Arc::clone(&self.agent),
             context: self.context.clone(),
@@ -400,12 +405,48 @@ impl Asker {
             signature_expires: now,
             in_transaction: standing.is_in_transaction,
             upstream_limit: standing.limit.map(|limit| limit.after),
-            shown: Arc::new(shown),
+            shown: Arc::default(),
             narrow: bound.filter(|_| named.is_plain()).map(|bound| self.narrow_fn(named, bound, settings, standing)),
             held_at: Arc::clone(&held_at),
         };
         let gate = Arc::clone(&self.plane.gate);
-        (Box::pin(async move { gate.admit(Arc::new(ask), ruling).await }), held_at)
+        let deciding = async move {
+            if let Some((plane, reaching)) = reaching {
+                shown.reach = plane.reach.gather(&reaching).await;
+            }
+            ask.shown = Arc::new(shown);
+            gate.admit(Arc::new(ask), ruling).await
+        };
+        (Box::pin(deciding), held_at)
+    }
+
+    /// What is to be found out about a message before people are asked.
+    fn reaching(
+        &self,
+        named: &Named,
+        bound: Option<Bound>,
+        settings: &Settings,
+        standing: &Standing,
+    ) -> reach::Subject {
+        let statements = named.parsed.as_ref().map_or(&[][..], |parsed| &parsed.statements);
+        let text = match statements {
+            [only] => named.sql.get(only.text.clone()).map(|text| named.sql.slice_ref(text)),
+            _ => None,
+        };
+        let is_utf8 = matches!(settings.for_naming().client_encoding.as_str(), "UTF8" | "SQL_ASCII");
+        let host = || Host { name: self.place.host.clone(), port: self.place.port };
+        reach::Subject {
+            text: match is_utf8 {
+                true => text.ok_or("there is more than one statement"),
+                false => Err("its text is in another encoding than UTF-8"),
+            },
+            bound: bound.unwrap_or_default(),
+            actions: Arc::clone(&named.actions),
+            search_path: settings.for_naming().search_path.clone(),
+            has_standard_strings: settings.for_naming().standard_conforming_strings,
+            database: self.place.database.clone(),
+            process: self.place.process.filter(|_| standing.is_in_transaction).map(|it| (host(), it)),
+        }
     }
 
     pub(super) fn shown(&self, sql: &[u8], settings: &Settings, standing: &Standing) -> Shown {
@@ -429,6 +470,7 @@ impl Asker {
             headers,
             body_bytes: sql.len() as u64,
             body_sha256: crate::digest::sha256(sql).hex(),
+            reach: Vec::new(),
         }
     }
 

@@ -142,6 +142,7 @@ impl Plane {
             port: connected.host.port,
             database: database.clone(),
             user: user.clone(),
+            process: connected.canceller.process_id(),
         });
         let is_replication = session.parameters.text("replication").is_some_and(|it| is_replication(&it));
         let version = connected.parameters.iter().rev().find(|(name, _)| name == b"server_version");

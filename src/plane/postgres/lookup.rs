@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 
 use super::upstream::Upstream;
 use crate::classify::postgres::Catalogue;
-pub(super) use line::{Line, LineError};
+pub(super) use line::{Line, LineError, Row};
 pub(super) use names::{Looking, Names};
 
 /// How long a session waits for the catalogue before it goes on without.

@@ -47,7 +47,7 @@ impl Bound {
         Self(bound_values(message, prepared).into_iter().map(keep).collect())
     }
 
-    fn values(&self) -> Vec<BoundValue<'_>> {
+    pub(super) fn values(&self) -> Vec<BoundValue<'_>> {
         self.0.iter().map(Kept::value).collect()
     }
 }

@@ -303,6 +303,11 @@ impl Upstream {
 }
 
 impl Canceller {
+    /// The server's process for the session; `None` where the server told none.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        self.key.as_ref().map(|(process_id, _)| *process_id)
+    }
+
     /// Asks the server to cancel what the session runs, over TLS if the session is. Once this returns
     /// the server has taken note; whether anything was cancelled shows on the session itself.
     ///

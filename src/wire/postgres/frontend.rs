@@ -311,6 +311,27 @@ pub(crate) fn bind_to(out: &mut BytesMut, bind: &Bind<'_>, statement: &[u8]) {
     });
 }
 
+/// Binds values, each in binary format or as text, and asks for the result as text.
+pub(crate) fn bind_as(out: &mut BytesMut, portal: &[u8], statement: &[u8], values: &[(bool, Option<&[u8]>)]) {
+    put_message(out, b'B', |out| {
+        put_text(out, portal);
+        put_text(out, statement);
+        put_count(out, values.len());
+        values.iter().for_each(|(is_binary, _)| out.put_i16(i16::from(*is_binary)));
+        put_count(out, values.len());
+        for (_, value) in values {
+            match value {
+                Some(value) => {
+                    out.put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
+                    out.put_slice(value);
+                }
+                None => out.put_i32(-1),
+            }
+        }
+        put_count(out, 0);
+    });
+}
+
 pub(crate) fn describe(out: &mut BytesMut, target: Target<'_>) {
     put_message(out, b'D', |out| put_target(out, target));
 }

@@ -81,6 +81,22 @@ impl Line {
         self.exchange(&out, each).await
     }
 
+    /// Asks with values for `$1`, `$2`…, given as text.
+    pub(in super::super) async fn ask_with(
+        &mut self,
+        sql: &str,
+        values: &[&str],
+        each: impl FnMut(Row<'_>),
+    ) -> Result<(), LineError> {
+        let values: Vec<_> = values.iter().map(|value| Some(value.as_bytes())).collect();
+        let mut out = BytesMut::new();
+        frontend::parse(&mut out, b"", sql.as_bytes(), &[]);
+        frontend::bind(&mut out, b"", b"", &values);
+        frontend::execute(&mut out, b"", 0);
+        frontend::sync(&mut out);
+        self.exchange(&out, each).await
+    }
+
     /// Sends messages that end with a Query or a Sync, and reads on until the server is ready again.
     pub(in super::super) async fn exchange(
         &mut self,
