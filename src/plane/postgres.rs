@@ -4,7 +4,8 @@
 //! credential), `upstream` (the real role's session), then `session` for the rest of its life: `machine`
 //! keeps the two streams in step, `asking` names what would run and brings it to the gate, `narrowing` what an
 //! approver makes of it, `settings` follows what decides the meaning of text, `lookup` what names stand for,
-//! `reach` estimates what people are asked about, `timeouts` how long a session may wait, `notice` and `ending` speak to the client.
+//! `reach` estimates what people are asked about, `timeouts` how long a session may wait, `notice` and `ending`
+//! speak to the client.
 //!
 //! Invariants: nothing that runs leaves without a permit, in the order in which it came; an answer is
 //! given for exactly what was sent; a matched statement's last word follows its outcome's record.
