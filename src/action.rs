@@ -232,6 +232,57 @@ pub(crate) struct Context {
     pub(crate) trace: Option<String>,
 }
 
+/// Longest claim that is kept, in characters.
+pub(crate) const CLAIM_LIMIT_CHARS: usize = 300;
+
+impl Context {
+    /// Where the claim of that name is kept; the trace has no name of its own.
+    pub(crate) fn slot(&mut self, name: &str) -> Option<&mut Option<String>> {
+        Some(match name {
+            "initiator" => &mut self.initiator,
+            "model" => &mut self.model,
+            "reason" => &mut self.reason,
+            "session" => &mut self.session,
+            "task" => &mut self.task,
+            _ => return None,
+        })
+    }
+
+    /// What this says, and what `other` says where this is silent.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        let or = |own: &Option<String>, other: &Option<String>| own.as_ref().or(other.as_ref()).cloned();
+        Self {
+            model: or(&self.model, &other.model),
+            session: or(&self.session, &other.session),
+            task: or(&self.task, &other.task),
+            reason: or(&self.reason, &other.reason),
+            initiator: or(&self.initiator, &other.initiator),
+            trace: or(&self.trace, &other.trace),
+        }
+    }
+}
+
+/// A claim as it is kept: cut at [`CLAIM_LIMIT_CHARS`], and control characters as escapes, `\u{1b}`.
+pub(crate) fn claimed(text: &str) -> Option<String> {
+    let mut kept = String::new();
+    for character in text.trim().chars().take(CLAIM_LIMIT_CHARS) {
+        match character.is_control() {
+            true => kept.extend(character.escape_unicode()),
+            false => kept.push(character),
+        }
+    }
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// The trace id of a `traceparent` (W3C Trace Context, section 3.2.2).
+pub(crate) fn trace_id(traceparent: &str) -> Option<String> {
+    let id = traceparent.trim().split('-').nth(1)?;
+    let is_id = id.len() == 32
+        && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        && id.bytes().any(|b| b != b'0');
+    is_id.then(|| id.to_owned())
+}
+
 /// The exact request, for people: all of it, secrets replaced, nothing cut without saying so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {

@@ -10,6 +10,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod checkpoint;
+pub(crate) mod commitment;
 pub(crate) mod line;
 pub(crate) mod record;
 pub(crate) mod spelling;

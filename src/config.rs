@@ -80,6 +80,7 @@ pub(crate) struct Postgres {
     pub(crate) door: crate::plane::postgres::login::Options,
     pub(crate) plane: crate::plane::postgres::Options,
     pub(crate) upstream: crate::plane::postgres::upstream::Options,
+    pub(crate) words: crate::plane::postgres::wording::Options,
 }
 
 /// Where rules are, and what they do not say themselves.

@@ -4,7 +4,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `root.key` | 256 random bits; every virtual secret is derived from it by the key's id |
+//! | `root.key` | 256 random bits; every virtual secret is derived from it by the key's id, and the key of commitments |
 //! | `agents.json` | agents, the ids of their keys, revocations; no secret |
 //! | `approvers.json` | SHA-256 of each approver token; no secret |
 //!
@@ -20,13 +20,22 @@ mod file;
 pub(crate) mod real;
 mod session;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::audit::commitment;
 use crate::id::{AgentId, RandomError};
 
 /// True for the id of a virtual key, of any countersign.
 pub(crate) fn is_virtual_key_id(key_id: &str) -> bool {
     [agent::KEY_PREFIX, session::KEY_PREFIX].iter().any(|prefix| key_id.starts_with(prefix))
+}
+
+/// The key of the commitments in a data directory's records.
+///
+/// # Errors
+/// When the root key cannot be read or made.
+pub(crate) fn commitment_key(data: &Path) -> Result<commitment::Key, CredentialError> {
+    Ok(file::RootKey::open(data)?.commitment_key())
 }
 
 /// Why credentials could not be read or changed.

@@ -83,6 +83,40 @@ pub(crate) struct Ask {
     pub(crate) narrow: Option<NarrowFn>,
     /// Is told the hold this request waits at, as soon as it waits.
     pub(crate) held_at: Arc<OnceLock<HoldId>>,
+    /// Where a request is a statement.
+    pub(crate) wording: Option<Arc<Wording>>,
+}
+
+/// A statement as records hold it: provable, and without its constants unless the operator wants them there.
+#[derive(Clone, Debug)]
+pub(crate) struct Wording {
+    /// `None`: nobody knows where its constants are.
+    pub(crate) text: Option<Arc<str>>,
+    /// Size of the statement as it came.
+    pub(crate) bytes: usize,
+    pub(crate) commitment: Digest,
+    /// Those bound to its parameters.
+    pub(crate) values: Option<Values>,
+    /// What of its actions a record may hold; `None`: all of it.
+    pub(crate) redaction: Option<Redaction>,
+}
+
+/// Values as records hold them: what they are, not what they say.
+#[derive(Clone, Debug)]
+pub(crate) struct Values {
+    pub(crate) count: usize,
+    /// Oid of the type and size in bytes of the first of them; no size is NULL.
+    pub(crate) first: Vec<(u32, Option<usize>)>,
+    pub(crate) commitment: Digest,
+}
+
+/// Takes out of actions what a record must not hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Redaction {
+    /// `true`: it is known where the constants of its texts are.
+    pub(crate) action: fn(&Action, bool) -> Action,
+    /// The same for a parameter, by its name.
+    pub(crate) value: fn(&str, &Value) -> Value,
 }
 
 /// A request that no rule matched: as much of it as its record needs.
@@ -93,6 +127,7 @@ pub(crate) struct Passing<'a> {
     pub(crate) key_id: &'a str,
     pub(crate) peer: IpAddr,
     pub(crate) actions: &'a [Action],
+    pub(crate) wording: Option<&'a Wording>,
 }
 
 /// Puts the parameters of an approver's modification into the original request and names the result.
@@ -104,6 +139,7 @@ pub(crate) struct Modified {
     pub(crate) actions: Arc<[Action]>,
     pub(crate) digest: Digest,
     pub(crate) shown: Arc<Shown>,
+    pub(crate) wording: Option<Arc<Wording>>,
 }
 
 /// What the gate says to a request.

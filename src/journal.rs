@@ -35,6 +35,7 @@ mod carry;
 mod disk;
 mod fates;
 mod key;
+pub(crate) mod openings;
 mod queue;
 mod recovery;
 mod writer;

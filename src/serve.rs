@@ -27,14 +27,17 @@ use crate::channel::card;
 use crate::config::{Config, Listen, Log, Postgres};
 use crate::credential::agent::{self, Agents};
 use crate::credential::approver::ApproverTokens;
+use crate::credential::commitment_key;
 use crate::credential::real::RealCredentials;
 use crate::gate::Gate;
 use crate::journal::Journal;
+use crate::journal::openings::{OPENINGS_FILE, Openings};
 use crate::net::listen::{self, Limits, OnRefusal};
 use crate::net::spool::Spool;
 use crate::net::upstream::Pool;
 use crate::plane::aws::{Parts, Plane};
 use crate::plane::postgres as database;
+use crate::plane::postgres::wording::{Kept, Words};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::time::Clock;
@@ -193,11 +196,16 @@ async fn plane(config: &Config, gate: &Arc<Gate>, clock: &Clock, metrics: &Arc<M
 
 /// The Postgres plane with its door and its database.
 fn database_plane(config: &Config, gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<database::Plane>> {
-    let Postgres { door, plane, upstream } = &config.postgres;
+    let Postgres { door, plane, upstream, words } = &config.postgres;
     let door = database::login::Door::new(door, Arc::new(Agents::open(&config.data)?), Clock::default())?;
     let upstream = database::upstream::Upstream::new(upstream.clone())?;
+    let openings = match words.openings {
+        Kept::None => None,
+        Kept::Matched | Kept::All => Some(Openings::open(&config.data.join(OPENINGS_FILE))?),
+    };
+    let words = Words::new(*words, commitment_key(&config.data)?, openings);
     let (gate, metrics) = (Arc::clone(gate), Arc::clone(metrics));
-    Ok(database::Plane::new(plane.clone(), door, upstream, gate, Clock::default(), metrics))
+    Ok(database::Plane::new(plane.clone(), door, upstream, gate, words, Clock::default(), metrics))
 }
 
 /// The listening sockets, and TLS where it is spoken.

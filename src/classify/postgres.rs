@@ -22,9 +22,11 @@ mod naming;
 mod text;
 mod tree;
 mod values;
+mod wording;
 
 pub(crate) use answer::answers;
 pub(crate) use catalogue::Catalogue;
+pub(crate) use wording::{Wording, recorded, recorded_value};
 
 /// What of a session decides how text is read and names are found; part of the cache's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +58,7 @@ impl Default for Settings {
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) statements: Vec<Statement>,
+    pub(crate) wording: Wording,
 }
 
 /// One statement.

@@ -10,17 +10,38 @@ use clap::{Args, Subcommand};
 use super::{Common, Exit};
 use crate::audit::line::{Lines, parse_segment_name, segment_name};
 
+mod open;
 mod read;
 mod verify;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Arguments {
+    /// Prove what a record of a statement says: the text that it holds only a commitment of.
+    Open(Open),
     /// Print one record, or all records of one action or hold (they are not verified here).
     Show(Show),
     /// Print the last records (they are not verified here).
     Tail(Tail),
     /// Prove that the log is whole, offline: exit code 0 whole, 1 tampered with or incomplete, 2 not read.
     Verify(Verify),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Open {
+    /// The id of an action (`a_…`) or hold (`h_…`).
+    what: String,
+    /// Directory of the log (else that of the configuration).
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Openings that were handed out, one a line (else those that were kept in the data directory).
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    opening: Option<PathBuf>,
+    /// The statement, from elsewhere; the data directory's key makes the opening of it.
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Print the openings, to hand them out.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -68,6 +89,7 @@ pub(crate) struct Verify {
 
 pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match arguments {
+        Arguments::Open(open) => open::run(&log_dir(open.dir.as_deref(), common)?, &open, common, out),
         Arguments::Show(show) => read::show(&log_dir(show.dir.as_deref(), common)?, &show, out),
         Arguments::Tail(tail) => read::tail(&log_dir(tail.dir.as_deref(), common)?, &tail, out),
         Arguments::Verify(verify) => verify::run(&log_dir(verify.dir.as_deref(), common)?, &verify, out),

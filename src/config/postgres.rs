@@ -10,6 +10,7 @@ use super::schema::{address_or_none, spelled_address};
 use crate::plane::postgres::Options as Plane;
 use crate::plane::postgres::login::{Offer, Options as Door};
 use crate::plane::postgres::upstream::{Host, Options as Upstream, PasswordSource, Target, TlsMode};
+use crate::plane::postgres::wording::{Kept, Options as Words, Statements};
 use crate::yaml::{Diagnostic, Node, Problems, Span};
 
 /// The part under `listen`: the address with its place in the file, and what agents find there.
@@ -120,6 +121,16 @@ pub(super) fn upstream(page: &mut Page<'_>, listening: Option<Span>) -> (Upstrea
         connect_timeout,
     };
     (upstream, plane)
+}
+
+/// The part under `audit`: what records hold of statements.
+pub(super) fn words(page: &mut Page<'_>) -> Words {
+    let forms = [("redacted", Statements::Redacted), ("full", Statements::Full)];
+    let kept = [("matched", Kept::Matched), ("all", Kept::All), ("none", Kept::None)];
+    Words {
+        statements: choice(page, "statements", "form of statements in records", Statements::default(), &forms),
+        openings: choice(page, "openings", "choice of openings", Kept::default(), &kept),
+    }
 }
 
 fn password(page: &mut Page<'_>) -> PasswordSource {

@@ -38,9 +38,10 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         }
     };
     let rules = page.section("rules", "`rules`", |page| rules(page, terms, &people));
-    let journal = page.section("audit", "`audit`", |page| crate::journal::Options {
-        dir: page.path("directory", "audit"),
-        key_file: page.path("key", "log.key"),
+    let (journal, words) = page.section("audit", "`audit`", |page| {
+        let journal =
+            crate::journal::Options { dir: page.path("directory", "audit"), key_file: page.path("key", "log.key") };
+        (journal, postgres::words(page))
     });
     let log = page.section("log", "`log`", log);
     let drain = page.duration("drain", Duration::from_secs(30));
@@ -48,7 +49,7 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         data,
         listen,
         aws: Aws { plane: plane::Options { endpoint_hosts, interims, ..with_limits(aws.plane, limits) }, ..aws },
-        postgres: Postgres { door: postgres_door, plane: database_plane, upstream: database },
+        postgres: Postgres { door: postgres_door, plane: database_plane, upstream: database, words },
         people,
         rules,
         gate,

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 
 use super::CredentialError;
+use crate::audit::commitment;
 use crate::id::random_bytes;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -174,6 +175,14 @@ impl RootKey {
         context.update(b"countersign scram salt 1\0");
         context.update(name.as_bytes());
         context.sign().as_ref().first_chunk().copied().unwrap_or_default()
+    }
+}
+
+impl RootKey {
+    pub(super) fn commitment_key(&self) -> commitment::Key {
+        let mut secret = [0; 32];
+        secret.copy_from_slice(hmac::sign(&self.0, b"countersign commitments 1\0").as_ref());
+        commitment::Key::new(&secret)
     }
 }
 

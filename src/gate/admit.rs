@@ -149,8 +149,9 @@ impl Gate {
         // then dropped and recorded as unsent.
         let permitted = Unstopped::new(async move {
             let appended = gate.journal.append(record).await;
-            appended
-                .map(|forward| gate.permit(&ask, Matched { digest: ask.digest, hold: None, modified: None, forward }))
+            appended.map(|forward| {
+                gate.permit(&ask, Matched { digest: ask.digest, hold: None, held: None, modified: None, forward })
+            })
         });
         match permitted.await {
             Ok(Ok(permit)) => Admission::Permitted(permit),
@@ -382,7 +383,7 @@ impl Gate {
     async fn release_now(self: &Arc<Self>, id: &HoldId, number: u64, ask: &Ask) -> Option<Admission> {
         let turn = Arc::clone(&self.book().entry(id)?.turn);
         let _turn = turn.lock().await;
-        let (record, saved, runnable) = {
+        let (record, saved, runnable, held) = {
             let mut book = self.book();
             // An approval that ran out before the sweep saw it ends here, with its own name and its signature unspent.
             if let Some(admission) = self.end_one(&mut book, id, Event::Tick) {
@@ -406,7 +407,8 @@ impl Gate {
             let entry = book.entry(id)?;
             let record = records::forward(ask, &entry.about.ruling, entry.about.rule_set, runnable.digest, Some(entry));
             book.apply(id, Event::Released, self.clock.now(), |_| false).ok()?;
-            (record, book.entry(id)?.to_saved(), runnable)
+            let entry = book.entry(id)?;
+            (record, entry.to_saved(), runnable, self.clock.now().since(entry.about.opened))
         };
         // Crash before the save: approved, unspent. Between save and record: `outcome-unknown`,
         // though nothing left. After the record: `outcome-unknown`. Never twice.
@@ -417,8 +419,8 @@ impl Gate {
         match self.journal.append(record).await {
             Ok(forward) => {
                 let Runnable { digest, parameters: modified } = runnable;
-                let hold = Some(id.clone());
-                Some(Admission::Permitted(self.permit(ask, Matched { digest, hold, modified, forward })))
+                let (hold, held) = (Some(id.clone()), Some(held));
+                Some(Admission::Permitted(self.permit(ask, Matched { digest, hold, held, modified, forward })))
             }
             Err(error) => {
                 self.apply_and_save(id, Event::Unsent);

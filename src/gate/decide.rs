@@ -128,8 +128,7 @@ impl Gate {
             let mut records = vec![records::vote(entry, approver, word.as_str(), reason)];
             if let Some(it) = &modification {
                 let bound = bound_digest(it.modified.digest, entry.about.rule_set);
-                let actions = &it.modified.actions;
-                records.push(records::modified(entry, approver, actions, &it.changes, bound));
+                records.push(records::modified(entry, approver, &it.modified, &it.changes, bound));
             }
             (records, modification)
         };

@@ -49,6 +49,8 @@ pub(super) struct Passed {
 pub(super) struct Matched {
     pub(super) digest: Digest,
     pub(super) hold: Option<HoldId>,
+    /// From the hold's opening to its release.
+    pub(super) held: Option<Duration>,
     /// The whole parameters to put in before sending, when an approver modified the request.
     pub(super) modified: Option<Map<String, Value>>,
     /// The proof that the forward is on disk.

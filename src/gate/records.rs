@@ -4,15 +4,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::book::Entry;
 use super::permit::{Matched, Outcome, Passed};
-use super::{Approver, Ask, Passing, Refusal};
+use super::{Approver, Ask, Modified, Passing, Refusal, Wording};
 use crate::action::{Action, Context, Trait};
 use crate::audit::record::{Kind, Record};
-use crate::audit::spelling::{Members, write_map};
+use crate::audit::spelling::{Members, write_decimal, write_map};
 use crate::digest::{Digest, write_array, write_json_string, write_object};
 use crate::hold::{Change, Ending, HoldState};
 use crate::id::{ActionId, HoldId, PersonId, RuleId};
@@ -32,21 +33,63 @@ pub(super) fn passed(request: &Passing<'_>) -> Record {
         .text("agent", request.agent.id.as_str())
         .text("key_id", request.key_id)
         .address("peer", request.peer);
-    match action {
+    let record = match action {
         Some(action) => record.text_if("region", action.region.as_deref()).texts("resources", action.resources.iter()),
         None => record,
+    };
+    match request.wording {
+        Some(wording) => worded(record, wording),
+        None => record,
+    }
+}
+
+/// What a statement says, as far as a record says it.
+fn worded(record: Record, wording: &Wording) -> Record {
+    let size = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let record = record
+        .text_if("statement", wording.text.as_deref())
+        .integer("statement_bytes", size(wording.bytes))
+        .digest("statement_commitment", wording.commitment);
+    let Some(values) = &wording.values else { return record };
+    let write_one = |(kind, bytes): &(u32, Option<usize>), text: &mut String| {
+        Members::object(text, |members| {
+            if let Some(bytes) = bytes {
+                members.member("bytes", |text| write_decimal(*bytes as u64, 1, text));
+            }
+            members.member("type", |text| write_decimal(u64::from(*kind), 1, text));
+        });
+    };
+    record
+        .member("values", |text| write_array(&values.first, text, write_one))
+        .digest("values_commitment", values.commitment)
+        .integer("values_count", size(values.count))
+}
+
+/// Appends the actions as a record holds them.
+fn write_actions(actions: &[Action], wording: Option<&Wording>, text: &mut String) {
+    match wording.and_then(|wording| Some((wording, wording.redaction?))) {
+        None => write_array(actions, text, write_action),
+        Some((wording, redaction)) => write_array(actions, text, |action, text| {
+            write_action(&(redaction.action)(action, wording.text.is_some()), text);
+        }),
     }
 }
 
 /// A matched request with everything about it; `digest` is what its verdict or forward is bound to.
 fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Option<Digest>) -> Record {
-    let shown = &ask.shown;
+    let (shown, wording) = (&ask.shown, ask.wording.as_deref());
     let record = Record::with_capacity(kind, MATCHED_BYTES)
         .text("action_id", ask.action_id.as_str())
-        .member("actions", |text| write_array(&*ask.actions, text, write_action))
-        .text("agent", ask.agent.id.as_str())
-        .integer("body_bytes", i64::try_from(shown.body_bytes).unwrap_or(i64::MAX))
-        .text("body_sha256", shown.body_sha256.as_str())
+        .member("actions", |text| write_actions(&ask.actions, wording, text))
+        .text("agent", ask.agent.id.as_str());
+    // The plain hash of a statement would confirm a guess of its constants.
+    let record = match wording {
+        Some(wording) => worded(record, wording),
+        None => record
+            .integer("body_bytes", i64::try_from(shown.body_bytes).unwrap_or(i64::MAX))
+            .text("body_sha256", shown.body_sha256.as_str()),
+    };
+    let record = record
         .member("claimed", |text| write_claims(&ask.context, text))
         .texts("controls", &ruling.controls)
         .text("decision", ruling.decision.as_str())
@@ -84,7 +127,8 @@ pub(super) fn forward(ask: &Ask, ruling: &Ruling, rule_set: Digest, effective: D
             .digest("approved_digest", entry.bound_digest())
             .texts("approved_by", entry.hold.allowed().iter().map(PersonId::as_str));
         if !entry.about.changes.is_empty() {
-            record = record.json("modified", &changes(&entry.about.changes, &entry.about.actions));
+            let wording = ask.wording.as_deref();
+            record = record.json("modified", &changes(&entry.about.changes, &entry.about.actions, wording));
         }
     }
     record
@@ -162,15 +206,20 @@ pub(super) fn vote_refused(hold: &HoldId, approver: &Approver, word: &str, why: 
 pub(super) fn modified(
     entry: &Entry,
     approver: &Approver,
-    actions: &[Action],
+    modified: &Modified,
     difference: &[Change],
     digest: Digest,
 ) -> Record {
-    about_hold(Kind::ApprovalModified, entry)
+    let (actions, wording) = (&*modified.actions, modified.wording.as_deref());
+    let record = about_hold(Kind::ApprovalModified, entry)
         .text("person", approver.person.as_str())
-        .json("modified", &changes(difference, actions))
-        .member("actions", |text| write_array(actions, text, write_action))
-        .digest("digest", digest)
+        .json("modified", &changes(difference, actions, wording))
+        .member("actions", |text| write_actions(actions, wording, text))
+        .digest("digest", digest);
+    match wording {
+        Some(wording) => worded(record, wording),
+        None => record,
+    }
 }
 
 /// The hold came to a state without a forward being reported.
@@ -207,6 +256,7 @@ pub(super) fn matched_outcome(action_id: &ActionId, matched: &Matched, outcome: 
 
 fn with_outcome(record: Record, matched: Option<&Matched>, outcome: &Outcome) -> Record {
     let integer = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     let (bytes, sha256) = match outcome {
         Outcome::Answered { body_bytes, body_sha256, .. } => (*body_bytes, *body_sha256),
         Outcome::Finished(finished) => (Some(finished.bytes), None),
@@ -216,6 +266,7 @@ fn with_outcome(record: Record, matched: Option<&Matched>, outcome: &Outcome) ->
         .integer_if("answer_bytes", bytes.map(integer))
         .digest_if("answer_sha256", sha256)
         .integer_if("forward_seq", matched.map(|it| integer(it.forward.seq())))
+        .integer_if("held_us", matched.and_then(|it| it.held).map(micros))
         .text_if("hold", matched.and_then(|it| it.hold.as_ref()).map(HoldId::as_str));
     match outcome {
         Outcome::Answered { status, upstream_request_id, .. } => record
@@ -223,7 +274,7 @@ fn with_outcome(record: Record, matched: Option<&Matched>, outcome: &Outcome) ->
             .integer("status", i64::from(*status))
             .text_if("upstream_request_id", upstream_request_id.as_deref()),
         Outcome::Finished(it) => record
-            .integer("duration_us", i64::try_from(it.duration.as_micros()).unwrap_or(i64::MAX))
+            .integer("duration_us", micros(it.duration))
             .text("outcome", "answered")
             .integer("rows", integer(it.rows))
             .text_if("sqlstate", it.sqlstate.as_deref())
@@ -332,10 +383,17 @@ fn write_action(action: &Action, text: &mut String) {
     });
 }
 
-fn changes(difference: &[Change], actions: &[Action]) -> Value {
+fn changes(difference: &[Change], actions: &[Action], wording: Option<&Wording>) -> Value {
+    let redaction = wording.and_then(|it| it.redaction);
+    let recorded = |pointer: &str, value: Option<Value>| match redaction {
+        Some(redaction) => value.map(|value| (redaction.value)(pointer.trim_start_matches('/'), &value)),
+        None => value,
+    };
     shown_changes(difference, actions)
         .into_iter()
-        .map(|change| json!({ "pointer": change.pointer, "before": change.before, "after": change.after }))
+        .map(|Change { pointer, before, after }| {
+            json!({ "before": recorded(&pointer, before), "after": recorded(&pointer, after), "pointer": pointer })
+        })
         .collect()
 }
 

@@ -188,19 +188,28 @@ fn ask(clock: &Clock, name: &str, body: &str, retry_id: Option<&str>, signature:
         upstream_limit: None,
         shown: Arc::default(),
         held_at: Arc::default(),
+        wording: None,
         narrow: Some(Arc::new(move |parameters| {
             let user = parameters.get("UserName").and_then(Value::as_str).ok_or("no user")?;
             Ok(Modified {
                 actions: [action(&owned, Value::Object(parameters.clone()))].into(),
                 digest: sha256(user.as_bytes()),
                 shown: Arc::default(),
+                wording: None,
             })
         })),
     }
 }
 
 fn passing(ask: &Ask) -> Passing<'_> {
-    Passing { action_id: &ask.action_id, agent: &ask.agent, key_id: &ask.key_id, peer: ask.peer, actions: &ask.actions }
+    Passing {
+        action_id: &ask.action_id,
+        agent: &ask.agent,
+        key_id: &ask.key_id,
+        peer: ask.peer,
+        actions: &ask.actions,
+        wording: None,
+    }
 }
 
 fn permitted(admission: Admission) -> Permit {

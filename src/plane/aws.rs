@@ -182,6 +182,7 @@ impl Plane {
             key_id: request.presented.key_id(),
             peer: exchange.peer,
             actions: &request.named.actions,
+            wording: None,
         };
         let permit = self.gate.pass(&passing, ruling).await?;
         let ready = self.ready_unmatched(*request)?;
@@ -289,6 +290,7 @@ impl Plane {
             actions: named.actions.into(),
             narrow: original.clone().map(Original::narrow_fn),
             held_at: Arc::default(),
+            wording: None,
         };
         let (action, is_head) = (exchange.action.clone(), exchange.is_head);
         Ok((Arc::new(ask), Box::new(Sending { action, naming, call, body, payload, original, is_head })))

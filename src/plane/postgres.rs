@@ -3,9 +3,9 @@
 //! One connection goes through the files of this module in this order: `login` (TLS, startup,
 //! credential), `upstream` (the real role's session), then `session` for the rest of its life: `machine`
 //! keeps the two streams in step, `asking` names what would run and brings it to the gate, `narrowing` what an
-//! approver makes of it, `settings` follows what decides the meaning of text, `lookup` what names stand for,
-//! `reach` estimates what people are asked about, `timeouts` how long a session may wait, `notice` and `ending`
-//! speak to the client.
+//! approver makes of it, `wording` makes its record, `settings` follows what decides the meaning of text, `lookup`
+//! what names stand for, `reach` estimates what people are asked about, `timeouts` how long a session may wait,
+//! `notice` and `ending` speak to the client.
 //!
 //! Invariants: nothing that runs leaves without a permit, in the order in which it came; an answer is
 //! given for exactly what was sent; a matched statement's last word follows its outcome's record.
@@ -24,6 +24,7 @@ mod session;
 mod settings;
 mod timeouts;
 pub(crate) mod upstream;
+pub(crate) mod wording;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ use login::Door;
 use lookup::Lookups;
 use reach::Reach;
 use upstream::Upstream;
+use wording::Words;
 
 /// What an operator may set.
 #[derive(Clone, Debug)]
@@ -73,6 +75,7 @@ pub(crate) struct Plane {
     cancels: Cancels,
     lookups: Arc<Lookups>,
     reach: Reach,
+    words: Words,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -83,12 +86,13 @@ impl Plane {
         door: Door,
         upstream: Arc<Upstream>,
         gate: Arc<Gate>,
+        words: Words,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let (cache, cancels) = (Cache::new(CACHE_BYTES), Cancels::default());
         let lookups = Lookups::new(Arc::clone(&upstream), options.catalogue_every);
         let reach = Reach::new(Arc::clone(&upstream));
-        Arc::new(Self { options, door, upstream, gate, cache, cancels, lookups, reach, clock, metrics })
+        Arc::new(Self { options, door, upstream, gate, cache, cancels, lookups, reach, words, clock, metrics })
     }
 }

@@ -5,6 +5,7 @@ mod catalogue;
 mod holding;
 mod messages;
 mod reach;
+mod records;
 mod suites;
 mod tools;
 mod transparent;

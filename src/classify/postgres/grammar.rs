@@ -1,7 +1,7 @@
 //! The one door to the grammar, which is the server's own C code.
 //!
-//! That code turns its process's standard error aside while it parses, so that two parses at once could
-//! leave it turned aside for good: one parse runs at a time. A parse is microseconds, and repeated
+//! That code turns its process's standard error aside while it parses or scans, so that two at once could
+//! leave it turned aside for good: one runs at a time. A parse is microseconds, and repeated
 //! statements do not come here ([`super::cache`]).
 
 use std::sync::{Mutex, PoisonError};
@@ -47,5 +47,6 @@ pub(super) fn scan(sql: &str) -> Result<Vec<pg_query::protobuf::ScanToken>, Stri
     if sql.bytes().all(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)) {
         return Ok(Vec::new());
     }
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     pg_query::scan_tokens(sql).map_err(|error| error.to_string())
 }

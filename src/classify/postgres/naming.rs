@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::catalogue::Catalogue;
 use super::grammar::{self, Raw};
 use super::tree::Node;
+use super::wording::Wording;
 use super::{Effect, Parsed, Settings, Statement, parameters, text};
 use crate::action::{Access, Action, Trait, Traits};
 use crate::catalog::postgres as facts;
@@ -23,18 +24,22 @@ mod plpgsql;
 mod query;
 mod relation;
 mod replication;
-mod secrets;
+pub(super) mod secrets;
 mod session;
 mod utility;
 
 /// See [`super::parse`].
 pub(super) fn parse(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> Parsed {
     let shown = String::from_utf8_lossy(sql);
-    let failed = |why: String| Parsed { statements: vec![unknown(&shown, 0..sql.len(), settings, why)] };
-    let checked = match text::check(sql, settings) {
+    let failed = |why: String| Parsed {
+        statements: vec![unknown(&shown, 0..sql.len(), settings, why)],
+        wording: Wording::unread(sql),
+    };
+    let mut checked = match text::check(sql, settings) {
         Ok(checked) => checked,
         Err(why) => return failed(why),
     };
+    let tokens = checked.tokens.take();
     let read = || -> Result<Parsed, String> {
         let raws = grammar::parse(&checked.sql)?;
         let mut statements: Vec<Statement> = Vec::with_capacity(raws.len());
@@ -49,7 +54,7 @@ pub(super) fn parse(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> P
             statement.text = start..places.original(statement.text.end);
             statements.push(statement);
         }
-        Ok(Parsed { statements })
+        Ok(Parsed { statements, wording: Wording::of(sql, &checked.sql, tokens) })
     };
     let parsed = if checked.is_deep { on_a_deep_stack(read) } else { read() };
     parsed.unwrap_or_else(failed)
@@ -72,7 +77,13 @@ fn on_a_deep_stack<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> 
 /// See [`super::parse_replication`].
 pub(super) fn parse_replication(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> Parsed {
     match replication::command(sql, settings) {
-        Some(statement) => Parsed { statements: vec![statement] },
+        Some(statement) => {
+            let wording = match std::str::from_utf8(sql) {
+                Ok(text) => Wording::of(sql, text, None),
+                Err(_) => Wording::unread(sql),
+            };
+            Parsed { statements: vec![statement], wording }
+        }
         None => parse(sql, settings, catalogue),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use pg_query::protobuf::Token;
+use pg_query::protobuf::{ScanToken, Token};
 
 use super::{Settings, grammar};
 
@@ -26,6 +26,8 @@ pub(super) struct Checked<'s> {
     pub(super) sql: Cow<'s, str>,
     /// Its tree may be too deep for an ordinary stack.
     pub(super) is_deep: bool,
+    /// Where they had to be looked at.
+    pub(super) tokens: Option<Vec<ScanToken>>,
 }
 
 /// Places in a text as places in the bytes that were given; asked in rising order.
@@ -76,8 +78,12 @@ pub(super) fn check_text(sql: Cow<'_, str>, standard_conforming_strings: bool) -
     if sql.len() > SHALLOW_BYTES && operator_steps(sql.as_bytes()) > MOST_OPERATOR_STEPS {
         return Err("the text has too long a row of operator characters".to_owned());
     }
-    let is_deep = sql.len() > SHALLOW_BYTES && is_deep(&sql)?;
-    Ok(Checked { sql, is_deep })
+    let tokens = if sql.len() > SHALLOW_BYTES { Some(grammar::scan(&sql)?) } else { None };
+    let is_deep = match &tokens {
+        Some(tokens) => is_deep(tokens)?,
+        None => false,
+    };
+    Ok(Checked { sql, is_deep, tokens })
 }
 
 /// About how often the scanner looks at operator characters: the square of each row's length.
@@ -111,8 +117,7 @@ fn decode<'s>(sql: &'s [u8], client_encoding: &str) -> Result<Cow<'s, str>, Stri
 ///
 /// A level of the tree takes at least one token, and what stands behind a comma is not deeper for what
 /// stands before it, except in chains of set operations and inside open brackets.
-fn is_deep(sql: &str) -> Result<bool, String> {
-    let tokens = grammar::scan(sql)?;
+fn is_deep(tokens: &[ScanToken]) -> Result<bool, String> {
     if tokens.len() > MOST_TOKENS {
         return Err(format!("the text has {} words; more than {MOST_TOKENS} are not parsed", tokens.len()));
     }
@@ -121,7 +126,7 @@ fn is_deep(sql: &str) -> Result<bool, String> {
     // Of each open bracket: words since its last comma, and its set operations.
     let mut open: Vec<(usize, usize)> = Vec::new();
     let (mut run, mut chain, mut outside, mut deepest) = (0_usize, 0_usize, 0_usize, 0_usize);
-    for token in &tokens {
+    for token in tokens {
         match u8::try_from(token.token) {
             Ok(b'(' | b'[') => {
                 open.push((run, chain));

@@ -16,9 +16,9 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// Where reading stopped: a segment and a place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Position {
-    first: u64,
-    offset: u64,
+pub(super) struct Position {
+    pub(super) first: u64,
+    pub(super) offset: u64,
 }
 
 pub(super) fn tail(dir: &Path, options: &Tail, out: &mut dyn Write) -> anyhow::Result<Exit> {
@@ -93,7 +93,8 @@ pub(super) fn show(dir: &Path, options: &Show, out: &mut dyn Write) -> anyhow::R
     Ok(if found { Exit::Done } else { Exit::Finding })
 }
 
-fn each_line(
+/// Hands on each record from a place on, and gives the place where it stopped.
+pub(super) fn each_line(
     dir: &Path,
     from: Position,
     mut line: impl FnMut(&[u8]) -> anyhow::Result<()>,
@@ -108,7 +109,7 @@ fn each_line(
 }
 
 /// True when one of the record's members is this id.
-fn mentions(line: &[u8], id: &str) -> bool {
+pub(super) fn mentions(line: &[u8], id: &str) -> bool {
     if id.is_empty() || memchr::memmem::find(line, id.as_bytes()).is_none() {
         return false;
     }

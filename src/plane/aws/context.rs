@@ -4,22 +4,19 @@
 //! the User-Agent, set by `AWS_SDK_UA_APP_ID`), which names the task; W3C baggage members
 //! `countersign.model`, `.session`, `.task`, `.reason`, `.initiator`; and the fields
 //! `x-countersign-model` and so on. The trace id comes from W3C `traceparent`. None of it is sent
-//! to the upstream, and each value is cut at [`CLAIM_LIMIT_CHARS`].
+//! to the upstream, and each value is cut ([`claimed`]).
 
 use http::header;
 use percent_encoding::percent_decode_str;
 
-use crate::action::Context;
+use crate::action::{Context, claimed, trace_id};
 use crate::wire::head::{Head, field_text, fields};
-
-/// Longest claim that is kept, in characters.
-pub(super) const CLAIM_LIMIT_CHARS: usize = 300;
 
 /// Reads the claims of one request.
 pub(super) fn read(head: &Head) -> Context {
     let mut context = Context { trace: head.header(&fields::TRACEPARENT).and_then(trace_id), ..Context::default() };
     for (name, value) in &head.headers {
-        if let Some(slot) = name.as_str().strip_prefix("x-countersign-").and_then(|claim| slot(&mut context, claim)) {
+        if let Some(slot) = name.as_str().strip_prefix("x-countersign-").and_then(|claim| context.slot(claim)) {
             *slot = field_text(value).and_then(claimed);
         }
     }
@@ -30,18 +27,6 @@ pub(super) fn read(head: &Head) -> Context {
     context
 }
 
-/// Where the claim of that name is kept.
-fn slot<'c>(context: &'c mut Context, claim: &str) -> Option<&'c mut Option<String>> {
-    Some(match claim {
-        "initiator" => &mut context.initiator,
-        "model" => &mut context.model,
-        "reason" => &mut context.reason,
-        "session" => &mut context.session,
-        "task" => &mut context.task,
-        _ => return None,
-    })
-}
-
 /// Takes the claims that are still open from baggage members, their percent escapes decoded (W3C
 /// Baggage, section 3.3). Of two members of one name the first one that says something counts.
 fn read_baggage(head: &Head, context: &mut Context) {
@@ -49,7 +34,7 @@ fn read_baggage(head: &Head, context: &mut Context) {
     for member in lists.flat_map(|list| list.split(',')) {
         // Properties after a semicolon say nothing about the value.
         let Some((key, value)) = member.split(';').next().and_then(|member| member.split_once('=')) else { continue };
-        let slot = key.trim().strip_prefix("countersign.").and_then(|claim| slot(context, claim));
+        let slot = key.trim().strip_prefix("countersign.").and_then(|claim| context.slot(claim));
         if let Some(slot @ None) = slot {
             *slot = claimed(&percent_decode_str(value.trim()).decode_utf8_lossy());
         }
@@ -62,25 +47,12 @@ fn app_id(head: &Head) -> Option<String> {
     agent.split(' ').find_map(|token| token.strip_prefix("app/")).and_then(claimed)
 }
 
-/// The trace id of a `traceparent` (W3C Trace Context, section 3.2.2).
-fn trace_id(traceparent: &str) -> Option<String> {
-    let id = traceparent.trim().split('-').nth(1)?;
-    let is_id = id.len() == 32
-        && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        && id.bytes().any(|b| b != b'0');
-    is_id.then(|| id.to_owned())
-}
-
-fn claimed(text: &str) -> Option<String> {
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.chars().take(CLAIM_LIMIT_CHARS).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderName, Method};
 
     use super::*;
+    use crate::action::CLAIM_LIMIT_CHARS;
 
     fn context(fields: &[(&str, &str)]) -> Context {
         let mut headers = HeaderMap::new();

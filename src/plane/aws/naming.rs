@@ -105,6 +105,7 @@ impl Original {
                 digest: self.naming.digest(&call, identity),
                 shown: Arc::new(call.shown(identity, &actions)),
                 actions: actions.into(),
+                wording: None,
             })
         })
     }

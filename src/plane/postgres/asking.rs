@@ -17,10 +17,12 @@ use super::notice::Notice;
 use super::settings::Settings;
 use super::timeouts::Limit;
 use super::upstream::Host;
-use super::{Plane, reach};
+use super::wording::Worded;
+use super::{Plane, ending, reach};
 use crate::action::{Access, Action, Agent, Context, Shown, Trait, Traits};
+use crate::audit::commitment::What;
 use crate::classify::postgres::{self as classify, BoundValue, Effect, Parsed, Statement};
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::gate::{Admission, Ask, Ended, Outcome, Passing, Permit, Receipt};
 use crate::id::{ActionId, HoldId};
 use crate::rules::{Decision, Ruling};
@@ -78,6 +80,9 @@ pub(super) struct Named {
     rules: Digest,
     parsed: Option<Arc<Parsed>>,
     sql: Bytes,
+    /// What the statement itself says of its agent, with what the session said; `None`: nothing.
+    context: Option<Context>,
+    pub(super) worded: Worded,
     /// It can be written anew with another text.
     is_plain: bool,
 }
@@ -173,16 +178,7 @@ impl Asker {
             Subject::Function(oid) => {
                 let statement = classify::function_call(*oid, settings.for_naming(), self.names.catalogue());
                 let sql = Bytes::from(format!("FunctionCall {oid}"));
-                let digest = self.digest(&sql, &[], settings);
-                Named {
-                    action_id: self.fresh_id(),
-                    actions: Arc::clone(&statement.actions),
-                    digest,
-                    rules: self.rule_set(),
-                    parsed: None,
-                    sql,
-                    is_plain: false,
-                }
+                self.named(Arc::clone(&statement.actions), None, sql, &[], settings)
             }
         }
     }
@@ -219,16 +215,24 @@ impl Asker {
                 all.into()
             }
         };
+        Named { is_plain, ..self.named(actions, Some(parsed), sql, values, settings) }
+    }
+
+    fn named(
+        &self,
+        actions: Arc<[Action]>,
+        parsed: Option<Arc<Parsed>>,
+        sql: Bytes,
+        values: &[BoundValue<'_>],
+        settings: &Settings,
+    ) -> Named {
+        let action_id = ActionId::fresh(self.plane.clock.now());
         let digest = self.digest(&sql, values, settings);
-        Named {
-            action_id: self.fresh_id(),
-            actions,
-            digest,
-            rules: self.rule_set(),
-            parsed: Some(parsed),
-            sql,
-            is_plain,
-        }
+        let unread = classify::Wording::default();
+        let known = parsed.as_ref().map_or(&unread, |parsed| &parsed.wording);
+        let context = known.claims.as_ref().map(|claims| claims.or(&self.context));
+        let worded = self.plane.words.word(&action_id, What::Statement, &sql, known, values);
+        Named { action_id, actions, digest, rules: self.rule_set(), parsed, sql, context, worded, is_plain: false }
     }
 
     /// A string without a statement, which a server answers and which does nothing: drivers send it to see
@@ -248,7 +252,7 @@ impl Asker {
         }
     }
 
-    fn parse(&self, sql: &[u8], settings: &Settings) -> Arc<Parsed> {
+    pub(super) fn parse(&self, sql: &[u8], settings: &Settings) -> Arc<Parsed> {
         if self.is_replication {
             return Arc::new(classify::parse_replication(sql, settings.for_naming(), self.names.catalogue()));
         }
@@ -283,16 +287,7 @@ impl Asker {
         match self.cursors.get(&*name) {
             Some(cursor) => {
                 let sql = Bytes::from(format!("FETCH FROM {name}"));
-                let digest = self.digest(&sql, &[], settings);
-                Named {
-                    action_id: self.fresh_id(),
-                    actions: Arc::clone(&cursor.actions),
-                    digest,
-                    rules: self.rule_set(),
-                    parsed: None,
-                    sql,
-                    is_plain: false,
-                }
+                self.named(Arc::clone(&cursor.actions), None, sql, &[], settings)
             }
             None => self.unknown("nobody knows what the server has under that portal's name", settings),
         }
@@ -304,26 +299,13 @@ impl Asker {
         let parsed = classify::parse(&sql, settings.for_naming(), self.names.catalogue());
         let actions: Vec<Action> =
             parsed.statements.iter().flat_map(|it| it.actions.iter()).map(|it| doubtful(it, why)).collect();
-        let digest = self.digest(&sql, &[], settings);
-        Named {
-            action_id: self.fresh_id(),
-            actions: actions.into(),
-            digest,
-            rules: self.rule_set(),
-            parsed: None,
-            sql,
-            is_plain: false,
-        }
-    }
-
-    fn fresh_id(&self) -> ActionId {
-        ActionId::fresh(self.plane.clock.now())
+        self.named(actions.into(), None, sql, &[], settings)
     }
 
     /// Digest of exactly what would run: where, as whom, the text, the values, and the settings that
     /// decide how both are read.
     fn digest(&self, sql: &[u8], values: &[BoundValue<'_>], settings: &Settings) -> Digest {
-        let mut hasher = Hasher::new();
+        let mut hasher = self.plane.words.hasher();
         let mut put = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_be_bytes());
             hasher.update(bytes);
@@ -350,16 +332,25 @@ impl Asker {
 
     pub(super) fn judge(&self, named: &Named) -> Ruling {
         self.plane.metrics.requests.increment();
-        self.plane.gate.judge(&self.agent, &self.context, &named.actions)
+        self.plane.gate.judge(&self.agent, self.context_of(named), &named.actions)
+    }
+
+    fn context_of<'n>(&'n self, named: &'n Named) -> &'n Context {
+        named.context.as_ref().unwrap_or(&self.context)
     }
 
     pub(super) async fn pass(&self, named: &Named, ruling: &Ruling) -> Result<Permit, Ended> {
+        if self.plane.words.keeps_all() {
+            // What opens its record must be durable first: that is [`Asker::pass_later`]'s.
+            std::future::pending::<()>().await;
+        }
         let passing = Passing {
             action_id: &named.action_id,
             agent: &self.agent,
             key_id: self.credential.id(),
             peer: self.peer,
             actions: &named.actions,
+            wording: Some(&named.worded.wording),
         };
         self.plane.gate.pass(&passing, ruling).await
     }
@@ -369,8 +360,17 @@ impl Asker {
         let (plane, agent, key_id, peer) =
             (Arc::clone(&self.plane), Arc::clone(&self.agent), self.credential.id().to_owned(), self.peer);
         let (action_id, actions) = (named.action_id.clone(), Arc::clone(&named.actions));
+        let wording = named.worded.wording.clone();
+        let openings = match plane.words.keeps_all() {
+            true => plane.words.openings(&action_id, &named.sql, &named.worded),
+            false => Vec::new(),
+        };
         Box::pin(async move {
-            let passing = Passing { action_id: &action_id, agent: &agent, key_id: &key_id, peer, actions: &actions };
+            if let Err(error) = plane.words.keep(openings).await {
+                return Admission::Ended(ending::unprovable(&error));
+            }
+            let (key_id, wording) = (key_id.as_str(), Some(&wording));
+            let passing = Passing { action_id: &action_id, agent: &agent, key_id, peer, actions: &actions, wording };
             match plane.gate.pass(&passing, &ruling).await {
                 Ok(permit) => Admission::Permitted(permit),
                 Err(ended) => Admission::Ended(ended),
@@ -394,7 +394,7 @@ impl Asker {
         let mut ask = Ask {
             action_id: named.action_id.clone(),
             agent: Arc::clone(&self.agent),
-            context: self.context.clone(),
+            context: self.context_of(named).clone(),
             peer: self.peer,
             key_id: self.credential.id().to_owned(),
             actions: Arc::clone(&named.actions),
@@ -408,14 +408,24 @@ impl Asker {
             shown: Arc::default(),
             narrow: bound.filter(|_| named.is_plain()).map(|bound| self.narrow_fn(named, bound, settings, standing)),
             held_at: Arc::clone(&held_at),
+            wording: Some(Arc::new(named.worded.wording.clone())),
         };
-        let gate = Arc::clone(&self.plane.gate);
+        let openings = self.plane.words.openings(&named.action_id, &named.sql, &named.worded);
+        let (asker, settings) = (self.copy(), settings.clone());
         let deciding = async move {
+            if let Err(error) = asker.plane.words.keep(openings).await {
+                return Admission::Ended(ending::unprovable(&error));
+            }
             if let Some((plane, reaching)) = reaching {
                 shown.reach = plane.reach.gather(&reaching).await;
             }
             ask.shown = Arc::new(shown);
-            gate.admit(Arc::new(ask), ruling).await
+            let action_id = ask.action_id.clone();
+            let admission = asker.plane.gate.admit(Arc::new(ask), ruling).await;
+            match asker.keep_modified(&action_id, &admission, &settings).await {
+                Ok(()) => admission,
+                Err(error) => Admission::Ended(ending::unprovable(&error)),
+            }
         };
         (Box::pin(deciding), held_at)
     }
@@ -496,7 +506,9 @@ impl Asker {
 
     /// The same work under the rules of now, as a request of its own.
     pub(super) fn again(&self, named: &Named) -> Named {
-        Named { action_id: self.fresh_id(), rules: self.rule_set(), is_plain: false, ..named.clone() }
+        let action_id = ActionId::fresh(self.plane.clock.now());
+        let worded = self.plane.words.again(&named.worded, What::Statement, &action_id, &named.sql);
+        Named { action_id, rules: self.rule_set(), worded, is_plain: false, ..named.clone() }
     }
 
     pub(super) fn upstream_left(&self, hold: &HoldId) {

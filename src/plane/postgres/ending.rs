@@ -5,6 +5,7 @@ use super::session::SessionError;
 use crate::gate::Ended;
 use crate::hold::Ending;
 use crate::id::HoldId;
+use crate::journal::openings::OpeningsError;
 use crate::wire::postgres::backend::{Report, Severity};
 
 /// Writes the error for an end without a run.
@@ -77,6 +78,13 @@ pub(super) fn answer_lost() -> Ended {
 pub(super) fn drifted() -> Ended {
     let message = "the statement changed between decision and sending; nothing was sent.".to_owned();
     Ended { ending: Ending::Superseded, hold: None, message }
+}
+
+/// What would prove its record cannot be kept.
+pub(super) fn unprovable(error: &OpeningsError) -> Ended {
+    tracing::error!(%error, "a statement was stopped: what opens its record cannot be kept");
+    let message = "what proves the record of this statement cannot be kept; nothing ran.".to_owned();
+    Ended { ending: Ending::LogUnavailable, hold: None, message }
 }
 
 /// The last words to a client whose session ends; `None` where the upstream has said them.

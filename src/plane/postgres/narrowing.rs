@@ -9,6 +9,7 @@ use super::asking::{Asker, Named};
 use super::machine::{Machine, Prepared};
 use super::settings::Settings;
 use crate::action::Action;
+use crate::audit::commitment::What;
 use crate::classify::postgres::{self as classify, BoundValue};
 use crate::gate::{Modified, NarrowFn};
 use crate::wire::postgres::frontend::Message;
@@ -60,7 +61,9 @@ impl Asker {
         Arc::new(move |parameters: &Map<String, Value>| {
             let changed = asker.changed(&named, parameters, &bound, &settings)?;
             let shown = asker.shown(changed.sql(), &settings, &standing);
-            Ok(Modified { actions: changed.actions, digest: changed.digest, shown: Arc::new(shown) })
+            let worded = asker.plane.words.again(&changed.worded, What::Modified, &named.action_id, changed.sql());
+            let wording = Some(Arc::new(worded.wording));
+            Ok(Modified { actions: changed.actions, digest: changed.digest, shown: Arc::new(shown), wording })
         })
     }
 

@@ -19,7 +19,7 @@ static INSIDE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 
 /// The text with every password in it replaced.
-pub(super) fn redact(sql: &str) -> Cow<'_, str> {
+pub(in super::super) fn redact(sql: &str) -> Cow<'_, str> {
     let has = |words: &[&[u8]]| words.iter().any(|word| contains(sql.as_bytes(), word));
     if !has(&[b"passw", b"passfile", b"pwd", b"://"]) {
         return Cow::Borrowed(sql);

@@ -1,0 +1,183 @@
+//! What records hold of a statement, and what proves the rest.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+
+use super::asking::Asker;
+use super::settings::Settings;
+use crate::audit::commitment::{Key, KeyedHasher, Opening, What};
+use crate::classify::postgres::{self as classify, BoundValue};
+use crate::gate::{Admission, Redaction, Values, Wording};
+use crate::id::ActionId;
+use crate::journal::openings::{Openings, OpeningsError};
+
+/// What an operator may set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) statements: Statements,
+    pub(crate) openings: Kept,
+}
+
+/// How statements stand in records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Statements {
+    /// Without constants and comments.
+    #[default]
+    Redacted,
+    /// As people are shown them.
+    Full,
+}
+
+/// Whose openings are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Those of statements that a rule matched.
+    #[default]
+    Matched,
+    All,
+    None,
+}
+
+/// Makes wordings, and keeps what opens them.
+pub(crate) struct Words {
+    options: Options,
+    key: Key,
+    /// `None`: none are kept.
+    openings: Option<Openings>,
+}
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Words({:?})", self.options)
+    }
+}
+
+/// Values whose kind and size a record lists.
+const LISTED: usize = 64;
+
+/// A statement's record, and the texts that it commits to.
+#[derive(Clone, Debug)]
+pub(super) struct Worded {
+    pub(super) wording: Wording,
+    what: What,
+    /// As people are shown it; `None`: as it was sent.
+    shown: Option<Arc<str>>,
+    values: Vec<u8>,
+}
+
+impl Words {
+    pub(crate) fn new(options: Options, key: Key, openings: Option<Openings>) -> Self {
+        Self { options, key, openings }
+    }
+
+    /// For a digest of a request: nobody without the key can try out what was in it.
+    pub(super) fn hasher(&self) -> KeyedHasher {
+        self.key.hasher()
+    }
+
+    /// Whether also those of statements that no rule matched are kept.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.options.openings == Kept::All
+    }
+
+    /// `what`: the statement of the action, or what an approver put in its place.
+    pub(super) fn word(
+        &self,
+        action_id: &ActionId,
+        what: What,
+        sql: &Bytes,
+        known: &classify::Wording,
+        values: &[BoundValue<'_>],
+    ) -> Worded {
+        let shown = known.shown.clone();
+        let provable = shown.as_deref().map_or(&**sql, str::as_bytes);
+        let is_full = self.options.statements == Statements::Full;
+        let text = match is_full {
+            true => Some(shown.clone().unwrap_or_else(|| String::from_utf8_lossy(sql).into())),
+            false => known.redacted.clone(),
+        };
+        let framed = framed(values);
+        let wording = Wording {
+            text,
+            bytes: sql.len(),
+            commitment: self.key.salt(action_id.as_str(), what).commit(what, provable),
+            values: (!values.is_empty()).then(|| Values {
+                count: values.len(),
+                first: values.iter().take(LISTED).map(|it| (it.type_oid, it.bytes.map(<[u8]>::len))).collect(),
+                commitment: self.key.salt(action_id.as_str(), What::Values).commit(What::Values, &framed),
+            }),
+            redaction: (!is_full).then_some(Redaction { action: classify::recorded, value: classify::recorded_value }),
+        };
+        Worded { wording, what, shown, values: framed }
+    }
+
+    /// The same texts, committed to for another action or purpose.
+    pub(super) fn again(&self, worded: &Worded, what: What, action_id: &ActionId, sql: &[u8]) -> Worded {
+        let provable = worded.shown.as_deref().map_or(sql, str::as_bytes);
+        let salt = |what| self.key.salt(action_id.as_str(), what);
+        let mut again = Worded { what, ..worded.clone() };
+        again.wording.commitment = salt(what).commit(what, provable);
+        if let Some(values) = &mut again.wording.values {
+            values.commitment = salt(What::Values).commit(What::Values, &worded.values);
+        }
+        again
+    }
+
+    /// Keeps what opens the record of a statement, where that is kept.
+    pub(super) async fn keep(&self, openings: Vec<Opening>) -> Result<(), OpeningsError> {
+        match &self.openings {
+            Some(file) if !openings.is_empty() => file.keep(&openings).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// What opens the record of a statement; nothing where it is not kept.
+    pub(super) fn openings(&self, action_id: &ActionId, sql: &[u8], worded: &Worded) -> Vec<Opening> {
+        if self.openings.is_none() {
+            return Vec::new();
+        }
+        let open = |what: What, text: &[u8]| Opening {
+            action_id: action_id.as_str().to_owned(),
+            what,
+            salt: self.key.salt(action_id.as_str(), what),
+            text: text.to_vec(),
+        };
+        let mut openings = vec![open(worded.what, worded.shown.as_deref().map_or(sql, str::as_bytes))];
+        if worded.wording.values.is_some() {
+            openings.push(open(What::Values, &worded.values));
+        }
+        openings
+    }
+}
+
+impl Asker {
+    /// Keeps what opens the record of a modification before it runs.
+    pub(super) async fn keep_modified(
+        &self,
+        action_id: &ActionId,
+        admission: &Admission,
+        settings: &Settings,
+    ) -> Result<(), OpeningsError> {
+        let Admission::Permitted(permit) = admission else { return Ok(()) };
+        let sql = permit.modified().and_then(|parameters| parameters.get("sql")?.as_str());
+        let Some(sql) = sql.map(|sql| Bytes::copy_from_slice(sql.as_bytes())) else { return Ok(()) };
+        let (parsed, words) = (self.parse(&sql, settings), &self.plane.words);
+        let worded = words.word(action_id, What::Modified, &sql, &parsed.wording, &[]);
+        words.keep(words.openings(action_id, &sql, &worded)).await
+    }
+}
+
+/// Values as they are committed to, each in the form of the wire: format, oid of the type, length (−1 is NULL), bytes.
+fn framed(values: &[BoundValue<'_>]) -> Vec<u8> {
+    let mut framed = Vec::new();
+    for value in values {
+        framed.put_u8(u8::from(value.is_binary));
+        framed.put_u32(value.type_oid);
+        // A message is shorter than two gigabytes.
+        framed.put_i32(value.bytes.map_or(-1, |bytes| i32::try_from(bytes.len()).unwrap_or(i32::MAX)));
+        framed.put_slice(value.bytes.unwrap_or_default());
+    }
+    framed
+}
