@@ -88,6 +88,8 @@ const CHANGED: &[(&str, &str)] = &[
     ("rules.unknown", "deny"),
     ("audit.directory", "/var/log/countersign"),
     ("audit.key", "keys/log.key"),
+    ("audit.statements", "full"),
+    ("audit.openings", "none"),
     ("log.format", "json"),
     ("log.level", "debug"),
     ("drain", "5s"),

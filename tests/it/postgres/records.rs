@@ -115,9 +115,9 @@ fn a_held_statement_is_shown_whole_recorded_redacted_and_proven() {
     assert_eq!(check("{}"), Some(2));
     // As the format's page says it, without our code.
     let opening: Value = serde_json::from_str(&line).unwrap();
-    let salt: Vec<u8> = (0..32)
-        .map(|at| u8::from_str_radix(&opening["salt"].as_str().unwrap()[2 * at..2 * at + 2], 16).unwrap())
-        .collect();
+    let digits: Vec<char> = opening["salt"].as_str().unwrap().chars().collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap();
+    let salt: Vec<u8> = digits.chunks(2).map(byte).collect();
     let said = [b"countersign-commitment/v1\nstatement\n", salt.as_slice(), text.as_bytes()].concat();
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &said);
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
