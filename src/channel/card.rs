@@ -141,9 +141,13 @@ fn sentence(hold: &HoldView, action: &Action) -> String {
     format!("{} asks to {} ({}, {effect}) on {object}.", hold.agent.id, spoken(operation), plain(&action.name))
 }
 
-/// `CreateDBInstance` → `create db instance`.
+/// `CreateDBInstance` → `create db instance`, `copy_out` → `copy out`.
 fn spoken(operation: &str) -> String {
-    let characters: Vec<char> = operation.chars().filter(char::is_ascii_alphanumeric).collect();
+    let characters: Vec<char> = operation
+        .chars()
+        .map(|character| if character == '_' { ' ' } else { character })
+        .filter(|character| character.is_ascii_alphanumeric() || *character == ' ')
+        .collect();
     let mut words = String::with_capacity(operation.len() + 8);
     for (index, &character) in characters.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|index| characters.get(index));

@@ -186,6 +186,7 @@ fn operations_are_spoken_as_words() {
         ("CreateDBInstance", "create db instance"),
         ("ListObjectsV2", "list objects v2"),
         ("AssumeRoleWithSAML", "assume role with saml"),
+        ("copy_out", "copy out"),
         ("x\u{202e}y", "xy"),
     ] {
         assert_eq!(spoken(operation), expected);

@@ -8,10 +8,12 @@ use super::session::Told;
 use crate::id::random_bytes;
 use crate::secret::same;
 
-/// The sessions that can be cancelled, by the process id that each was told.
+/// The sessions that can be cancelled, by the process id that each was told: that of the upstream's, so
+/// that what the server says of processes (who notified, `pg_stat_activity`) means the same to a client.
+/// Several upstreams may have the same; the key tells them apart, as it alone proves anything.
 #[derive(Debug, Default)]
 pub(super) struct Cancels {
-    sessions: DashMap<u32, Entry>,
+    sessions: DashMap<u32, Vec<Entry>>,
 }
 
 struct Entry {
@@ -41,24 +43,28 @@ const LONG_KEY_BYTES: usize = 32;
 
 impl Cancels {
     /// A place for a new session, and where it hears of requests. Several before it looks are one.
+    /// `upstream`: the process id of its session there; without one, any.
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub(super) fn enter(&self, is_long: bool) -> std::io::Result<(Ticket<'_>, mpsc::Receiver<Told>)> {
-        let random = random_bytes::<{ LONG_KEY_BYTES + 4 }>().map_err(std::io::Error::other)?;
-        let (id, key) = random.split_at(4);
-        let length = if is_long { LONG_KEY_BYTES } else { KEY_BYTES };
-        let key = key.get(..length).unwrap_or_default().to_vec();
+    pub(super) fn enter(
+        &self,
+        upstream: Option<u32>,
+        is_long: bool,
+    ) -> std::io::Result<(Ticket<'_>, mpsc::Receiver<Told>)> {
         let (told, hears) = mpsc::channel(WAITING);
-        // Positive, as process ids are.
-        let mut process_id = id.iter().fold(0u32, |id, byte| id << 8 | u32::from(*byte)) & 0x7fff_ffff;
         loop {
-            match self.sessions.entry(process_id) {
-                dashmap::Entry::Vacant(vacant) => {
-                    vacant.insert(Entry { key: key.clone(), told });
-                    return Ok((Ticket { cancels: self, process_id, key }, hears));
-                }
-                dashmap::Entry::Occupied(_) => process_id = process_id.wrapping_add(1) & 0x7fff_ffff,
+            let random = random_bytes::<{ LONG_KEY_BYTES + 4 }>().map_err(std::io::Error::other)?;
+            let (id, key) = random.split_at(4);
+            let length = if is_long { LONG_KEY_BYTES } else { KEY_BYTES };
+            let key = key.get(..length).unwrap_or_default().to_vec();
+            // Positive, as process ids are.
+            let any = id.iter().fold(0u32, |id, byte| id << 8 | u32::from(*byte)) & 0x7fff_ffff;
+            let process_id = upstream.unwrap_or(any);
+            let mut entries = self.sessions.entry(process_id).or_default();
+            if entries.iter().all(|entry| entry.key != key) {
+                entries.push(Entry { key: key.clone(), told });
+                return Ok((Ticket { cancels: self, process_id, key }, hears));
             }
         }
     }
@@ -67,8 +73,8 @@ impl Cancels {
     /// session has dealt with it.
     pub(super) fn cancel(&self, process_id: u32, key: &[u8]) -> oneshot::Receiver<()> {
         let (told, dealt) = oneshot::channel();
-        if let Some(entry) = self.sessions.get(&process_id)
-            && same(&entry.key, key)
+        if let Some(entries) = self.sessions.get(&process_id)
+            && let Some(entry) = entries.iter().find(|entry| same(&entry.key, key))
             && entry.told.try_send(told).is_err()
         {
             tracing::debug!(process_id, "a session has not yet looked at earlier cancel requests");
@@ -79,7 +85,10 @@ impl Cancels {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.cancels.sessions.remove(&self.process_id);
+        self.cancels.sessions.remove_if_mut(&self.process_id, |_, entries| {
+            entries.retain(|entry| entry.key != self.key);
+            entries.is_empty()
+        });
     }
 }
 
@@ -90,7 +99,7 @@ mod tests {
     #[test]
     fn only_the_key_of_a_session_cancels_it() {
         let cancels = Cancels::default();
-        let (ticket, mut hears) = cancels.enter(false).unwrap();
+        let (ticket, mut hears) = cancels.enter(None, false).unwrap();
         let closed = |mut dealt: oneshot::Receiver<()>| dealt.try_recv() == Err(oneshot::error::TryRecvError::Closed);
         assert!(closed(cancels.cancel(ticket.process_id, &[0, 0, 0])));
         assert!(closed(cancels.cancel(ticket.process_id.wrapping_add(1), &ticket.key)));
@@ -103,6 +112,21 @@ mod tests {
         drop(ticket);
         assert!(closed(cancels.cancel(process_id, &key)));
         assert!(cancels.sessions.is_empty());
-        assert_eq!(cancels.enter(true).unwrap().0.key.len(), LONG_KEY_BYTES);
+        assert_eq!(cancels.enter(None, true).unwrap().0.key.len(), LONG_KEY_BYTES);
+    }
+
+    #[test]
+    fn sessions_of_two_servers_with_one_process_id_are_told_apart_by_the_key() {
+        let cancels = Cancels::default();
+        let (one, mut one_hears) = cancels.enter(Some(4711), false).unwrap();
+        let (other, mut other_hears) = cancels.enter(Some(4711), false).unwrap();
+        assert_eq!((one.process_id, other.process_id), (4711, 4711));
+        drop(cancels.cancel(4711, &other.key));
+        assert!(one_hears.try_recv().is_err() && other_hears.try_recv().is_ok());
+        drop(other);
+        drop(cancels.cancel(4711, &one.key));
+        assert!(one_hears.try_recv().is_ok());
+        drop(one);
+        assert!(cancels.sessions.is_empty());
     }
 }

@@ -153,7 +153,7 @@ impl Plane {
         };
         let names = self.lookups.enter(&database).await;
         let settings = settings(&connected, question, answers, user, database);
-        let (ticket, cancels) = match self.cancels.enter(session.version > Version::V3_0) {
+        let (ticket, cancels) = match self.cancels.enter(place.process, session.version > Version::V3_0) {
             Ok(place) => place,
             Err(error) => {
                 tracing::error!(%error, "no random bytes for a cancel key");
