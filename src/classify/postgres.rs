@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::action::Action;
+use crate::action::{Action, Trait};
 
 mod answer;
 pub(crate) mod cache;
 pub(crate) mod catalogue;
 mod grammar;
 mod naming;
+pub(crate) mod search_path;
 mod text;
 mod tree;
 mod values;
@@ -137,6 +138,43 @@ pub(crate) enum Effect {
     Dynamic,
 }
 
+impl Effect {
+    /// Whether the open transaction is over, or back at a savepoint.
+    pub(crate) const fn ends_transaction(&self) -> bool {
+        matches!(self, Self::Commit { .. } | Self::Rollback { .. } | Self::PrepareTransaction)
+    }
+
+    /// Whether a statement of this effect looks no name up in the catalogue.
+    pub(crate) const fn is_nameless(&self) -> bool {
+        matches!(
+            self,
+            Self::Begin
+                | Self::Commit { .. }
+                | Self::Rollback { .. }
+                | Self::Savepoint(_)
+                | Self::Release(_)
+                | Self::PrepareTransaction
+                | Self::Deallocate(_)
+                | Self::DiscardAll
+                | Self::DiscardTemporary
+                | Self::Set { .. }
+                | Self::Close(_)
+        )
+    }
+}
+
+impl Statement {
+    /// Makes its first action unknown, for a reason that lies outside its text.
+    fn doubt(&mut self, why: &str) {
+        let mut actions = self.actions.to_vec();
+        if let Some(first) = actions.first_mut() {
+            first.traits = first.traits.with(Trait::Unknown);
+            first.unknown.get_or_insert_with(|| why.to_owned());
+        }
+        self.actions = actions.into();
+    }
+}
+
 /// Names the statements of a query string.
 ///
 /// Never fails: a string that cannot be named is one statement with the action `postgres:unknown`.
@@ -167,17 +205,6 @@ pub(crate) fn with_values(statement: &Statement, values: &[BoundValue<'_>]) -> A
 /// Names the fast-path call of a function by its oid (the FunctionCall message).
 pub(crate) fn function_call(oid: u32, settings: &Settings, catalogue: &Catalogue) -> Statement {
     naming::function_call(oid, settings, catalogue)
-}
-
-/// The schemas of a `search_path` as the setting spells it, quotes taken off.
-pub(crate) fn schemas(search_path: &str) -> Vec<String> {
-    let names = search_path.split(',').map(str::trim).filter(|name| !name.is_empty());
-    names
-        .map(|name| match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
-            Some(quoted) => quoted.replace("\"\"", "\""),
-            None => name.to_lowercase(),
-        })
-        .collect()
 }
 
 /// An action's parameters with the statement's own text.

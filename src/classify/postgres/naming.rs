@@ -11,7 +11,7 @@ use super::catalogue::Catalogue;
 use super::grammar::{self, Raw};
 use super::tree::Node;
 use super::wording::Wording;
-use super::{Effect, Parsed, Settings, Statement, parameters, text};
+use super::{Effect, Parsed, Settings, Statement, parameters, search_path, text};
 use crate::action::{Access, Action, Trait, Traits};
 use crate::catalog::postgres as facts;
 
@@ -48,8 +48,10 @@ pub(super) fn parse(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> P
         }
         let mut created = Vec::new();
         let mut places = checked.places();
+        let mut run = InTurn::new(settings);
         for raw in &raws {
-            let mut statement = name(raw, &checked.sql, settings, catalogue, &mut created);
+            let mut statement = name(raw, &checked.sql, &run.settings, catalogue, &mut created);
+            run.follow(&mut statement);
             let start = places.original(statement.text.start);
             statement.text = start..places.original(statement.text.end);
             statements.push(statement);
@@ -58,6 +60,41 @@ pub(super) fn parse(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> P
     };
     let parsed = if checked.is_deep { on_a_deep_stack(read) } else { read() };
     parsed.unwrap_or_else(failed)
+}
+
+/// What the statements of one string do to the names in those behind them: the server looks each name up
+/// when its statement's turn comes.
+struct InTurn<'s> {
+    settings: Cow<'s, Settings>,
+    /// Where names are looked for was changed in a way that a later statement may take back.
+    has_moved: bool,
+    is_in_doubt: bool,
+}
+
+impl<'s> InTurn<'s> {
+    fn new(settings: &'s Settings) -> Self {
+        Self { settings: Cow::Borrowed(settings), has_moved: false, is_in_doubt: false }
+    }
+
+    /// Takes in what a statement does, after it was named.
+    fn follow(&mut self, statement: &mut Statement) {
+        if self.is_in_doubt && !statement.effect.is_nameless() {
+            statement.doubt("what comes before it in the string may change where its names are looked for");
+        }
+        match &statement.effect {
+            Effect::Set { name, value: Some(value), .. } if name == "search_path" => {
+                self.has_moved = true;
+                match search_path::read(value) {
+                    Some(path) => self.settings.to_mut().search_path = path,
+                    None => self.is_in_doubt = true,
+                }
+            }
+            Effect::Set { name, .. } if session::moves_names(Some(name)) => self.is_in_doubt = true,
+            effect if effect.ends_transaction() => self.is_in_doubt |= self.has_moved,
+            Effect::DiscardAll => self.is_in_doubt = true,
+            _ => self.is_in_doubt |= statement.is_dynamic,
+        }
+    }
 }
 
 /// Most statements of one string.
@@ -251,8 +288,8 @@ struct Namer<'a> {
     unresolved: Vec<String>,
     /// Relations and functions, `public.f()`, that the string makes, also by earlier statements.
     created: &'a mut Vec<String>,
-    /// Functions of the catalogue that are named already.
-    seen: HashSet<u32>,
+    /// Functions of the catalogue that are named already, with the path and the role they were called with.
+    seen: HashSet<(u32, Option<Vec<String>>, Option<String>)>,
     /// Bodies around this one, and all so far.
     depth: usize,
     bodies: usize,
@@ -265,6 +302,8 @@ struct Namer<'a> {
     search_path: Option<Vec<String>>,
     /// As whom a function runs that runs as its owner.
     acting: Option<String>,
+    /// It changes where names are looked for.
+    moves_names: bool,
 }
 
 impl<'a> Namer<'a> {
@@ -283,6 +322,7 @@ impl<'a> Namer<'a> {
             moved: Vec::new(),
             search_path: None,
             acting: None,
+            moves_names: false,
         }
     }
 
@@ -311,7 +351,16 @@ impl<'a> Namer<'a> {
         self.fill(at, node, text)
     }
 
-    fn finish(self, text: std::ops::Range<usize>, effect: Effect) -> Statement {
+    /// Whether it names anything that only the search path finds.
+    fn looks_up(&self) -> bool {
+        let builtin = self.resource_of("function", "pg_catalog.");
+        self.drafts.iter().flat_map(|draft| &draft.resources).any(|it| !it.starts_with(&builtin))
+    }
+
+    fn finish(mut self, text: std::ops::Range<usize>, effect: Effect) -> Statement {
+        if self.moves_names && self.bodies > 0 && self.looks_up() {
+            self.doubt(0, "it changes where names are looked for while what looks for them runs");
+        }
         let is_dynamic = self.is_dynamic && !matches!(effect, Effect::Set { .. });
         let effect = match effect {
             Effect::None if is_dynamic => Effect::Dynamic,

@@ -119,9 +119,7 @@ impl Named {
             | Effect::Savepoint(_)
             | Effect::Release(_)
             | Effect::PrepareTransaction
-            | Effect::CopyOut
-            | Effect::Execute { .. }
-            | Effect::Fetch { .. } => false,
+            | Effect::CopyOut => false,
             Effect::CopyIn
             | Effect::CopyBoth
             | Effect::Prepare { .. }
@@ -133,6 +131,8 @@ impl Named {
             | Effect::Close(_)
             | Effect::Creates(_)
             | Effect::Moves(_)
+            | Effect::Execute { .. }
+            | Effect::Fetch { .. }
             | Effect::Dynamic => true,
         };
         self.parsed.as_ref().is_none_or(|parsed| parsed.statements.iter().any(|it| is_barrier(&it.effect)))
@@ -195,21 +195,32 @@ impl Asker {
         let is_moved = parsed.statements.iter().any(|it| self.names.is_moved(&it.actions));
         let actions = match parsed.statements.as_slice() {
             [] => Arc::from([self.nothing()]),
-            [only] if is_simple(&only.effect) && !settings.is_in_doubt() && !is_moved => {
+            [only] if !is_run(&only.effect) && !settings.is_in_doubt() && !is_moved => {
                 classify::with_values(only, values)
             }
             statements => {
                 let mut all = Vec::new();
+                let mut is_in_doubt = settings.is_in_doubt();
                 for statement in statements {
+                    let own = all.len();
                     all.extend(classify::with_values(statement, values).iter().cloned());
                     self.add_meant(statement, settings, machine, &mut all);
+                    let these = all.get(own..).unwrap_or_default();
+                    let ends_transaction = statement.effect.ends_transaction();
+                    let moves = is_run(&statement.effect) && these.iter().any(may_move_names)
+                        || ends_transaction && settings.are_passing();
+                    if is_in_doubt
+                        && !statement.effect.is_nameless()
+                        && let Some(first) = these.first()
+                    {
+                        let why = "what ran before may have changed where this session looks for names";
+                        let doubt = doubtful(first, why);
+                        all.push(doubt);
+                    }
+                    is_in_doubt |= moves;
                 }
-                let why = match settings.is_in_doubt() {
-                    true => Some("what ran before may have changed where this session looks for names"),
-                    false => is_moved.then_some("the open transaction changed what a name of it means"),
-                };
-                if let (Some(why), Some(first)) = (why, all.first()) {
-                    let doubt = doubtful(first, why);
+                if is_moved && let Some(first) = all.first() {
+                    let doubt = doubtful(first, "the open transaction changed what a name of it means");
                     all.push(doubt);
                 }
                 all.into()
@@ -548,22 +559,32 @@ impl Asker {
                 self.names.drop_temporary();
                 machine.forget_statements();
                 self.cursors.clear();
-                settings.reset();
+                settings.discard();
             }
-            Effect::Set { name, value, is_local } => settings.set(&name, value, is_local),
+            Effect::Set { name, value, is_local } => settings.set(&name, value.as_deref(), is_local),
             Effect::Declare { cursor } => {
                 let known = Cursor { actions: Arc::clone(&named.actions), rules: named.rules };
                 drop(self.cursors.insert(cursor, known));
             }
+            // What they run was named with them; what it does to the session was not.
+            Effect::Execute { .. } if named.actions.iter().any(may_move_names) => settings.doubt(),
             Effect::Fetch { cursor } => {
                 if let Some(cursor) = self.cursors.get_mut(&cursor) {
                     cursor.rules = named.rules;
                 }
+                if named.actions.iter().any(may_move_names) {
+                    settings.doubt();
+                }
             }
             Effect::Close(Some(cursor)) => drop(self.cursors.remove(&cursor)),
             Effect::Close(None) => self.cursors.clear(),
-            Effect::Begin => settings.begin(),
-            Effect::Commit { .. } | Effect::PrepareTransaction => settings.commit(),
+            Effect::Commit { .. } | Effect::PrepareTransaction => {
+                settings.commit();
+                // A cursor WITH HOLD is run to its end now.
+                if self.cursors.values().flat_map(|it| it.actions.iter()).any(may_move_names) {
+                    settings.doubt();
+                }
+            }
             Effect::Rollback { savepoint, .. } => settings.roll_back(savepoint.is_some()),
             Effect::Dynamic => {
                 // It may have prepared, closed and set anything: what comes from here on is known again.
@@ -572,6 +593,7 @@ impl Asker {
                 settings.doubt();
             }
             Effect::None
+            | Effect::Begin
             | Effect::Savepoint(_)
             | Effect::Release(_)
             | Effect::CopyIn
@@ -584,8 +606,14 @@ impl Asker {
     }
 }
 
-fn is_simple(effect: &Effect) -> bool {
-    !matches!(effect, Effect::Execute { .. } | Effect::Fetch { .. })
+/// Whether what it runs was written before, under a name.
+fn is_run(effect: &Effect) -> bool {
+    matches!(effect, Effect::Execute { .. } | Effect::Fetch { .. })
+}
+
+/// Whether it may change where the session looks for names, as functions do.
+fn may_move_names(action: &Action) -> bool {
+    action.name == "postgres:function_call" || action.traits.contains(Trait::Unknown)
 }
 
 fn doubtful(action: &Action, why: &str) -> Action {

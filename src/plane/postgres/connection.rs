@@ -15,11 +15,11 @@ use super::Plane;
 use super::asking::{Asker, Place};
 use super::login::{self, Arrival};
 use super::session::{Session, SessionError};
-use super::settings::{Settings, path};
+use super::settings::Settings;
 use super::timeouts::{self, Timeouts};
 use super::upstream::{ConnectError, Connected};
 use crate::action::Context;
-use crate::classify::postgres as classify;
+use crate::classify::postgres::{self as classify, search_path};
 use crate::net::listen::Limits;
 use crate::net::peers::Peers;
 use crate::net::stream::tune;
@@ -285,26 +285,23 @@ const LONGEST_ANSWER: usize = 64 << 10;
 
 fn settings(connected: &Connected, question: String, answers: Vec<String>, user: String, database: String) -> Settings {
     let reported = |name: &[u8]| connected.parameters.iter().rev().find(|(it, _)| it == name).map(|(_, value)| value);
-    let mut answers = answers.into_iter();
-    let search_path = answers.next().map(|it| path(&it)).unwrap_or_default();
-    let mut timeouts = Timeouts::default();
-    let mut count = 0;
-    for answer in answers {
-        timeouts.answer(count, &answer);
-        count += 1;
-    }
     // A server that gave fewer answers must not be asked that again: it would fail a transaction.
-    let is_whole = question.matches("SHOW").count() == count + 1;
+    let is_whole = question.matches("SHOW").count() == answers.len();
     let question = if is_whole { question } else { timeouts::question(None, false) };
     let first = classify::Settings {
         standard_conforming_strings: reported(b"standard_conforming_strings").is_none_or(|value| value == b"on"),
         client_encoding: reported(b"client_encoding")
             .map_or_else(|| "UTF8".to_owned(), |value| String::from_utf8_lossy(value).into_owned()),
-        search_path,
+        search_path: Vec::new(),
         user,
         database,
     };
-    Settings::new(first, timeouts, question)
+    let search_path = answers.first().and_then(|it| search_path::read(it)).unwrap_or_default();
+    let mut timeouts = Timeouts::default();
+    for (index, answer) in answers.iter().skip(2).enumerate() {
+        timeouts.answer(index, answer);
+    }
+    Settings::new(classify::Settings { search_path, ..first }, timeouts, question)
 }
 
 /// What the client says of itself.

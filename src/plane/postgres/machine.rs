@@ -148,6 +148,8 @@ pub(super) enum Event {
     Skipped(Run),
     /// It is over: nothing more will be heard of it.
     Over(Run),
+    /// An error: what is open will be rolled back.
+    Aborted,
     /// No transaction is open any more; or one is, or failed.
     Ready,
 }
@@ -503,6 +505,7 @@ impl Machine {
     /// An error ends what is at the front. In the extended protocol it takes along all up to the next Sync.
     fn failed(&mut self) -> Turn {
         self.copying = Copying::No;
+        self.events.push(Event::Aborted);
         match self.sent.front() {
             // The last words of a server that ends the session, or a commit that failed at its Sync.
             None | Some(Sent::Sync | Sent::Own(Own::Sync)) => return Turn::Pass,

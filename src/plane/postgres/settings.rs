@@ -3,22 +3,30 @@
 use std::sync::Arc;
 
 use super::timeouts::Timeouts;
-use crate::classify::postgres as classify;
+use crate::classify::postgres::{self as classify, search_path};
 use crate::wire::postgres::backend::{Frame, kind};
 
 /// Followed by what the server confirms and reports.
+///
+/// What it reports (`client_encoding`, `standard_conforming_strings`, the session's user, from version 18
+/// on the search path) is learned from the report. The rest is followed through the statements that change
+/// it, as far as that is simple; where it is not, it is in doubt until the server was asked.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     now: Arc<classify::Settings>,
     /// As the session began: what RESET and DISCARD go back to.
     first: Arc<classify::Settings>,
-    /// As the open transaction began: what ROLLBACK goes back to.
-    at_begin: Option<Before>,
+    /// Before the first change since the last moment without a transaction: what ROLLBACK goes back to.
+    before: Option<Moment>,
     /// What the transaction's end goes back to after SET LOCAL.
-    after_local: Option<Arc<classify::Settings>>,
+    after_local: Option<Moment>,
+    /// After SET LOCAL came a SET: each setting has an end of its own.
+    is_mixed: bool,
+    /// Something in the transaction failed.
+    has_failed: bool,
+    /// As whom the session logged in, or acts by SET SESSION AUTHORIZATION.
+    session_user: String,
     timeouts: Timeouts,
-    /// The same of these.
-    timeouts_after_local: Option<Timeouts>,
     first_timeouts: Timeouts,
     /// Something ran that may have changed them unseen: the server is to be asked.
     is_in_doubt: bool,
@@ -26,19 +34,22 @@ pub(super) struct Settings {
     question: Arc<str>,
 }
 
-/// What a transaction's failure goes back to.
-type Before = (Arc<classify::Settings>, Timeouts);
+/// The settings at one time.
+type Moment = (Arc<classify::Settings>, Timeouts);
 
 impl Settings {
     pub(super) fn new(first: classify::Settings, timeouts: Timeouts, question: String) -> Self {
+        let session_user = first.user.clone();
         let first = Arc::new(first);
         Self {
             now: Arc::clone(&first),
             first,
-            at_begin: None,
+            before: None,
             after_local: None,
+            is_mixed: false,
+            has_failed: false,
+            session_user,
             timeouts,
-            timeouts_after_local: None,
             first_timeouts: timeouts,
             is_in_doubt: false,
             question: question.into(),
@@ -61,6 +72,11 @@ impl Settings {
         self.is_in_doubt = true;
     }
 
+    /// Whether the end of the open transaction may change them.
+    pub(super) fn are_passing(&self) -> bool {
+        self.before.is_some() || self.after_local.is_some()
+    }
+
     /// See [`super::timeouts::question`].
     pub(super) fn question(&self) -> &str {
         &self.question
@@ -72,13 +88,16 @@ impl Settings {
 
     /// What the server answered to [`super::timeouts::question`], row by row.
     pub(super) fn refreshed(&mut self, row: usize, value: &str) {
-        match row.checked_sub(1) {
-            None => {
-                self.is_in_doubt = false;
-                let search_path = path(value);
-                self.change(|it| it.search_path = search_path);
-            }
-            Some(row) => self.timeouts.answer(row, value),
+        match row {
+            0 => match search_path::read(value) {
+                Some(path) => {
+                    self.change(|it| it.search_path = path);
+                    self.is_in_doubt = false;
+                }
+                None => self.doubt(),
+            },
+            1 => self.set_role(Some(value)),
+            _ => self.timeouts.answer(row.saturating_sub(2), value),
         }
     }
 
@@ -104,73 +123,135 @@ impl Settings {
         match name {
             b"client_encoding" => self.change(|it| it.client_encoding = value.into_owned()),
             b"standard_conforming_strings" => self.change(|it| it.standard_conforming_strings = value == "on"),
-            b"search_path" => self.change(|it| it.search_path = path(&value)),
+            // It also ends a role that was set.
+            b"session_authorization" => {
+                self.session_user = value.into_owned();
+                self.set_role(None);
+            }
+            b"search_path" => match search_path::read(&value) {
+                Some(path) => self.change(|it| it.search_path = path),
+                None => self.doubt(),
+            },
             _ => {}
         }
     }
 
-    /// `SET`, or `RESET` without a value. What is reported is learned from the report.
-    pub(super) fn set(&mut self, name: &str, value: Option<String>, is_local: bool) {
-        // Each by itself: what is set for good besides must not be taken back with it.
-        if is_local && name == "search_path" {
-            self.after_local.get_or_insert_with(|| Arc::clone(&self.now));
-        } else if is_local {
-            self.timeouts_after_local.get_or_insert(self.timeouts);
-        }
+    /// `SET`, or `RESET` without a value. What is reported is reported with the next ReadyForQuery only, and
+    /// what is pipelined before that is read by the new value already.
+    pub(super) fn set(&mut self, name: &str, value: Option<&str>, is_local: bool) {
+        let before = (Arc::clone(&self.now), self.timeouts);
+        let first = Arc::clone(&self.first);
         match (name, value) {
-            ("search_path", Some(value)) => self.change(|it| it.search_path = path(&value)),
-            ("search_path", None) => self.reset_path(),
-            ("all", None) => self.reset(),
-            (name, Some(value)) => self.timeouts.set(name, &value),
-            (name, None) => self.timeouts.reset(name, self.first_timeouts),
+            ("search_path", Some(value)) => match search_path::read(value) {
+                Some(path) => self.change(|it| it.search_path = path),
+                None => self.doubt(),
+            },
+            ("search_path", None) => self.reset(),
+            ("role", value) => self.set_role(value),
+            ("session_authorization", _) => self.doubt(),
+            ("client_encoding", value) => {
+                let value = value.map_or_else(|| first.client_encoding.clone(), str::to_uppercase);
+                self.change(|it| it.client_encoding = value);
+            }
+            ("standard_conforming_strings", value) => {
+                let value = match value.map(str::to_ascii_lowercase).as_deref() {
+                    None => Some(first.standard_conforming_strings),
+                    Some("on" | "true" | "yes" | "1") => Some(true),
+                    Some("off" | "false" | "no" | "0") => Some(false),
+                    Some(_) => None,
+                };
+                match value {
+                    Some(value) => self.change(|it| it.standard_conforming_strings = value),
+                    None => self.doubt(),
+                }
+            }
+            ("all", None) => {
+                self.now = first;
+                self.timeouts = self.first_timeouts;
+                self.set_role(None);
+            }
+            (name, Some(value)) if self.timeouts.set(name, value) => {}
+            (name, None) if self.timeouts.reset(name, self.first_timeouts) => {}
+            _ => return,
+        }
+        if is_local {
+            self.after_local.get_or_insert(before);
+        } else {
+            self.is_mixed |= self.after_local.is_some();
+            let before = self.after_local.clone().unwrap_or(before);
+            self.before.get_or_insert(before);
         }
     }
 
-    pub(super) fn reset(&mut self) {
-        self.timeouts = self.first_timeouts;
-        self.reset_path();
+    /// `None` and `none` are the session's own user.
+    fn set_role(&mut self, role: Option<&str>) {
+        let user = match role {
+            Some(role) if !role.eq_ignore_ascii_case("none") => role.to_owned(),
+            _ => self.session_user.clone(),
+        };
+        self.change(|it| it.user = user);
     }
 
-    fn reset_path(&mut self) {
+    /// DISCARD ALL, which is no part of a transaction.
+    pub(super) fn discard(&mut self) {
+        self.now = Arc::clone(&self.first);
+        self.timeouts = self.first_timeouts;
+        self.set_role(None);
+    }
+
+    fn reset(&mut self) {
         let first = self.first.search_path.clone();
         self.change(|it| it.search_path = first);
     }
 
-    pub(super) fn begin(&mut self) {
-        self.at_begin.get_or_insert_with(|| (Arc::clone(&self.now), self.timeouts));
+    /// An error: whatever is open will be rolled back.
+    pub(super) fn fail(&mut self) {
+        self.has_failed = true;
     }
 
+    /// The server is ready; whether a transaction is open.
+    pub(super) fn ready(&mut self, is_open: bool) {
+        let has_failed = std::mem::take(&mut self.has_failed);
+        match is_open {
+            true => {}
+            false if has_failed => self.roll_back(false),
+            false => self.commit(),
+        }
+    }
+
+    /// The transaction was committed.
     pub(super) fn commit(&mut self) {
-        self.at_begin = None;
-        if let Some(before) = self.after_local.take() {
-            self.go_back(&before);
+        self.before = None;
+        if let Some((before, timeouts)) = self.after_local.take() {
+            self.timeouts = timeouts;
+            // The others are reported, but only with the next ReadyForQuery.
+            let is_read_alike = self.now.client_encoding == before.client_encoding
+                && self.now.standard_conforming_strings == before.standard_conforming_strings;
+            self.is_mixed |= !is_read_alike;
+            self.change(|it| {
+                it.search_path.clone_from(&before.search_path);
+                it.user.clone_from(&before.user);
+            });
         }
-        if let Some(before) = self.timeouts_after_local.take() {
-            self.timeouts = before;
+        if std::mem::take(&mut self.is_mixed) {
+            self.doubt();
         }
     }
 
+    /// The transaction was rolled back. To a savepoint: what was set since then is gone, and nobody here
+    /// knows what that was.
     pub(super) fn roll_back(&mut self, is_to_savepoint: bool) {
         if is_to_savepoint {
-            // What was set since the savepoint is gone, and nobody here knows what that was.
-            self.is_in_doubt = self.at_begin.is_some() || self.after_local.is_some();
+            if self.are_passing() {
+                self.doubt();
+            }
             return;
         }
-        (self.after_local, self.timeouts_after_local) = (None, None);
-        if let Some((before, timeouts)) = self.at_begin.take() {
-            self.timeouts = timeouts;
-            self.go_back(&before);
+        let local = self.after_local.take();
+        self.is_mixed = false;
+        if let Some(before) = self.before.take().or(local) {
+            (self.now, self.timeouts) = before;
         }
-    }
-
-    /// The transaction that was open is gone, whatever ended it.
-    pub(super) fn outside(&mut self) {
-        self.commit();
-    }
-
-    fn go_back(&mut self, before: &classify::Settings) {
-        let search_path = before.search_path.clone();
-        self.change(|it| it.search_path = search_path);
     }
 
     fn change(&mut self, change: impl FnOnce(&mut classify::Settings)) {
@@ -178,7 +259,5 @@ impl Settings {
     }
 }
 
-/// The schemas of a `search_path`.
-pub(super) fn path(value: &str) -> Vec<String> {
-    classify::schemas(value)
-}
+#[cfg(test)]
+mod tests;

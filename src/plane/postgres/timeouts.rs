@@ -26,13 +26,14 @@ const TRANSACTION: &str = "transaction_timeout";
 /// The settings with the major version of the server that has them first.
 const SETTINGS: [(&str, u32); 4] = [(STATEMENT, 9), (IDLE_IN_TRANSACTION, 10), (IDLE, 14), (TRANSACTION, 17)];
 
-/// A query for the search path and the time-outs, one row each, in this order. Of a server whose version
-/// is not known, and in replication, which knows one command at a time, for the path alone.
+/// A query for the search path, the role and the time-outs, one row each, in this order. Of a server whose
+/// version is not known, and in replication, which knows one command at a time, for the path alone.
 pub(super) fn question(major: Option<u32>, is_replication: bool) -> String {
     let major = major.filter(|_| !is_replication).unwrap_or(0);
-    let known = SETTINGS.iter().filter(|(_, since)| *since <= major);
+    let known = SETTINGS.iter().filter(|(_, since)| *since <= major).map(|(name, _)| *name);
+    let role = (major > 0).then_some("role");
     // SHOW takes no snapshot, so that it can also come first in a transaction.
-    known.fold("SHOW search_path".to_owned(), |text, (name, _)| text + "; SHOW " + name)
+    role.into_iter().chain(known).fold("SHOW search_path".to_owned(), |text, name| text + "; SHOW " + name)
 }
 
 /// The major version in `server_version`: 15 of `15.10 (Debian 15.10-0)`.
@@ -49,17 +50,20 @@ impl Timeouts {
         }
     }
 
-    pub(super) fn set(&mut self, name: &str, value: &str) {
-        if let (Some(place), Some(time)) = (self.place(name), time(value)) {
+    /// Whether the name is one of theirs.
+    pub(super) fn set(&mut self, name: &str, value: &str) -> bool {
+        let Some(place) = self.place(name) else { return false };
+        if let Some(time) = time(value) {
             *place = time;
         }
+        true
     }
 
-    /// Puts one back to what it is in `first`.
-    pub(super) fn reset(&mut self, name: &str, mut first: Self) {
-        if let (Some(place), Some(first)) = (self.place(name), first.place(name)) {
-            *place = *first;
-        }
+    /// Puts one back to what it is in `first`. Whether the name is one of theirs.
+    pub(super) fn reset(&mut self, name: &str, mut first: Self) -> bool {
+        let (Some(place), Some(first)) = (self.place(name), first.place(name)) else { return false };
+        *place = *first;
+        true
     }
 
     fn place(&mut self, name: &str) -> Option<&mut Duration> {
@@ -184,7 +188,7 @@ mod tests {
         assert_eq!(question(None, false), "SHOW search_path");
         assert_eq!(question(Some(17), true), "SHOW search_path");
         let count = |major| question(Some(major), false).matches("SHOW").count();
-        assert_eq!([13, 15, 17].map(count), [3, 4, 5]);
+        assert_eq!([13, 15, 17].map(count), [4, 5, 6]);
     }
 
     #[test]

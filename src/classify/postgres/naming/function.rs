@@ -1,6 +1,7 @@
 //! Functions that a statement calls, and what their bodies do.
 
 use super::super::catalogue::{Function, Volatility};
+use super::super::search_path;
 use super::super::tree::Node;
 use super::relation::Use;
 use super::{At, Namer, bulk};
@@ -161,6 +162,7 @@ impl Namer<'_> {
 
     fn set_config(&mut self, at: At, name: Option<&str>, value: Option<&str>) {
         self.is_dynamic = true;
+        self.moves_names |= super::session::moves_names(name);
         let Some(draft) = self.drafts.get_mut(at) else { return };
         let Some(name) = name else {
             return draft.doubt("which setting `set_config` changes is not written here");
@@ -215,7 +217,8 @@ impl Namer<'_> {
     }
 
     fn user_function(&mut self, function: &Function, arguments: &[&Node]) {
-        if !self.seen.insert(function.oid) {
+        // Its names may mean something else where it is called with another path or as another role.
+        if !self.seen.insert((function.oid, self.search_path.clone(), self.acting.clone())) {
             return;
         }
         let known = function.extension.as_ref().and_then(|_| facts::of_extension(&function.name));
@@ -243,7 +246,7 @@ impl Namer<'_> {
         }
         let before = (self.search_path.clone(), self.acting.clone());
         if let Some((_, value)) = function.settings.iter().find(|(name, _)| name == "search_path") {
-            self.search_path = Some(super::super::schemas(value));
+            self.search_path = search_path::read(value);
         }
         if function.is_security_definer {
             self.acting = Some(function.owner.clone());
@@ -278,9 +281,28 @@ impl Namer<'_> {
         self.body(at, "sql", source);
     }
 
+    /// The operators of an expression, also those that its syntax implies.
+    pub(super) fn operators(&mut self, node: &Node) {
+        match node.kind {
+            "AExpr" if node.number("kind") >= 11 => {
+                for implied in ["<", "<=", ">", ">="] {
+                    self.operator(&[implied]);
+                }
+            }
+            "AExpr" => self.operator(&node.names("name")),
+            "SortBy" => self.operator(&node.names("use_op")),
+            "SubLink" if node.names("oper_name").is_empty() => self.operator(&["="]),
+            "SubLink" => self.operator(&node.names("oper_name")),
+            "CaseExpr" if node.has("arg") => self.operator(&["="]),
+            "JoinExpr" if node.flag("is_natural") || node.nodes("using_clause").next().is_some() => {
+                self.operator(&["="]);
+            }
+            _ => {}
+        }
+    }
+
     /// An operator that is not `pg_catalog`'s, or may not be.
-    pub(super) fn operator(&mut self, node: &Node) {
-        let names = node.names("name");
+    fn operator(&mut self, names: &[&str]) {
         let Some((name, qualifiers)) = names.split_last() else { return };
         let schema = qualifiers.last().copied();
         if schema == Some("pg_catalog") {

@@ -23,7 +23,6 @@ const TRANSPARENT: &[&str] = &[
     "BoolExpr",
     "Boolean",
     "BooleanTest",
-    "CaseExpr",
     "CaseWhen",
     "CoalesceExpr",
     "CollateClause",
@@ -41,7 +40,6 @@ const TRANSPARENT: &[&str] = &[
     "IndexElem",
     "InferClause",
     "Integer",
-    "JoinExpr",
     "JsonAggConstructor",
     "JsonArgument",
     "JsonArrayAgg",
@@ -93,7 +91,6 @@ const TRANSPARENT: &[&str] = &[
     "RoleSpec",
     "RowExpr",
     "SetToDefault",
-    "SortBy",
     "SqlValueFunction",
     "SqlvalueFunction",
     "StatsElem",
@@ -133,10 +130,11 @@ impl Namer<'_> {
                 {
                     self.add(at, Trait::Export);
                 }
+                self.operators(node);
                 self.walk(at, node, scope);
             }
-            "AExpr" => {
-                self.operator(node);
+            "AExpr" | "CaseExpr" | "JoinExpr" | "SortBy" => {
+                self.operators(node);
                 self.walk(at, node, scope);
             }
             "ColumnRef" | "AIndirection" => {
@@ -262,6 +260,9 @@ fn is_collecting(select: &Node) -> bool {
             "SelectStmt" => continue,
             "JsonArrayAgg" | "JsonObjectAgg" => return true,
             "FuncCall" if node.names("funcname").last().is_some_and(|name| facts::is_collecting(name)) => return true,
+            // `t.array_agg` is `array_agg(t)`.
+            "ColumnRef" if node.names("fields").iter().skip(1).any(|name| facts::is_collecting(name)) => return true,
+            "AIndirection" if node.names("indirection").iter().any(|name| facts::is_collecting(name)) => return true,
             _ => left.extend(node.children()),
         }
     }

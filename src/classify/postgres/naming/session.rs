@@ -2,6 +2,7 @@
 
 use super::super::Effect;
 use super::super::grammar;
+use super::super::search_path;
 use super::super::tree::Node;
 use super::{At, Namer, Scope, bulk, command};
 use crate::action::{Trait, Traits};
@@ -22,6 +23,12 @@ pub(super) fn weight(name: &str, value: Option<&str>) -> Traits {
         _ => false,
     };
     if is_usual { Traits::EMPTY } else { facts::setting(&name) }
+}
+
+/// Whether giving that setting a value changes which object a name stands for; so may one that is not known.
+pub(super) fn moves_names(setting: Option<&str>) -> bool {
+    let moving = ["search_path", "role", "session_authorization", "all"];
+    setting.is_none_or(|name| moving.iter().any(|it| name.eq_ignore_ascii_case(it)))
 }
 
 impl Namer<'_> {
@@ -56,7 +63,11 @@ impl Namer<'_> {
                 if let Some(value) = &value {
                     draft.set("value", value.as_str());
                 }
-                Effect::Set { name: name.to_ascii_lowercase(), value, is_local: node.flag("is_local") }
+                let name = name.to_ascii_lowercase();
+                // Each constant is one name of the list, whatever is in it.
+                let value =
+                    if name == "search_path" && !values.is_empty() { Some(search_path::write(&values)) } else { value };
+                Effect::Set { name, value, is_local: node.flag("is_local") }
             }
         }
     }

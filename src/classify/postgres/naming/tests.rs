@@ -62,7 +62,7 @@ impl Session {
                 Effect::Set { name, value: Some(value), .. } => match name.as_str() {
                     "client_encoding" => self.settings.client_encoding = value,
                     "standard_conforming_strings" => self.settings.standard_conforming_strings = value == "on",
-                    "search_path" => self.settings.search_path = vec![value],
+                    "search_path" => self.settings.search_path = super::search_path::read(&value).unwrap(),
                     _ => {}
                 },
                 _ => {}
@@ -162,7 +162,7 @@ fn effects_are_what_the_session_must_follow() {
     assert_eq!(effect("DEALLOCATE ALL"), Effect::Deallocate(None));
     assert_eq!(effect("DEALLOCATE x"), Effect::Deallocate(Some("x".to_owned())));
     assert_eq!(effect("DISCARD ALL"), Effect::DiscardAll);
-    assert_eq!(effect("SET LOCAL search_path = a, b"), set("search_path", Some("a, b"), true));
+    assert_eq!(effect("SET LOCAL search_path = a, b"), set("search_path", Some("\"a\", \"b\""), true));
     assert_eq!(effect("RESET work_mem"), set("work_mem", None, false));
     assert_eq!(effect("SELECT set_config('Search_Path', 'a', true)"), set("search_path", Some("a"), true));
     assert_eq!(effect("SELECT set_config('a.b', 'a', true), 1"), Effect::Dynamic);
@@ -299,4 +299,95 @@ fn what_the_catalogue_does_not_have_is_unknown_and_told() {
     let parsed = super::parse(b"SELECT * FROM nothing", &Settings::default(), &made);
     assert_eq!(parsed.statements[0].actions[0].resources, ["postgres:postgres/pg_temp.nothing"]);
     assert!(parsed.statements[0].unresolved.is_empty());
+}
+
+/// What stands under a name is decided when its statement's turn comes.
+#[test]
+fn a_path_that_changes_on_the_way_is_followed_or_a_doubt() {
+    let other = |schema: &str, function: Function| Function { schema: schema.to_owned(), ..function };
+    let snapshot = Snapshot {
+        schemas: vec!["public".to_owned(), "evil".to_owned()],
+        functions: vec![
+            function(20_000, "f", "sql", "SELECT 1"),
+            other("evil", function(20_001, "f", "sql", "SELECT pg_read_file('x')")),
+            function(20_002, "g", "sql", "SELECT f()"),
+        ],
+        ..Snapshot::default()
+    };
+    let catalogue = Catalogue::new(7, snapshot);
+    let traits = |sql: &str| {
+        let parsed = super::parse(sql.as_bytes(), &Settings::default(), &catalogue);
+        let traits: Traits =
+            parsed.statements.iter().flat_map(|it| it.actions.iter()).flat_map(|it| it.traits.iter()).collect();
+        traits.names()
+    };
+    assert!(traits("SELECT f()").is_empty());
+    for sql in [
+        "SET search_path = evil; SELECT f()",
+        "SET search_path = \"evil\", public; SELECT g()",
+        "SELECT set_config('search_path', 'evil', false); SELECT f()",
+    ] {
+        assert_eq!(traits(sql), ["exec", "export", "session"], "{sql}");
+    }
+    for sql in [
+        "BEGIN; SET search_path = public; ROLLBACK; SELECT f()",
+        "SET LOCAL search_path = public; COMMIT; SELECT f()",
+        "SET ROLE a; SELECT f()",
+        "RESET search_path; SELECT f()",
+        "DISCARD ALL; SELECT f()",
+        "SELECT set_config('search_path', lower('EVIL'), false); SELECT f()",
+        "SELECT set_config('search_path', 'evil', false), g()",
+        "DO $$ BEGIN SET search_path = evil; PERFORM f(); END $$",
+    ] {
+        assert!(traits(sql).contains(&"unknown"), "{sql}: {:?}", traits(sql));
+    }
+    for sql in [
+        "BEGIN; SELECT f(); COMMIT",
+        "SET search_path = public; SET work_mem = 1; COMMIT",
+        "DO $$ BEGIN SET ROLE a; END $$",
+    ] {
+        assert!(!traits(sql).contains(&"unknown"), "{sql}: {:?}", traits(sql));
+    }
+}
+
+#[test]
+fn operators_that_syntax_implies_are_followed() {
+    let snapshot = Snapshot {
+        schemas: vec!["public".to_owned()],
+        relations: vec![relation("t", RelationKind::Table, &[], &[], &[])],
+        functions: vec![function(20_000, "f", "sql", "SELECT pg_read_file('x')")],
+        operators: ["=", "<="]
+            .map(|name| Operator { schema: "public".to_owned(), name: name.to_owned(), function: 20_000 })
+            .into(),
+        ..Snapshot::default()
+    };
+    let catalogue = Catalogue::new(8, snapshot);
+    for sql in [
+        "SELECT a = 1 FROM t",
+        "SELECT CASE a WHEN 1 THEN 2 END FROM t",
+        "SELECT a BETWEEN 1 AND 2 FROM t",
+        "SELECT 1 FROM t JOIN t s USING (a)",
+        "SELECT 1 FROM t NATURAL JOIN t s",
+        "SELECT a IN (SELECT 1) FROM t",
+        "SELECT a <= ANY (SELECT 1) FROM t",
+        "SELECT a FROM t ORDER BY a USING OPERATOR(public.<=)",
+        "SELECT NULLIF(a, 1) FROM t",
+        "SELECT a IS DISTINCT FROM 1 FROM t",
+    ] {
+        let parsed = super::parse(sql.as_bytes(), &Settings::default(), &catalogue);
+        let has_exec = parsed.statements[0].actions.iter().any(|it| it.traits.contains(Trait::Exec));
+        assert!(has_exec, "{sql}");
+    }
+}
+
+#[test]
+fn an_aggregate_written_as_an_attribute_is_an_export() {
+    for sql in [
+        "SELECT c.array_agg FROM customers c",
+        "SELECT (c).json_agg FROM customers c",
+        "SELECT (c.*).json_agg FROM customers c",
+    ] {
+        assert!(one(sql).actions[0].traits.contains(Trait::Export), "{sql}");
+    }
+    assert!(!one("SELECT c.json_agg FROM customers c WHERE id = 1").actions[0].traits.contains(Trait::Export));
 }

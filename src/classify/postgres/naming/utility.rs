@@ -3,6 +3,7 @@
 use super::super::Effect;
 use super::super::tree::{Node, Tree};
 use super::relation::Use;
+use super::session::moves_names;
 use super::{At, Namer, Scope, bulk, command};
 use crate::action::{Access, Trait};
 use crate::catalog::postgres as facts;
@@ -89,7 +90,11 @@ impl Namer<'_> {
                 Effect::None
             }
             "ExplainStmt" => self.explain(at, node, text),
-            "VariableSetStmt" => self.set(at, node),
+            "VariableSetStmt" => {
+                let effect = self.set(at, node);
+                self.moves_names |= matches!(&effect, Effect::Set { name, .. } if moves_names(Some(name)));
+                effect
+            }
             "TransactionStmt" => self.transaction(at, node),
             "PrepareStmt" => self.prepare(at, node, text),
             "ExecuteStmt" => self.execute(at, node),

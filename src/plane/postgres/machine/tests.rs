@@ -141,7 +141,7 @@ fn an_error_undoes_names_and_skips_to_sync() {
     assert_eq!(server(&mut machine, &error()).unwrap(), Turn::Pass);
     assert_eq!(
         events(&mut machine),
-        [Event::Failed(failing), Event::Over(failing), Event::Skipped(behind), Event::Over(behind)]
+        [Event::Aborted, Event::Failed(failing), Event::Over(failing), Event::Skipped(behind), Event::Over(behind)]
     );
     assert!(machine.is_skipping());
     assert!(machine.statement(b"kept").is_some() && machine.statement(b"new").is_none());

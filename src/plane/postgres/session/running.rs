@@ -93,11 +93,14 @@ where
                     }
                 }
                 Event::Over(run) => self.end_run(run),
-                Event::Ready if self.machine.transaction() == Transaction::None => {
-                    self.settings.outside();
-                    self.asker.names.outside();
+                Event::Aborted => self.settings.fail(),
+                Event::Ready => {
+                    let is_open = self.machine.transaction() != Transaction::None;
+                    self.settings.ready(is_open);
+                    if !is_open {
+                        self.asker.names.outside();
+                    }
                 }
-                Event::Ready => {}
             }
         }
     }
