@@ -2,12 +2,14 @@
 //! see without it, but for what waits for a person.
 
 mod catalogue;
+mod changing;
 mod holding;
 mod messages;
 mod reach;
 mod records;
 mod suites;
 mod tools;
+mod transactions;
 mod transparent;
 mod typed;
 

@@ -37,15 +37,20 @@ const DELETE: &str = "DELETE FROM accounts WHERE id < 4 RETURNING id";
 const READ: &str = "SELECT id, name FROM accounts ORDER BY id";
 
 /// A table of ten accounts behind countersign.
-struct Bank {
-    database: Database,
-    site: Site,
-    door: Door,
+pub(super) struct Bank {
+    pub(super) database: Database,
+    pub(super) site: Site,
+    pub(super) door: Door,
 }
 
 impl Bank {
     #[track_caller]
-    fn open(name: &str) -> Self {
+    pub(super) fn open(name: &str) -> Self {
+        Self::under(name, RULES)
+    }
+
+    #[track_caller]
+    pub(super) fn under(name: &str, rules: &str) -> Self {
         let database = cluster().database(name);
         database.sql(
             "CREATE TABLE accounts (id int PRIMARY KEY, name text);
@@ -53,14 +58,14 @@ impl Bank {
              ALTER TABLE accounts OWNER TO app;
              ALTER SCHEMA public OWNER TO app",
         );
-        let site = site(&database, APP, RULES);
+        let site = site(&database, APP, rules);
         let door = Door::through(&site, "bot", &database);
         Self { database, site, door }
     }
 
     /// How many accounts are left, asked beside countersign.
     #[track_caller]
-    fn accounts(&self) -> u32 {
+    pub(super) fn accounts(&self) -> u32 {
         self.database.sql("SELECT count(*) FROM accounts").parse().unwrap()
     }
 
@@ -198,8 +203,7 @@ fn a_transaction_goes_on_or_is_aborted_with_every_driver() {
 
 #[test]
 fn modified_runs_as_the_approver_wrote_it_with_every_driver() {
-    // asyncpg describes every statement before it runs it.
-    [Driver::NodePostgres, Driver::Psycopg, Driver::Psycopg2].into_iter().for_each(modified);
+    DRIVERS.into_iter().for_each(modified);
 }
 
 #[test]
