@@ -159,6 +159,13 @@ fn a_change_that_the_server_refuses_fails_as_the_statement_would() {
     assert_eq!(tags(&session.read_to(b'Z')), "TDCZ");
     assert_eq!(bank.site.wait_for_record(&id, "action.outcome")["sqlstate"], "42703");
     is_in_step(&bank, &mut session);
+
+    // The same of a statement that was prepared before, where nothing is between it and the last Sync.
+    session.ask(Batch::new().parse("s", &READ.replace("id,", "id, id AS twice,")).sync());
+    let id = sent(&bank, &mut session, &Batch::new().bind("", "s", &["0"]).execute("", 0).sync());
+    modify(&bank, &id, "SELECT id, id AS twice, nam FROM accounts WHERE id > $1");
+    assert_eq!(tags(&session.read_to(b'Z')), "EZ");
+    is_in_step(&bank, &mut session);
 }
 
 #[test]

@@ -263,6 +263,56 @@ fn a_copy_in_waits() {
     site.verify();
 }
 
+/// Data that a client sends before it is asked for, in one message longer than any that is named.
+#[test]
+fn a_huge_copy_waits_or_goes_by() {
+    let rules = "rules:\n  - id: loading\n    match: { action: [postgres:copy_in] }\n    decision: hold\n    approvers: [security]\n";
+    let bank = Bank::under("huge", rules);
+    let rows: String = (1_000_000..1_900_000).map(|id| format!("{id}\tcustomer {id}\n")).collect();
+    assert!(rows.len() > 17 << 20);
+    for (verdict, tags, accounts) in [("allow", "GCZ", 900_010), ("deny", "EZ", 900_010)] {
+        let sql = format!("COPY accounts FROM STDIN /* {verdict} */");
+        let batch = Batch::new().query(&sql).raw(b'd', rows.as_bytes()).raw(b'c', b"").query("SELECT 'next'");
+        let mut session = Frontend::connect(&bank.door);
+        let mut writer = session.writer();
+        let writing = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &batch.0).unwrap());
+        let id = bank.site.pending(1).remove(0);
+        bank.site.decide("alice", &id, verdict);
+        let answers = session.read_to(b'Z');
+        let seen: String = answers.iter().filter(|it| it.tag != b'N').map(|it| char::from(it.tag)).collect();
+        assert_eq!(seen, tags, "{verdict}");
+        let next = session.read_to(b'Z');
+        assert!(next.iter().any(|it| it.body.ends_with(b"next")), "{verdict}: {next:?}");
+        writing.join().unwrap();
+        assert_eq!(bank.accounts(), accounts, "{verdict}");
+    }
+    bank.site.verify();
+}
+
+/// A client takes the end of its cancel connection for the word that what it sends next is not meant.
+#[test]
+fn a_cancel_request_is_over_when_its_connection_is() {
+    let bank = Bank::open("cancels");
+    let mut session = Frontend::connect(&bank.door);
+    for _ in 0..20 {
+        session.send(&Batch::new().query("SELECT pg_sleep(30)").0);
+        let asleep = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event = 'PgSleep'",
+            bank.database.name
+        );
+        wait_for("it to sleep", || (bank.database.sql(&asleep) == "1").then_some(()));
+        session.cancel(&bank.door);
+        let answers = session.read_to(b'Z');
+        assert!(answers.iter().any(|it| it.field(b'C').as_deref() == Some("57014")), "{answers:?}");
+        let next = session.ask(Batch::new().query("SELECT 'next'"));
+        assert!(next.iter().any(|it| it.body.ends_with(b"next")), "{next:?}");
+        // With nothing to end it ends nothing, now or later.
+        session.cancel(&bank.door);
+        let next = session.ask(Batch::new().query("SELECT 'next'"));
+        assert!(next.iter().any(|it| it.body.ends_with(b"next")), "{next:?}");
+    }
+}
+
 /// What was approved is read to its end in as many pieces as the driver likes, and is one hold.
 #[test]
 fn a_cursor_is_held_once() {

@@ -162,6 +162,22 @@ impl Frontend {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// The same connection, to be written to while its answers are read.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
+    /// Asks for the end of what runs, and returns when the other side has closed that connection.
+    #[track_caller]
+    pub(crate) fn cancel(&self, door: &Door) {
+        let mut stream = TcpStream::connect(("127.0.0.1", door.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut request = BytesMut::new();
+        frontend::cancel_request(self.key.0, self.key.1, &mut request);
+        stream.write_all(&request).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "a cancel request has no answer");
+    }
+
     /// Sends as much as the other side takes.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes)

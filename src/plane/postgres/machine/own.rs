@@ -9,9 +9,13 @@ impl Machine {
     /// only when [`Machine::may_sync`].
     pub(in super::super) fn ask_own(&mut self, own: Own) {
         match own {
-            Own::Parse => self.has_changed = true,
+            Own::Parse => {
+                self.has_changed = true;
+                self.pipeline = self.pipeline.max(Pipeline::Prepared);
+            }
+            Own::Describe => self.pipeline = self.pipeline.max(Pipeline::Prepared),
             Own::Sync => self.pipeline = Pipeline::No,
-            Own::Query | Own::Describe | Own::Close => {}
+            Own::Query | Own::Close => {}
         }
         self.sent.push_back(Sent::Own(own));
     }
@@ -43,7 +47,7 @@ impl Machine {
 
     /// An approver's statement was left behind by an error, and it can be closed now.
     pub(in super::super) fn must_close(&self) -> bool {
-        self.has_changed && self.sent.is_empty() && self.pipeline == Pipeline::No
+        self.has_changed && !self.is_skipping && self.sent.is_empty() && self.pipeline == Pipeline::No
     }
 
     /// The rules changed: what they allowed before, and has not run yet, is asked about again.
