@@ -111,6 +111,69 @@ fn aliases(query: &Node) -> Vec<&str> {
     found
 }
 
+/// Whether a change of a table takes all of it: without a condition, with an idle one, or with one that its
+/// own rows meet.
+pub(super) fn is_whole(change: &Node, condition: Option<&Node>) -> bool {
+    let Some(condition) = condition else { return true };
+    let target = change.node("relation").map_or("", |it| it.text("relname"));
+    let others = change.nodes("from_clause").chain(change.nodes("using_clause")).chain(change.node("source_relation"));
+    is_idle(condition)
+        || is_met_by_all_of(target, condition)
+        || others.into_iter().any(|it| it.kind == "RangeVar" && it.text("relname") == target) && !has_value(condition)
+}
+
+/// Whether an INSERT writes over every row of the table that it reads.
+pub(super) fn writes_over_itself(insert: &Node) -> bool {
+    let target = insert.node("relation").map_or("", |it| it.text("relname"));
+    let conflict = insert.node("on_conflict_clause").filter(|it| it.nodes("target_list").next().is_some());
+    conflict.is_some_and(|it| it.node("where_clause").is_none_or(is_idle))
+        && insert.node("select_stmt").is_some_and(|it| is_all_of(target, it))
+}
+
+/// `x IN (SELECT x FROM target)`, also as a part that an OR or an AND of such leaves open.
+fn is_met_by_all_of(target: &str, condition: &Node) -> bool {
+    match condition.kind {
+        "BoolExpr" => {
+            let mut parts = condition.nodes("args");
+            let is_met = |it: &Node| is_idle(it) || is_met_by_all_of(target, it);
+            match condition.number("boolop") {
+                1 => parts.all(is_met),
+                2 => parts.any(is_met),
+                _ => false,
+            }
+        }
+        "SubLink" => condition.node("subselect").is_some_and(|it| is_all_of(target, it)),
+        "AExpr" => {
+            let array = condition.node("rexpr").filter(|it| it.kind == "SubLink");
+            array.and_then(|it| it.node("subselect")).is_some_and(|it| is_all_of(target, it))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a query gives every row of that relation.
+fn is_all_of(target: &str, select: &Node) -> bool {
+    if let (Some(left), Some(right)) = (select.node("larg"), select.node("rarg")) {
+        return is_all_of(target, left) || is_all_of(target, right);
+    }
+    let mut from = select.nodes("from_clause");
+    let is_alone = matches!((from.next(), from.next()), (Some(item), None)
+        if item.kind == "RangeVar" && item.text("relname") == target);
+    is_alone && select.node("where_clause").is_none_or(is_idle) && !select.has("limit_count")
+}
+
+/// Whether something in it is no column: a value that rows are picked by.
+fn has_value(condition: &Node) -> bool {
+    let mut left = vec![condition];
+    while let Some(node) = left.pop() {
+        if matches!(node.kind, "AConst" | "ParamRef" | "SubLink" | "CurrentOfExpr") {
+            return true;
+        }
+        left.extend(node.children());
+    }
+    false
+}
+
 /// Whether a WHERE leaves every row in: it asks nothing of a column, or asks what each row meets.
 pub(super) fn is_idle(condition: &Node) -> bool {
     match condition.kind {
@@ -128,11 +191,16 @@ pub(super) fn is_idle(condition: &Node) -> bool {
             _ => is_constant(condition),
         },
         // EXISTS over rows of its own.
-        "SubLink" if condition.number("sub_link_type") == 1 => {
-            condition.node("subselect").is_none_or(|it| columns(it).is_empty())
-        }
+        "SubLink" if condition.number("sub_link_type") == 1 => condition
+            .node("subselect")
+            .is_none_or(|it| columns(it).is_empty() || it.node("where_clause").is_none_or(is_idle) && !has_join(it)),
         _ => is_constant(condition),
     }
+}
+
+/// A condition may stand in a join instead of in WHERE, or in HAVING.
+fn has_join(select: &Node) -> bool {
+    select.has("having_clause") || select.nodes("from_clause").any(|it| it.kind != "RangeVar")
 }
 
 fn is_constant(node: &Node) -> bool {

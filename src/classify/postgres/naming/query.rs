@@ -235,8 +235,9 @@ impl Namer<'_> {
             }
         }
         self.walk_but(at, node, &["with_clause", "relation"], &inner);
-        let is_whole = |field: &str| node.node(field).is_none_or(bulk::is_idle);
+        let is_whole = |field: &str| bulk::is_whole(node, node.node(field));
         let is_destructive = match node.kind {
+            "InsertStmt" => bulk::writes_over_itself(node),
             "UpdateStmt" | "DeleteStmt" => is_whole("where_clause"),
             "MergeStmt" => node.nodes("merge_when_clauses").any(|when| {
                 // UPDATE or DELETE of what has no match, or of all.
