@@ -32,6 +32,8 @@ pub(crate) struct Action {
     pub(crate) sensitive: Vec<String>,
     /// IAM actions the request needs, `s3:ListBucket`; the first is the main one.
     pub(crate) iam_actions: Vec<Cow<'static, str>>,
+    /// Tags that the operator gave to what it touches (`pii`).
+    pub(crate) tags: Vec<String>,
     /// Why the request could not be named without doubt; set exactly when [`Trait::Unknown`] is.
     pub(crate) unknown: Option<String>,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Action {
 impl Action {
     /// The action as people and records are given it: secrets replaced.
     pub(crate) fn shown_json(&self) -> Value {
-        json!({
+        let mut shown = json!({
             "action": self.name,
             "access": self.access.as_str(),
             "traits": self.traits.names(),
@@ -49,7 +51,11 @@ impl Action {
             "parameters": self.shown_parameters(),
             "iam_actions": self.iam_actions,
             "unknown": self.unknown,
-        })
+        });
+        if let (false, Some(members)) = (self.tags.is_empty(), shown.as_object_mut()) {
+            members.insert("tags".to_owned(), json!(self.tags));
+        }
+        shown
     }
 
     /// The parameters with every secret value replaced by its size, for cards, records and logs.

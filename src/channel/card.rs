@@ -110,6 +110,9 @@ fn what(card: &mut Card, hold: &HoldView) {
         if !traits.is_empty() {
             card.line("", &format!("traits: {}", traits.join(", ")));
         }
+        if !action.tags.is_empty() {
+            card.line("", &format!("touches what is tagged {}", plain(&action.tags.join(", "))));
+        }
     }
     if !hold.modified.is_empty() {
         card.line("", "An approver changed the request; what follows is the changed one:");

@@ -30,6 +30,7 @@ pub(super) fn hold() -> HoldView {
         parameters: json!({"UserName": "bob"}).as_object().unwrap().clone(),
         sensitive: Vec::new(),
         iam_actions: vec!["iam:CreateAccessKey".into()],
+        tags: Vec::new(),
         unknown: None,
     };
     HoldView {

@@ -195,6 +195,7 @@ impl Trouble {
             parameters: Map::new(),
             sensitive: Vec::new(),
             iam_actions: Vec::new(),
+            tags: Vec::new(),
             unknown: Some(self.why),
         };
         Classified { actions: vec![action], refused: None, route, dialect }

@@ -113,7 +113,7 @@ fn shown_actions(id: Option<&Value>, actions: &[Action]) -> Value {
 }
 
 fn shown_action(action: &Action) -> Value {
-    json!({
+    let mut shown = json!({
         "action": action.name,
         "access": action.access.as_str(),
         "traits": action.traits.names(),
@@ -122,7 +122,11 @@ fn shown_action(action: &Action) -> Value {
         "account": action.account,
         "parameters": action.shown_parameters(),
         "iam_actions": action.iam_actions,
-    })
+    });
+    if let (false, Some(members)) = (action.tags.is_empty(), shown.as_object_mut()) {
+        members.insert("tags".to_owned(), json!(action.tags));
+    }
+    shown
 }
 
 fn refusal(id: Option<&Value>, why: &str) -> Value {

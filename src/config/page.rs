@@ -76,6 +76,21 @@ impl<'a> Page<'a> {
         pairs
     }
 
+    /// A mapping of names to lists of texts, each text read by `read`.
+    pub(super) fn lists(&mut self, key: &'static str, mut read: impl FnMut(&str, &'a Node, &'a Problems, &str)) {
+        for entry in self.entries(key) {
+            let texts = entry.value.list_of(self.problems, |item, problems| Some((item, item.text(problems)?)));
+            let texts = texts.unwrap_or_default();
+            let spelled: Vec<_> = texts.iter().map(|(_, text)| spelled(text)).collect();
+            self.depth += 1;
+            self.line(&self::spelled(&entry.key), &format!("[{}]", spelled.join(", ")), Some(&entry.value));
+            self.depth -= 1;
+            for (item, text) in texts {
+                read(&entry.key, item, self.problems, text);
+            }
+        }
+    }
+
     /// A value that has a default.
     pub(super) fn value<T>(
         &mut self,

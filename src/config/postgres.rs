@@ -3,10 +3,12 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::page::{Page, spelled};
 use super::schema::{address_or_none, spelled_address};
+use crate::classify::postgres::tags::Tags;
 use crate::plane::postgres::Options as Plane;
 use crate::plane::postgres::login::{Offer, Options as Door};
 use crate::plane::postgres::upstream::{Host, Options as Upstream, PasswordSource, Target, TlsMode};
@@ -85,6 +87,7 @@ pub(super) fn upstream(page: &mut Page<'_>, listening: Option<Span>) -> (Upstrea
         message_limit_bytes: usize::try_from(message_limit).unwrap_or(usize::MAX),
         notice_every: page.duration("notice_every", defaults.notice_every),
         catalogue_every: page.duration("catalogue_every", defaults.catalogue_every),
+        tags: Arc::new(tags(page)),
     };
     if let Some(place) = listening {
         let lack = |message: &str, help: &str| {
@@ -131,6 +134,17 @@ pub(super) fn words(page: &mut Page<'_>) -> Words {
         statements: choice(page, "statements", "form of statements in records", Statements::default(), &forms),
         openings: choice(page, "openings", "choice of openings", Kept::default(), &kept),
     }
+}
+
+fn tags(page: &mut Page<'_>) -> Tags {
+    let mut tags = Tags::default();
+    page.lists("tags", |tag, node, problems, place| {
+        if let Err(why) = tags.add(tag, place) {
+            let finding = Diagnostic::error(problems.source(), node.span, why);
+            problems.push(finding.help("such as `public.customers`, `public.users.email` or `orders/billing.*`"));
+        }
+    });
+    tags
 }
 
 fn password(page: &mut Page<'_>) -> PasswordSource {

@@ -56,6 +56,7 @@ const CHANGED: &[(&str, &str)] = &[
     ("upstream.postgres.message_limit", "1MiB"),
     ("upstream.postgres.notice_every", "5s"),
     ("upstream.postgres.catalogue_every", "2s"),
+    ("upstream.postgres.tags", "{pii: [public.customers, orders/public.users.email]}"),
     ("people", "{alice: {emails: [Alice@Example.com], groups: [approvers]}}"),
     ("bodies.inspect", "2MiB"),
     ("bodies.matched", "1GiB"),

@@ -370,14 +370,16 @@ fn write_action(action: &Action, text: &mut String) {
         _ => Cow::Owned(action.shown_parameters()),
     };
     Members::object(text, |members| {
-        members
+        let members = members
             .text("access", action.access.as_str())
             .text_or_null("account", action.account.as_deref())
             .text("action", &action.name)
             .texts("iam_actions", &action.iam_actions)
             .member("parameters", |text| write_map(&parameters, text))
             .text_or_null("region", action.region.as_deref())
-            .texts("resources", &action.resources)
+            .texts("resources", &action.resources);
+        let members = if action.tags.is_empty() { members } else { members.texts("tags", &action.tags) };
+        members
             .texts("traits", action.traits.iter().map(Trait::as_str))
             .text_or_null("unknown", action.unknown.as_deref());
     });
@@ -422,6 +424,7 @@ mod tests {
                 resources,
                 parameters: parameters.as_object().unwrap().clone(),
                 sensitive: hidden.then(|| "UserName".to_owned()).into_iter().collect(),
+                tags: hidden.then(|| value.clone()).into_iter().collect(),
                 iam_actions: vec![value.into()],
             };
             let mut text = String::new();

@@ -167,6 +167,7 @@ fn action(name: &str, parameters: Value) -> Action {
         parameters: parameters.as_object().unwrap().clone(),
         sensitive: vec!["Password".into()],
         iam_actions: vec![],
+        tags: vec![],
         unknown: None,
     }
 }

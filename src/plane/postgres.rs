@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::classify::postgres::cache::Cache;
+use crate::classify::postgres::tags::Tags;
 use crate::gate::Gate;
 use crate::telemetry::Metrics;
 use crate::time::Clock;
@@ -50,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) notice_every: Duration,
     /// Between two looks for changes of the upstream's catalogue.
     pub(crate) catalogue_every: Duration,
+    /// What is sensitive in the database.
+    pub(crate) tags: Arc<Tags>,
 }
 
 impl Default for Options {
@@ -58,6 +61,7 @@ impl Default for Options {
             message_limit_bytes: 16 << 20,
             notice_every: Duration::from_secs(15),
             catalogue_every: Duration::from_secs(5),
+            tags: Arc::default(),
         }
     }
 }
@@ -91,7 +95,7 @@ impl Plane {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let (cache, cancels) = (Cache::new(CACHE_BYTES), Cancels::default());
-        let lookups = Lookups::new(Arc::clone(&upstream), options.catalogue_every);
+        let lookups = Lookups::new(Arc::clone(&upstream), options.catalogue_every, Arc::clone(&options.tags));
         let reach = Reach::new(Arc::clone(&upstream));
         Arc::new(Self { options, door, upstream, gate, cache, cancels, lookups, reach, words, clock, metrics })
     }

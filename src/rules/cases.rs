@@ -213,6 +213,7 @@ fn read_action(fields: &mut Fields<'_>) -> Option<Action> {
     let account = fields.text("account").unwrap_or(CASE_ACCOUNT).to_owned();
     let parameters = fields.node("parameters").map_or(Value::Null, Node::to_json);
     let sensitive = texts(fields.texts("sensitive"));
+    let tags = texts(fields.texts("tags"));
     let unknown = fields.text("unknown").map(str::to_owned);
     let access = fields.typed("access", |node, problems| {
         node.one_of(problems, "access", &Access::ALL.map(|access| (access.as_str(), access)))
@@ -250,6 +251,7 @@ fn read_action(fields: &mut Fields<'_>) -> Option<Action> {
         iam_actions: operation
             .map(|it| it.row.iam_actions.iter().map(|it| Cow::Borrowed(*it)).collect())
             .unwrap_or_default(),
+        tags,
         unknown,
     })
 }

@@ -70,8 +70,20 @@ pub(super) struct Mistake {
 }
 
 /// Variables a condition may use.
-pub(super) const VARIABLES: [&str; 11] =
-    ["access", "account", "action", "agent", "context", "now", "owner", "parameters", "region", "resources", "traits"];
+pub(super) const VARIABLES: [&str; 12] = [
+    "access",
+    "account",
+    "action",
+    "agent",
+    "context",
+    "now",
+    "owner",
+    "parameters",
+    "region",
+    "resources",
+    "tags",
+    "traits",
+];
 /// Members of `context`; all are claims of the agent.
 const CLAIMS: [&str; 5] = ["initiator", "model", "reason", "session", "task"];
 const FUNCTIONS: [&str; 26] = [
@@ -239,6 +251,7 @@ impl Facts {
     pub(super) fn of(subject: &Subject<'_>, action: &Action) -> Self {
         let mut facts = Self { variables: Vec::with_capacity(VARIABLES.len()), values: 0, bytes: 0, too_deep: false };
         let resources = action.resources.iter().map(|it| facts.text(it)).collect::<Vec<_>>();
+        let tags = action.tags.iter().map(|it| facts.text(it)).collect::<Vec<_>>();
         // Secret values are not visible to conditions: only that they are there, and their size.
         let parameters = facts.value(&Value::Object(action.shown_parameters()), 0);
         let context = subject.context;
@@ -257,6 +270,7 @@ impl Facts {
             ("parameters", parameters),
             ("region", action.region.as_deref().unwrap_or(super::NO_REGION).into()),
             ("resources", resources.into()),
+            ("tags", tags.into()),
             ("traits", action.traits.names().into_iter().map(CelValue::from).collect::<Vec<_>>().into()),
         ];
         // While the account is not known, a condition on it fails to evaluate, which is the safe side.

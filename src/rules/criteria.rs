@@ -38,6 +38,7 @@ pub(super) enum Field {
     Action,
     Access,
     Traits,
+    Tags,
     Agent,
     Owner,
     Region,
@@ -47,10 +48,11 @@ pub(super) enum Field {
 }
 
 impl Field {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Action,
         Self::Access,
         Self::Traits,
+        Self::Tags,
         Self::Agent,
         Self::Owner,
         Self::Region,
@@ -64,6 +66,7 @@ impl Field {
             Self::Action => "action",
             Self::Access => "access",
             Self::Traits => "traits",
+            Self::Tags => "tags",
             Self::Agent => "agent",
             Self::Owner => "owner",
             Self::Region => "region",
@@ -80,6 +83,7 @@ pub(super) struct Criteria {
     pub(super) action: Vec<Glob>,
     pub(super) access: Vec<Access>,
     pub(super) traits: TraitTest,
+    pub(super) tags: Vec<Glob>,
     pub(super) resource: Vec<Glob>,
     pub(super) agent: Vec<Glob>,
     pub(super) owner: Vec<Glob>,
@@ -126,6 +130,7 @@ impl Criteria {
             Field::Action => !self.action.is_empty(),
             Field::Access => !self.access.is_empty(),
             Field::Traits => self.traits != TraitTest::default(),
+            Field::Tags => !self.tags.is_empty(),
             Field::Agent => !self.agent.is_empty(),
             Field::Owner => !self.owner.is_empty(),
             Field::Region => !self.region.is_empty(),
@@ -157,6 +162,7 @@ impl Criteria {
                     .collect::<Vec<_>>()
                     .join("; ")
             }
+            Field::Tags => globs(&self.tags),
             Field::Agent => globs(&self.agent),
             Field::Owner => globs(&self.owner),
             Field::Region => globs(&self.region),
@@ -180,6 +186,7 @@ impl Criteria {
             _ if !self.gives(field) => true,
             Field::Action => any(&self.action, &action.name),
             Field::Access => self.access.contains(&action.access),
+            Field::Tags => tags_match(&self.tags, &action.tags, reach),
             Field::Agent => any(&self.agent, subject.agent.id.as_str()),
             Field::Owner => any(&self.owner, &subject.agent.owner.to_string()),
             Field::Region => any(&self.region, action.region.as_deref().unwrap_or(NO_REGION)),
@@ -248,6 +255,14 @@ impl ParameterTest {
 
 fn any(globs: &[Glob], text: &str) -> bool {
     globs.iter().any(|glob| glob.matches(text))
+}
+
+/// A permission must mean each tag of what it lets through.
+fn tags_match(globs: &[Glob], tags: &[String], reach: Reach) -> bool {
+    match reach {
+        Reach::Wide => tags.iter().any(|tag| any(globs, tag)),
+        Reach::Narrow => !tags.is_empty() && tags.iter().all(|tag| any(globs, tag)),
+    }
 }
 
 fn resources_match(globs: &[Glob], resources: &[String], reach: Reach) -> bool {

@@ -137,6 +137,8 @@ fn found(field: Field, subject: &Subject<'_>, action: &Action) -> String {
         Field::Access => action.access.as_str().to_owned(),
         Field::Traits if action.traits.names().is_empty() => "none".to_owned(),
         Field::Traits => action.traits.names().join(", "),
+        Field::Tags if action.tags.is_empty() => "none".to_owned(),
+        Field::Tags => action.tags.join(", "),
         Field::Agent => subject.agent.id.to_string(),
         Field::Owner => subject.agent.owner.to_string(),
         Field::Region => action.region.as_deref().unwrap_or(super::NO_REGION).to_owned(),

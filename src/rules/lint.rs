@@ -197,6 +197,7 @@ fn covers(wide: &Criteria, narrow: &Criteria) -> bool {
         Field::Action => globs(&wide.action, &narrow.action),
         Field::Access => !narrow.access.is_empty() && narrow.access.iter().all(|it| wide.access.contains(it)),
         Field::Traits => wide.traits == narrow.traits,
+        Field::Tags => globs(&wide.tags, &narrow.tags),
         Field::Agent => globs(&wide.agent, &narrow.agent),
         Field::Owner => globs(&wide.owner, &narrow.owner),
         Field::Region => globs(&wide.region, &narrow.region),

@@ -236,6 +236,9 @@ fn read_criteria(node: &Node, what: &'static str, problems: &Problems) -> Option
                 node.list_of(problems, |item, problems| item.one_of(problems, "access", &choices))
             })
             .unwrap_or_default(),
+        tags: fields
+            .typed("tags", |node, problems| node.list_of(problems, |item, problems| item.text(problems).map(Glob::new)))
+            .unwrap_or_default(),
         traits: fields.typed("traits", read_traits).unwrap_or_default(),
         parameters: fields.typed("parameters", read_parameters).unwrap_or_default(),
     };
@@ -357,6 +360,10 @@ pub(super) fn canonical_criteria(criteria: &Criteria) -> Value {
         (Field::Access.as_str().to_owned(), sorted(criteria.access.iter().map(|access| access.as_str()))),
     ];
     let mut value: serde_json::Map<String, Value> = members.into_iter().collect();
+    // Rules from before there were tags keep their digest.
+    if !criteria.tags.is_empty() {
+        value.extend([globs(Field::Tags, &criteria.tags)]);
+    }
     let TraitTest { any, all, none } = criteria.traits;
     value.insert("traits".to_owned(), json!({"any": any.names(), "all": all.names(), "none": none.names()}));
     let parameters = criteria.parameters.iter().map(|test| {

@@ -44,6 +44,7 @@ fn action(name: &str) -> Action {
         parameters: serde_json::Map::new(),
         sensitive: Vec::new(),
         iam_actions: Vec::new(),
+        tags: Vec::new(),
         unknown: None,
     }
 }

@@ -121,6 +121,8 @@ struct ActionForm {
     parameters: Map<String, Value>,
     sensitive: Vec<String>,
     iam_actions: Vec<String>,
+    #[serde(default)]
+    tags: Vec<String>,
     unknown: Option<String>,
 }
 
@@ -294,6 +296,7 @@ impl From<&Action> for ActionForm {
             parameters: action.shown_parameters(),
             sensitive: action.sensitive.clone(),
             iam_actions: action.iam_actions.iter().map(|it| it.to_string()).collect(),
+            tags: action.tags.clone(),
             unknown: action.unknown.clone(),
         }
     }
@@ -311,6 +314,7 @@ impl ActionForm {
             parameters: self.parameters,
             sensitive: self.sensitive,
             iam_actions: self.iam_actions.into_iter().map(Into::into).collect(),
+            tags: self.tags,
             unknown: self.unknown,
         })
     }

@@ -30,6 +30,7 @@ fn hold(id: &str, state: HoldState) -> SavedHold {
             parameters: parameters.as_object().unwrap().clone(),
             sensitive: vec!["Password".into()],
             iam_actions: vec!["iam:CreateLoginProfile".into()],
+            tags: vec!["pii".to_owned()],
             unknown: None,
         }]),
         shown: Arc::new(Shown { method: "POST".into(), ..Shown::default() }),

@@ -73,6 +73,7 @@ pub(super) fn action(
         account: front.account.clone(),
         parameters,
         iam_actions,
+        tags: Vec::new(),
         unknown: doubt,
     }
 }

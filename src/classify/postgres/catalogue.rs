@@ -4,6 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::tags::Tags;
+
 /// A snapshot of the upstream's catalogue, and what the session itself has made since; cheap to copy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalogue {
@@ -12,6 +14,9 @@ pub(crate) struct Catalogue {
     snapshot: Option<Arc<Indexed>>,
     /// Names this session made, `public.t`, that the snapshot may not have.
     created: Arc<BTreeSet<String>>,
+    tags: Arc<Tags>,
+    /// There ought to be a snapshot, and there is none.
+    is_unread: bool,
 }
 
 /// The rows of a snapshot as they were fetched.
@@ -150,7 +155,31 @@ impl Catalogue {
             indexed.types.entry(it.name.clone()).or_default().push(index);
         }
         indexed.snapshot = snapshot;
-        Self { version, snapshot: Some(Arc::new(indexed)), created: Arc::default() }
+        Self { version, snapshot: Some(Arc::new(indexed)), ..Self::default() }
+    }
+
+    /// The same with what an operator calls sensitive.
+    pub(crate) fn with_tags(self, tags: Arc<Tags>) -> Self {
+        Self { tags, ..self }
+    }
+
+    /// In place of a snapshot that could not be read: what relations hide is in doubt where something is
+    /// tagged.
+    pub(crate) fn unread(tags: Arc<Tags>) -> Self {
+        Self { is_unread: !tags.is_empty(), tags, ..Self::default() }
+    }
+
+    /// What is left when the snapshot is known to be wrong.
+    pub(crate) fn forgotten(&self) -> Self {
+        Self { created: Arc::clone(&self.created), ..Self::unread(Arc::clone(&self.tags)) }
+    }
+
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    pub(crate) const fn is_unread(&self) -> bool {
+        self.is_unread
     }
 
     /// The same snapshot with names that a session has made since, `public.t`.

@@ -26,6 +26,7 @@ mod relation;
 mod replication;
 pub(super) mod secrets;
 mod session;
+mod tagging;
 mod utility;
 
 /// See [`super::parse`].
@@ -179,6 +180,7 @@ struct Draft {
     resources: Vec<String>,
     parameters: Map<String, Value>,
     unknown: Option<String>,
+    tags: Vec<String>,
     /// What it makes goes with the session: no database changes its shape.
     is_temporary: bool,
 }
@@ -196,6 +198,7 @@ impl Draft {
             resources: Vec::new(),
             parameters,
             unknown: None,
+            tags: Vec::new(),
             is_temporary: false,
         }
     }
@@ -248,6 +251,7 @@ impl Draft {
             sensitive: Vec::new(),
             iam_actions: Vec::new(),
             unknown: self.unknown,
+            tags: self.tags,
         }
     }
 }
@@ -296,6 +300,7 @@ struct Namer<'a> {
     /// What is walked is planned and not run.
     is_dry: bool,
     is_dynamic: bool,
+    tagging: tagging::Tagging<'a>,
     /// See [`Effect::Moves`].
     moved: Vec<String>,
     /// In place of the session's, inside a function that sets it.
@@ -319,6 +324,7 @@ impl<'a> Namer<'a> {
             bodies: 0,
             is_dry: false,
             is_dynamic: false,
+            tagging: tagging::Tagging::default(),
             moved: Vec::new(),
             search_path: None,
             acting: None,
@@ -361,6 +367,7 @@ impl<'a> Namer<'a> {
         if self.moves_names && self.bodies > 0 && self.looks_up() {
             self.doubt(0, "it changes where names are looked for while what looks for them runs");
         }
+        self.settle_tags();
         let is_dynamic = self.is_dynamic && !matches!(effect, Effect::Set { .. });
         let effect = match effect {
             Effect::None if is_dynamic => Effect::Dynamic,

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::action::Action;
+use crate::classify::postgres::tags::Tags;
 use crate::classify::postgres::{
     BoundValue, Catalogue, Effect, Settings, function_call, parse, parse_replication, with_values,
 };
@@ -26,6 +27,8 @@ struct Session {
     prepared: BTreeMap<String, String>,
     /// The connection takes replication commands.
     replication: bool,
+    /// What is sensitive, as `upstream.postgres.tags` says it.
+    tags: BTreeMap<String, Vec<String>>,
 }
 
 /// Names the SQL of one line.
@@ -36,7 +39,11 @@ pub(super) fn name(request: &Map<String, Value>) -> Result<Vec<Action>, String> 
     let session = request.get("session").cloned().unwrap_or_else(|| Value::Object(Map::new()));
     let session: Session = serde_json::from_value(session).map_err(|error| format!("`session`: {error}"))?;
     let settings = settings(&session);
-    let catalogue = Catalogue::builtin();
+    let mut tags = Tags::default();
+    for (tag, place) in session.tags.iter().flat_map(|(tag, places)| places.iter().map(move |it| (tag, it))) {
+        tags.add(tag, place).map_err(|why| format!("`tags`: `{place}`: {why}"))?;
+    }
+    let catalogue = Catalogue::builtin().with_tags(Arc::new(tags));
     if let Some(oid) = request.get("function") {
         let oid = oid.as_u64().and_then(|oid| u32::try_from(oid).ok()).ok_or("`function` is not an oid")?;
         return Ok(function_call(oid, &settings, &catalogue).actions.to_vec());

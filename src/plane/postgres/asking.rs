@@ -259,6 +259,7 @@ impl Asker {
             parameters: Map::new(),
             sensitive: Vec::new(),
             iam_actions: Vec::new(),
+            tags: Vec::new(),
             unknown: None,
         }
     }

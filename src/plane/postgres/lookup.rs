@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 
 use super::upstream::Upstream;
 use crate::classify::postgres::Catalogue;
+use crate::classify::postgres::tags::Tags;
 pub(super) use line::{Line, LineError, Row};
 pub(super) use names::{Looking, Names};
 
@@ -44,6 +45,7 @@ const IDLE: Duration = Duration::from_secs(300);
 pub(super) struct Lookups {
     upstream: Arc<Upstream>,
     every: Duration,
+    tags: Arc<Tags>,
     databases: Mutex<HashMap<String, Arc<Lookup>>>,
     versions: AtomicU64,
 }
@@ -68,9 +70,9 @@ struct State {
 }
 
 impl Lookups {
-    pub(super) fn new(upstream: Arc<Upstream>, every: Duration) -> Arc<Self> {
+    pub(super) fn new(upstream: Arc<Upstream>, every: Duration, tags: Arc<Tags>) -> Arc<Self> {
         let every = every.max(SHORTEST_INTERVAL);
-        Arc::new(Self { upstream, every, databases: Mutex::default(), versions: AtomicU64::new(1) })
+        Arc::new(Self { upstream, every, tags, databases: Mutex::default(), versions: AtomicU64::new(1) })
     }
 
     /// A new session's view of a database that it has just been let into. Waits, for [`PATIENCE`], where
@@ -91,7 +93,8 @@ impl Lookups {
         if let Some(lookup) = databases.get(database) {
             return Seat::new(Arc::clone(lookup));
         }
-        let nothing = State { catalogue: Arc::new(Catalogue::builtin()), checked: 0, attempted: 0 };
+        let nothing =
+            State { catalogue: Arc::new(Catalogue::unread(Arc::clone(&self.tags))), checked: 0, attempted: 0 };
         let lookup = Arc::new(Lookup {
             sessions: AtomicUsize::new(0),
             asked: AtomicU64::new(0),
@@ -211,7 +214,7 @@ impl Keeper {
                 self.lookup.state.send_modify(|state| {
                     state.attempted = asked;
                     if is_stale {
-                        state.catalogue = Arc::new(Catalogue::builtin());
+                        state.catalogue = Arc::new(Catalogue::unread(Arc::clone(&self.lookups.tags)));
                     }
                 });
                 PAUSE_AFTER_FAILURE
@@ -261,7 +264,7 @@ impl Keeper {
         self.line = Some(line);
         self.stamp = stamp;
         let version = self.lookups.versions.fetch_add(1, Ordering::AcqRel);
-        let catalogue = Arc::new(Catalogue::new(version, snapshot));
+        let catalogue = Arc::new(Catalogue::new(version, snapshot).with_tags(Arc::clone(&self.lookups.tags)));
         self.lookup.state.send_modify(|state| {
             state.catalogue = Arc::clone(&catalogue);
             (state.checked, state.attempted) = (asked, asked);

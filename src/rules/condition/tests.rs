@@ -20,6 +20,7 @@ fn evaluate(text: &str, parameters: serde_json::Value) -> Result<bool, Fault> {
         parameters: parameters.as_object().unwrap().clone(),
         sensitive: vec!["Secret".to_owned()],
         iam_actions: Vec::new(),
+        tags: Vec::new(),
         unknown: None,
     };
     let condition = Condition::compile(text).unwrap_or_else(|mistakes| panic!("{text}: {mistakes:?}"));

@@ -12,6 +12,9 @@ rules:
   - id: secret
     match: { action: ['postgres:*'], resource: ['*/vault.secret', '*/public.secret'] }
     decision: deny
+  - id: tagged
+    match: { tags: [pii] }
+    decision: deny
   - id: deleting
     match: { action: [postgres:delete] }
     decision: deny
@@ -25,7 +28,7 @@ rules:
 
 struct Case {
     database: Database,
-    _site: Site,
+    site: Site,
     door: Door,
     session: Frontend,
 }
@@ -34,6 +37,11 @@ impl Case {
     /// A database made by this SQL, and a session on it.
     #[track_caller]
     fn open(name: &str, role: Role, sql: &str) -> Self {
+        Self::configured(name, role, sql, "")
+    }
+
+    #[track_caller]
+    fn configured(name: &str, role: Role, sql: &str, lines: &str) -> Self {
         let database = cluster().database(name);
         database.sql(
             "CREATE SCHEMA vault AUTHORIZATION app; ALTER SCHEMA public OWNER TO app;
@@ -43,11 +51,11 @@ impl Case {
         );
         database.sql(sql);
         let mut setup = Setup::postgres(&database, role);
-        setup.postgres += "catalogue_every: 100ms\n";
+        setup.postgres += &format!("catalogue_every: 100ms\n{lines}");
         let site = setup.rules(RULES).config("rules: { ordinary: allow, privileged: allow, unknown: allow }\n").start();
         let door = Door::through(&site, "bot", &database);
         let session = Frontend::connect(&door);
-        Self { database, _site: site, door, session }
+        Self { database, site, door, session }
     }
 
     /// The id of the rule that stopped a statement; `None` when it ran.
@@ -67,7 +75,7 @@ fn stopped(session: &mut Frontend, sql: &str) -> Option<&'static str> {
     let messages = session.ask(Batch::new().query(sql));
     let error = messages.iter().find(|it| it.tag == b'E')?;
     let text = [b'M', b'D', b'H'].map(|code| error.field(code).unwrap_or_default()).join(" ");
-    let rule = ["secret", "deleting", "commands", "doubt"]
+    let rule = ["secret", "tagged", "deleting", "commands", "doubt"]
         .into_iter()
         .find(|id| text.contains(&format!("denied by rule {id}")));
     Some(rule.unwrap_or_else(|| panic!("{sql}: {text}")))
@@ -235,6 +243,39 @@ fn changes_are_known_before_the_next_statement_or_soon() {
     assert_eq!(case.stopped("SELECT * FROM plain"), Some("doubt"));
     case.runs("ROLLBACK");
     case.runs("SELECT * FROM plain");
+}
+
+#[test]
+fn what_touches_a_tagged_column_carries_its_tag() {
+    let mut case = Case::configured(
+        "tags",
+        APP,
+        "CREATE TABLE customers (id int, email text); ALTER TABLE customers OWNER TO app;
+         CREATE VIEW contacts AS SELECT id AS a, email AS b FROM customers; ALTER VIEW contacts OWNER TO app;
+         CREATE FUNCTION contact() RETURNS text LANGUAGE sql AS 'SELECT email FROM public.customers LIMIT 1';
+         CREATE TABLE parts (id int, email text) PARTITION BY LIST (id); ALTER TABLE parts OWNER TO app;
+         CREATE TABLE part PARTITION OF parts DEFAULT; ALTER TABLE part OWNER TO app;
+         REVOKE SELECT ON pg_catalog.pg_trigger FROM PUBLIC",
+        "tags: { pii: [public.customers.email, public.parts] }\n",
+    );
+    // What relations stand on is not known yet.
+    assert_eq!(case.stopped("SELECT a FROM contacts"), Some("doubt"));
+    assert_eq!(case.stopped("SELECT email FROM customers"), Some("tagged"));
+    case.database.sql("GRANT SELECT ON pg_catalog.pg_trigger TO PUBLIC");
+    wait_for("the catalogue", || case.stopped("SELECT id FROM customers").is_none().then_some(()));
+    for sql in [
+        "SELECT * FROM customers",
+        "SELECT a FROM contacts",
+        "SELECT contact()",
+        "COPY customers TO STDOUT",
+        "SELECT id FROM part",
+        "SELECT c FROM customers c",
+    ] {
+        assert_eq!(case.stopped(sql), Some("tagged"), "{sql}");
+    }
+    case.runs("SELECT count(*) FROM customers WHERE id = 1");
+    let records = case.site.records();
+    assert!(records.iter().any(|it| it["actions"][0]["tags"] == serde_json::json!(["pii"])), "{records:?}");
 }
 
 #[test]

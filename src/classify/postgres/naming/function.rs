@@ -176,6 +176,7 @@ impl Namer<'_> {
 
     /// A relation named in a text, `'public.t'`.
     pub(super) fn regclass(&mut self, at: At, text: &str) {
+        self.tag_all();
         let parts: Vec<String> = text
             .split('.')
             .map(|part| match part.strip_prefix('"').and_then(|it| it.strip_suffix('"')) {

@@ -109,6 +109,7 @@ const TRANSPARENT: &[&str] = &[
 impl Namer<'_> {
     /// Walks a node for the draft it belongs to.
     pub(super) fn visit(&mut self, at: At, node: &Node, scope: &Scope<'_>) {
+        self.tag_node(node);
         match node.kind {
             "SelectStmt" => self.select(at, node, scope),
             "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" if self.is_dry => self.change(at, node, scope),
@@ -145,6 +146,8 @@ impl Namer<'_> {
                 self.cast(at, node);
                 self.walk(at, node, scope);
             }
+            // Its value is no name of anything.
+            "AConst" => {}
             "TypeName" => {
                 self.of_type(&node.names("names"));
                 self.walk(at, node, scope);
@@ -221,6 +224,7 @@ impl Namer<'_> {
 
     /// INSERT, UPDATE, DELETE, MERGE.
     pub(super) fn change(&mut self, at: At, node: &Node, scope: &Scope<'_>) {
+        self.tag_node(node);
         let inner = self.with(at, node, scope);
         if let Some(target) = node.node("relation") {
             let target = self.relation(at, target, Use::Write);

@@ -37,6 +37,9 @@ impl Namer<'_> {
 
     /// Adds a relation as a resource; gives its schema and name.
     pub(super) fn relation(&mut self, at: At, node: &Node, usage: Use) -> (String, String) {
+        if let Some(alias) = node.node("alias") {
+            self.tag_node(alias);
+        }
         let (catalog, schema, name) = (node.text("catalogname"), node.text("schemaname"), node.text("relname"));
         if !catalog.is_empty() && catalog != self.settings.database {
             self.doubt(at, format!("`{catalog}` is another database"));
@@ -125,6 +128,14 @@ impl Namer<'_> {
         draft.resource(resource);
         draft.traits = draft.traits.union(traits);
         draft.access = draft.access.max(access);
+        self.tag(at, schema, name, depth > 0 || matches!(usage, Use::Define | Use::Alter));
+        if self.catalogue.is_unread()
+            && usage != Use::Define
+            && schema != "pg_catalog"
+            && schema != "information_schema"
+        {
+            self.doubt(at, format!("what `{made}` stands on cannot be told: the catalogue cannot be read"));
+        }
         if matches!(usage, Use::Define | Use::Alter) || self.catalogue.is_builtin() || schema == "information_schema" {
             return;
         }
@@ -177,6 +188,7 @@ impl Namer<'_> {
         let (mut left, mut seen) = (found.parents.clone(), HashSet::new());
         while let Some(parent) = left.pop() {
             let resource = self.resource(&[&parent.0, &parent.1]);
+            self.tag(at, &parent.0, &parent.1, false);
             if let Some(draft) = self.drafts.get_mut(at) {
                 draft.resource(resource);
             }
@@ -189,6 +201,7 @@ impl Namer<'_> {
         while let Some(child) = left.pop() {
             let Some(it) = find(child).filter(|_| seen.insert(child)) else { continue };
             left.extend(&it.children);
+            self.tag(at, &child.0, &child.1, false);
             if it.kind == RelationKind::ForeignTable {
                 self.add(at, Trait::Exec);
             }

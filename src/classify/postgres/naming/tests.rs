@@ -8,6 +8,7 @@ use crate::classify::postgres::catalogue::{Function, Operator, Relation, Relatio
 
 mod grammar;
 mod limits;
+mod tags;
 
 fn parsed(sql: &str) -> Parsed {
     super::parse(sql.as_bytes(), &Settings::default(), &Catalogue::builtin())

@@ -137,6 +137,7 @@ impl Namer<'_> {
     }
 
     fn copy(&mut self, at: At, node: &Node) -> Effect {
+        self.tag_node(node);
         let is_from = node.flag("is_from");
         if let Some(relation) = node.node("relation") {
             let (schema, name) = self.relation(at, relation, if is_from { Use::Write } else { Use::Read });

@@ -112,7 +112,7 @@ impl Names {
 
     /// What is known to be wrong is not used: without a catalogue the functions of users are unknown.
     pub(in super::super) fn forget(&mut self) {
-        self.catalogue = Arc::new(Catalogue::builtin().with_only_created(Arc::clone(self.catalogue.created())));
+        self.catalogue = Arc::new(self.catalogue.forgotten());
     }
 
     /// The server has confirmed a statement.
