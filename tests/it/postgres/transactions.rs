@@ -83,12 +83,12 @@ fn what_may_not_wait_in_a_transaction_is_told_to_come_alone() {
 fn a_hold_ends_before_the_server_ends_its_session() {
     let bank = Bank::under("idle", RULES);
     for (set, begin, is_in_pipeline) in [
-        ("SET idle_in_transaction_session_timeout = '2s'", "BEGIN", false),
-        ("SET idle_session_timeout = 2000", "SELECT 1", false),
+        ("SET idle_in_transaction_session_timeout = '4s'", "BEGIN", false),
+        ("SET idle_session_timeout = 4000", "SELECT 1", false),
         // A statement in a pipeline is at work, to the server.
-        ("SET statement_timeout = '2s'", "SELECT 1", true),
+        ("SET statement_timeout = '4s'", "SELECT 1", true),
         // Seen in no statement: the server is asked.
-        ("DO $$BEGIN PERFORM set_config('idle_in_transaction_session_timeout', '2s', false); END$$", "BEGIN", false),
+        ("DO $$BEGIN PERFORM set_config('idle_in_transaction_session_timeout', '4s', false); END$$", "BEGIN", false),
     ] {
         let mut session = Frontend::connect(&bank.door);
         session.ask(Batch::new().query(set));
@@ -122,13 +122,13 @@ fn a_statement_timeout_does_not_end_a_hold() {
     let bank = Bank::under("statement", RULES);
     for begin in ["SELECT 1", "BEGIN"] {
         let mut session = Frontend::connect(&bank.door);
-        session.ask(Batch::new().query("SET statement_timeout = '500ms'"));
+        session.ask(Batch::new().query("SET statement_timeout = '1s'"));
         session.ask(Batch::new().query(begin));
         let batch = Batch::new().parse("", UPDATE).bind("", "", &[]).describe(b'P', "").execute("", 0).sync();
         session.send(&batch.0);
         let id = bank.site.pending(1).remove(0);
-        // Three times as long as the server would wait.
-        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        // Longer than the server would wait.
+        std::thread::sleep(std::time::Duration::from_millis(2_000));
         bank.site.decide("alice", &id, "allow");
         let answers = session.read_to(b'Z');
         let tags: String = answers.iter().filter(|it| it.tag != b'N').map(|it| char::from(it.tag)).collect();

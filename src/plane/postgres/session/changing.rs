@@ -76,8 +76,10 @@ where
 
     /// Takes the next step, when the server has answered the one before.
     pub(super) fn change(&mut self) -> Result<bool, SessionError> {
+        // A notice must not come in the middle of a message of the server's.
         let is_due = match self.changing.as_ref().map(|changing| &changing.stage) {
             None => false,
+            Some(_) if !self.tally.is_between_messages() => false,
             Some(Stage::Permitted(..)) => self.machine.is_idle() || self.machine.is_skipping(),
             Some(Stage::Original(_, _, shape) | Stage::Changed(_, _, _, shape)) => shape.is_whole,
         };

@@ -128,6 +128,10 @@ where
             self.withdraw();
             return Ok(true);
         }
+        // What is said to the client with the decision must not come in the middle of a message of the server's.
+        if !self.tally.is_between_messages() {
+            return Ok(false);
+        }
         let Some(waiting) = &mut self.waiting else { return Ok(false) };
         match waiting.deciding.as_mut().poll(cx) {
             Poll::Pending => Ok(self.sync_upstream() | self.notify(cx)),
@@ -273,6 +277,9 @@ where
         }
         // What runs is countersign's own, and the client's comes next: it is that which is to end.
         if self.machine.is_asking_own() || (self.has_asked_own && self.machine.is_idle()) {
+            return Ok(false);
+        }
+        if !self.tally.is_between_messages() && self.waiting.is_some() {
             return Ok(false);
         }
         let Poll::Ready(Some(told)) = self.cancels.poll_recv(cx) else { return Ok(false) };
