@@ -68,12 +68,14 @@ lint: setup
 	$(call step,lints)
 	@$(CARGO) clippy --all-targets -- -D warnings
 
-## make facts        the table of AWS operations anew, from the newest service descriptions (needs npm)
+## make facts        the tables of facts anew: AWS from the newest service descriptions (needs npm), PostgreSQL from its server
 .PHONY: facts
 facts: setup
 	$(call step,the table of AWS facts)
 	@.venv/bin/pip install -q -r src/catalog/generate/requirements.txt
 	@.venv/bin/python src/catalog/generate/aws.py
+	$(call step,the table of PostgreSQL facts)
+	@.venv/bin/python src/catalog/generate/postgres.py
 
 ## make deny         licences, duplicates and sources of the dependencies (builds cargo-deny once)
 .PHONY: deny

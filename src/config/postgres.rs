@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::page::{Page, spelled};
 use super::schema::{address_or_none, spelled_address};
 use crate::classify::postgres::tags::Tags;
-use crate::plane::postgres::Options as Plane;
 use crate::plane::postgres::login::{Offer, Options as Door};
 use crate::plane::postgres::upstream::{Host, Options as Upstream, PasswordSource, Target, TlsMode};
 use crate::plane::postgres::wording::{Kept, Options as Words, Statements};
+use crate::plane::postgres::{Attribution, Options as Plane};
 use crate::yaml::{Diagnostic, Node, Problems, Span};
 
 /// The part under `listen`: the address with its place in the file, and what agents find there.
@@ -84,6 +84,10 @@ pub(super) fn upstream(page: &mut Page<'_>, listening: Option<Span>) -> (Upstrea
     let defaults = Plane::default();
     let message_limit = page.size("message_limit", defaults.message_limit_bytes as u64);
     let plane = Plane {
+        attribution: page.section("attribution", "`attribution`", |page| Attribution {
+            application_name: page.boolean("application_name", false),
+            comment: page.boolean("comment", false),
+        }),
         message_limit_bytes: usize::try_from(message_limit).unwrap_or(usize::MAX),
         notice_every: page.duration("notice_every", defaults.notice_every),
         catalogue_every: page.duration("catalogue_every", defaults.catalogue_every),

@@ -55,6 +55,8 @@ const CHANGED: &[(&str, &str)] = &[
     ("upstream.postgres.connect_timeout", "3s"),
     ("upstream.postgres.message_limit", "1MiB"),
     ("upstream.postgres.notice_every", "5s"),
+    ("upstream.postgres.attribution.application_name", "true"),
+    ("upstream.postgres.attribution.comment", "true"),
     ("upstream.postgres.catalogue_every", "2s"),
     ("upstream.postgres.tags", "{pii: [public.customers, orders/public.users.email]}"),
     ("people", "{alice: {emails: [Alice@Example.com], groups: [approvers]}}"),

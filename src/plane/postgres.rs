@@ -42,9 +42,19 @@ use reach::Reach;
 use upstream::Upstream;
 use wording::Words;
 
+/// What the server's own log is told of who runs a statement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attribution {
+    /// The agent's id goes before the session's `application_name`.
+    pub(crate) application_name: bool,
+    /// A comment behind each simple query names agent, action and hold.
+    pub(crate) comment: bool,
+}
+
 /// What an operator may set.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
+    pub(crate) attribution: Attribution,
     /// Longest message of a client's that is kept to be named, in bytes.
     pub(crate) message_limit_bytes: usize,
     /// Between two notices to a client that waits.
@@ -58,6 +68,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            attribution: Attribution::default(),
             message_limit_bytes: 16 << 20,
             notice_every: Duration::from_secs(15),
             catalogue_every: Duration::from_secs(5),

@@ -1,12 +1,14 @@
 """Makes src/catalog/data/postgres.bin: commands and functions of PostgreSQL with what they can do.
 
 Functions and their volatility come from the catalogue of a running server (`psql` finds it by the usual PG*
-variables); what a catalogue does not say comes from curated/postgres.toml. The server's version goes into the table.
+variables; without PGHOST one is started for it); what a catalogue does not say comes from curated/postgres.toml. The
+server's version goes into the table.
 """
 
 import argparse
 import fnmatch
 import json
+import os
 import pathlib
 import struct
 import subprocess
@@ -19,6 +21,17 @@ MAGIC = b"CSPGS01\n"
 LEVELS = ["list", "read", "tagging", "write", "permissions"]
 QUERY = """SELECT proname, max(CASE provolatile WHEN 'v' THEN 2 WHEN 's' THEN 1 ELSE 0 END), array_agg(oid::int8 ORDER BY oid)
 FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace GROUP BY 1 ORDER BY 1"""
+
+
+SERVER = HERE.parents[2] / "tests/it/support/database.py"
+
+
+def start():
+    """A server that ends with this process, found by the PG* variables."""
+    server = subprocess.Popen([sys.executable, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    where = json.loads(server.stdout.readline())
+    os.environ |= {"PGHOST": where["folder"], "PGPORT": str(where["port"]), "PGUSER": where["user"], "PGDATABASE": "postgres"}
+    return server
 
 
 def ask(query):
@@ -83,6 +96,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", default=HERE.parent / "data/postgres.bin", type=pathlib.Path)
     options = parser.parse_args()
+    server = None if "PGHOST" in os.environ else start()
     curated = tomllib.loads((HERE.parent / "curated/postgres.toml").read_text())
     version = ask("SELECT current_setting('server_version') AS version")[0]["version"]
     table = {
@@ -100,6 +114,9 @@ def main():
     packed = zlib.compress(json.dumps(table, separators=(",", ":")).encode(), 9)
     options.out.write_bytes(MAGIC + struct.pack("<I", len(packed)) + packed)
     print(f"{options.out}: {options.out.stat().st_size} bytes, PostgreSQL {version}", file=sys.stderr)
+    if server:
+        server.stdin.close()
+        server.wait()
 
 
 if __name__ == "__main__":

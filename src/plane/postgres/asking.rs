@@ -97,6 +97,11 @@ impl Named {
         self.is_plain && self.statements() == 1
     }
 
+    /// Whether the grammar has read all of its text, so that what stands behind it is no part of it.
+    pub(super) fn is_read(&self) -> bool {
+        self.parsed.as_ref().is_some_and(|parsed| parsed.wording.redacted.is_some())
+    }
+
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.sql).into_owned()
     }
@@ -328,6 +333,7 @@ impl Asker {
         }
         put(&port.to_be_bytes());
         settings.for_digest(&mut put);
+        put(&[u8::from(self.plane.options.attribution.comment)]);
         put(sql);
         for value in values {
             put(&[u8::from(value.is_binary), u8::from(value.bytes.is_none())]);

@@ -18,7 +18,8 @@ use super::session::{Session, SessionError};
 use super::settings::Settings;
 use super::timeouts::{self, Timeouts};
 use super::upstream::{ConnectError, Connected};
-use crate::action::Context;
+use crate::action::{Context, claimed, trace_id};
+use crate::classify::postgres as classify;
 use crate::classify::postgres::{self as classify, search_path};
 use crate::net::listen::Limits;
 use crate::net::peers::Peers;
@@ -132,6 +133,10 @@ impl Plane {
             return say(&mut session.stream, |out| report.write(out)).await;
         }
         let database = self.upstream.database(&session.parameters, session.credential.id());
+        let context = claims(&session.parameters);
+        if self.options.attribution.application_name {
+            session.parameters.attribute(session.agent.id.as_str());
+        }
         let mut connected = match self.upstream.connect(&database, &session.parameters).await {
             Ok(connected) => connected,
             Err(error) => return refuse(&mut session.stream, &error).await,
@@ -174,7 +179,7 @@ impl Plane {
             agent: session.agent,
             credential: session.credential,
             peer,
-            context: claims(&session.parameters),
+            context,
             place,
             names,
             cursors: std::collections::HashMap::new(),
@@ -304,13 +309,25 @@ fn settings(connected: &Connected, question: String, answers: Vec<String>, user:
     Settings::new(classify::Settings { search_path, ..first }, timeouts, question)
 }
 
-/// What the client says of itself.
+/// What the client says of itself: `application_name` names the session, and settings of the family
+/// `countersign`, which the server takes and does nothing with, say the rest.
 fn claims(parameters: &login::Parameters) -> Context {
-    let name = parameters.text("application_name").filter(|name| !name.is_empty());
-    Context { session: name.map(|name| name.chars().take(CLAIM_CHARS).collect()), ..Context::default() }
+    let mut context = Context::default();
+    for (name, value) in parameters.settings() {
+        let (slot, value) = match &*name.to_ascii_lowercase() {
+            "countersign.traceparent" => (&mut context.trace, trace_id(&value)),
+            name => match name.strip_prefix("countersign.").and_then(|name| context.slot(name)) {
+                Some(slot) => (slot, claimed(&value)),
+                None => continue,
+            },
+        };
+        *slot = value;
+    }
+    if context.session.is_none() {
+        context.session = parameters.text("application_name").as_deref().and_then(claimed);
+    }
+    context
 }
-
-const CLAIM_CHARS: usize = 256;
 
 /// The server takes any spelling of a boolean, and `database`.
 fn is_replication(value: &str) -> bool {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 
-use super::asking::Asker;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::asking::{Asker, Named};
 use super::settings::Settings;
 use crate::audit::commitment::{Key, KeyedHasher, Opening, What};
 use crate::classify::postgres::{self as classify, BoundValue};
 use crate::gate::{Admission, Redaction, Values, Wording};
-use crate::id::ActionId;
+use crate::id::{ActionId, HoldId};
 use crate::journal::openings::{Openings, OpeningsError};
 
 /// What an operator may set.
@@ -153,6 +155,16 @@ impl Words {
 }
 
 impl Asker {
+    /// What goes behind a simple query for the server's own log, where an operator wants that: a comment in the
+    /// form of sqlcommenter. On a line of its own, since the text may end in a comment to the end of its line; behind
+    /// it, so that the places that the server's errors name stay right.
+    pub(super) fn comment(&self, named: &Named, hold: Option<&HoldId>) -> Option<String> {
+        if !self.plane.options.attribution.comment || self.is_replication {
+            return None;
+        }
+        Some(attribution(named.action_id.as_str(), self.agent.id.as_str(), hold.map(HoldId::as_str)))
+    }
+
     /// Keeps what opens the record of a modification before it runs.
     pub(super) async fn keep_modified(
         &self,
@@ -169,6 +181,15 @@ impl Asker {
     }
 }
 
+fn attribution(action_id: &str, agent: &str, hold: Option<&str>) -> String {
+    let pairs = [("action", Some(action_id)), ("agent", Some(agent)), ("hold", hold)];
+    let pairs = pairs.into_iter().filter_map(|(key, value)| {
+        // Nothing is left that could end the comment or a text.
+        Some(format!("{key}='{}'", utf8_percent_encode(value?, NON_ALPHANUMERIC)))
+    });
+    format!("\n/*{}*/", pairs.collect::<Vec<_>>().join(","))
+}
+
 /// Values as they are committed to, each in the form of the wire: format, oid of the type, length (−1 is NULL), bytes.
 fn framed(values: &[BoundValue<'_>]) -> Vec<u8> {
     let mut framed = Vec::new();
@@ -180,4 +201,60 @@ fn framed(values: &[BoundValue<'_>]) -> Vec<u8> {
         framed.put_slice(value.bytes.unwrap_or_default());
     }
     framed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::postgres::{Catalogue, Settings, parse};
+
+    /// What was named is what runs: for every text of the table of evasions that the grammar reads.
+    #[test]
+    fn a_comment_behind_a_text_changes_nothing_of_it() {
+        let comment = attribution("a_01", "bot'*/; DROP TABLE t --", Some("h_01"));
+        assert_eq!(comment.matches("*/").count(), 1, "{comment}");
+        let table = include_str!("../../../tests/data/postgres-evasion.jsonl");
+        let mut texts: Vec<String> = table
+            .lines()
+            .filter_map(|line| {
+                Some(serde_json::from_str::<serde_json::Value>(line).ok()?.get("sql")?.as_str()?.to_owned())
+            })
+            .collect();
+        let traps = [
+            "SELECT 1 -- open",
+            "SELECT 'a'",
+            "SELECT 1;",
+            "",
+            "SELECT U&'a'",
+            "SELECT $$a$$",
+            "SELECT 1 /* a */",
+            "COPY t FROM STDIN",
+        ];
+        texts.extend(traps.map(str::to_owned));
+        let mut read = 0;
+        for sql in texts {
+            let name = |sql: &str| parse(sql.as_bytes(), &Settings::default(), &Catalogue::builtin());
+            let (before, after) = (name(&sql), name(&format!("{sql}{comment}")));
+            if before.wording.redacted.is_none() {
+                continue;
+            }
+            read += 1;
+            let of = |parsed: &crate::classify::postgres::Parsed| -> Vec<_> {
+                let one = |it: &crate::classify::postgres::Statement| {
+                    (
+                        it.text.start,
+                        it.effect.clone(),
+                        it.actions
+                            .iter()
+                            .map(|it| (it.name.clone(), it.resources.clone(), it.traits))
+                            .collect::<Vec<_>>(),
+                    )
+                };
+                parsed.statements.iter().map(one).collect()
+            };
+            assert_eq!(of(&before), of(&after), "{sql}");
+            assert_eq!(before.wording.redacted, after.wording.redacted, "{sql}");
+        }
+        assert!(read > 150, "{read}");
+    }
 }

@@ -154,3 +154,34 @@ fn an_operator_may_have_full_texts_and_all_openings() {
     assert!(site.done(&["audit", "open", id]).contains(text));
     site.verify();
 }
+
+#[test]
+fn the_servers_log_can_name_the_agent() {
+    let database = cluster().database("attributed");
+    let mut setup = Setup::postgres(&database, APP).rules(HELD).config(PASS);
+    setup.postgres.push_str("attribution: { application_name: true, comment: true }\n");
+    let site = setup.start();
+    let door = Door::through(&site, "bot", &database);
+    let options = [("application_name", "nightly"), ("countersign.task", "reports")];
+    let mut session = Frontend::connect_with(&door, &options);
+    let seen = "SELECT application_name, query FROM pg_stat_activity WHERE pid = pg_backend_pid() -- /*model='m-1'*/";
+    session.send(&Batch::new().query(&format!("{seen}\n/*reason='to%20see'*/")).0);
+    let id = site.pending(1).remove(0);
+    let hold = site.hold(&id);
+    assert_eq!(hold["claimed"]["task"], "reports", "{hold}");
+    assert_eq!(hold["claimed"]["session"], "nightly", "{hold}");
+    assert_eq!(hold["claimed"]["reason"], "to see", "{hold}");
+    site.decide("alice", &id, "allow");
+    let answers = session.read_to(b'Z');
+    let row = answers.iter().find(|message| message.tag == b'D').unwrap_or_else(|| panic!("{answers:?}"));
+    let row = String::from_utf8_lossy(&row.body);
+    assert!(row.contains("bot: nightly") && row.contains(&format!("hold='{}'", id.replace('_', "%5F"))), "{row}");
+    // It is the agent's to change.
+    session.ask(Batch::new().query("SET application_name = 'own'"));
+    let name = session.ask(Batch::new().query("SHOW application_name"));
+    assert!(name.iter().any(|message| message.body.ends_with(b"own")), "{name:?}");
+    // The places that errors name are those of the agent's text.
+    let error = session.ask(Batch::new().query("SET nothing.a = 1; SHOW nothing_at_all"));
+    assert!(error.iter().any(|message| message.field(b'C').as_deref() == Some("42704")), "{error:?}");
+    site.verify();
+}

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::classify::postgres::catalogue::{Function, Operator, Relation, RelationKind, Snapshot, Volatility};
 
+mod cost;
 mod grammar;
 mod limits;
 mod tags;

@@ -27,11 +27,38 @@ impl Parameters {
     /// The name of a setting that a session must not begin with: what it would change (`role`, above all)
     /// is judged as a statement, and nothing judges a login's parameters. `None`: there is no such setting.
     pub(crate) fn unjudged(&self) -> Option<String> {
-        let given = self.0.iter().flat_map(|(name, value)| match name.as_slice() {
-            b"options" => in_options(&String::from_utf8_lossy(value)),
-            name => vec![String::from_utf8_lossy(name).into_owned()],
-        });
-        given.into_iter().find(|name| !HARMLESS.contains(&name.to_ascii_lowercase().replace('-', "_").as_str()))
+        let is_harmless = |name: &str| {
+            let name = name.to_ascii_lowercase().replace('-', "_");
+            HARMLESS.contains(&name.as_str())
+                || name.strip_prefix("countersign.").is_some_and(|it| CLAIMS.contains(&it))
+        };
+        self.settings().map(|(name, _)| name).find(|name| !is_harmless(name))
+    }
+
+    /// The settings that it names and their values, also those in `options`.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.iter().flat_map(|(name, value)| {
+            let value = String::from_utf8_lossy(value);
+            match name.as_slice() {
+                b"options" => in_options(&value),
+                name => vec![(String::from_utf8_lossy(name).into_owned(), value.into_owned())],
+            }
+        })
+    }
+
+    /// Puts the agent's id before the name that the client gave its session, as long as names may be.
+    pub(crate) fn attribute(&mut self, agent: &str) {
+        let own = self.take(b"application_name").filter(|name| !name.is_empty());
+        let mut name = agent.as_bytes().to_vec();
+        if let Some(own) = own {
+            name.extend_from_slice(b": ");
+            name.extend_from_slice(&own);
+        }
+        // Not in the middle of a character, where it is UTF-8.
+        while name.len() > NAME_BYTES || std::str::from_utf8(&name).is_err_and(|error| error.error_len().is_none()) {
+            name.pop();
+        }
+        self.0.push((b"application_name".to_vec(), name));
     }
 
     /// Takes a parameter out, each time it was given; the value that counts.
@@ -44,6 +71,12 @@ impl Parameters {
         self.0.extract_if(.., |(name, _)| name.starts_with(b"_pq_.")).map(|(name, _)| name).collect()
     }
 }
+
+/// Longest name that the server keeps (`NAMEDATALEN`).
+const NAME_BYTES: usize = 63;
+
+/// What a client may say of itself, as settings `countersign.task`.
+const CLAIMS: [&str; 6] = ["initiator", "model", "reason", "session", "task", "traceparent"];
 
 /// Settings that change how values look and how long something may take, not what may be done. Those that
 /// change how text or names are read are followed by the session.
@@ -72,7 +105,7 @@ const HARMLESS: [&str; 20] = [
 
 /// The settings that `options` names, as command-line arguments of a server: `-c name=value`, `--name=value`.
 /// What is neither stands there whole, and is harmless to nobody.
-fn in_options(options: &str) -> Vec<String> {
+fn in_options(options: &str) -> Vec<(String, String)> {
     let mut words = vec![String::new()];
     let mut characters = options.chars();
     while let Some(character) = characters.next() {
@@ -83,7 +116,7 @@ fn in_options(options: &str) -> Vec<String> {
             (_, None) => {}
         }
     }
-    let mut names = Vec::new();
+    let mut settings = Vec::new();
     let mut words = words.into_iter().filter(|word| !word.is_empty());
     while let Some(word) = words.next() {
         let setting = match word.strip_prefix("--").or_else(|| word.strip_prefix("-c")) {
@@ -91,9 +124,10 @@ fn in_options(options: &str) -> Vec<String> {
             Some(setting) => setting.to_owned(),
             None => word,
         };
-        names.push(setting.split_once('=').map_or(setting.clone(), |(name, _)| name.to_owned()));
+        let (name, value) = setting.split_once('=').unwrap_or((&setting, ""));
+        settings.push((name.to_owned(), value.to_owned()));
     }
-    names
+    settings
 }
 
 #[cfg(test)]
@@ -108,6 +142,8 @@ mod tests {
             ("TimeZone", "UTC"),
             ("options", ""),
             ("options", "-c statement_timeout=5s -csearch_path=a\\ b --extra-float-digits=3"),
+            ("countersign.task", "nightly"),
+            ("options", "-c countersign.model=m --countersign.initiator=ann@example.com"),
         ] {
             assert_eq!(with(name, value), None, "{name}={value}");
         }
@@ -121,8 +157,22 @@ mod tests {
             ("options", "-c"),
             ("options", "-d 5"),
             ("options", "-W 1"),
+            ("countersign.other", "x"),
+            ("pgaudit.log", "none"),
         ] {
             assert!(with(name, value).is_some(), "{name}={value}");
         }
+    }
+    #[test]
+    fn the_agent_comes_first_in_an_attributed_name() {
+        let attributed = |own: &str| {
+            let mut parameters = Parameters::new([(b"application_name".as_slice(), own.as_bytes())]);
+            parameters.attribute("bot");
+            parameters.text("application_name").unwrap()
+        };
+        assert_eq!(attributed(""), "bot");
+        assert_eq!(attributed("psql"), "bot: psql");
+        assert_eq!(attributed(&"x".repeat(80)).len(), NAME_BYTES);
+        assert_eq!(attributed(&"é".repeat(40)), format!("bot: {}", "é".repeat(29)));
     }
 }

@@ -201,6 +201,10 @@ where
             return Ok(());
         }
         let (hold, is_matched) = (permit.hold().cloned(), permit.is_matched());
+        let comment = match message {
+            Message::Query(_) => self.asker.comment(&named, hold.as_ref()),
+            _ => None,
+        };
         let (named, is_changed) = match permit.modified() {
             None => (named, false),
             Some(parameters) => match self.asker.changed(&named, parameters, &Bound::default(), &self.settings) {
@@ -212,11 +216,12 @@ where
         let Ok(receipt) = spent else { return self.stop(ending::drifted()) };
         let run = self.machine.allow(&message, named.is_barrier());
         let sent = self.from_client.split_to(length);
-        match hold.filter(|_| is_changed) {
-            Some(hold) => {
-                Notice::changed(hold.as_str(), &named.text()).write(&mut self.to_client);
-                frontend::query(&mut self.to_upstream, named.sql());
-            }
+        if let Some(hold) = hold.filter(|_| is_changed) {
+            Notice::changed(hold.as_str(), &named.text()).write(&mut self.to_client);
+        }
+        match comment.filter(|_| named.is_read() && !self.settings.is_in_doubt()) {
+            Some(comment) => frontend::query(&mut self.to_upstream, &[named.sql(), comment.as_bytes()].concat()),
+            None if is_changed => frontend::query(&mut self.to_upstream, named.sql()),
             None => self.to_upstream.extend_from_slice(&sent),
         }
         self.running.push_back(Running::new(run, receipt, is_matched, named));
