@@ -19,7 +19,6 @@ use super::settings::Settings;
 use super::timeouts::{self, Timeouts};
 use super::upstream::{ConnectError, Connected};
 use crate::action::{Context, claimed, trace_id};
-use crate::classify::postgres as classify;
 use crate::classify::postgres::{self as classify, search_path};
 use crate::net::listen::Limits;
 use crate::net::peers::Peers;
