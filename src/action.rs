@@ -11,7 +11,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use crate::id::{AgentId, GroupId, PersonId};
+use crate::id::{ActionId, AgentId, GroupId, PersonId, RuleId};
 
 /// One normalised request.
 #[derive(Clone, Debug, PartialEq)]
@@ -302,6 +302,18 @@ pub(crate) struct Shown {
     pub(crate) body_sha256: String,
     /// How far it is estimated to reach: what each line is about, and what it says. Nothing decides by it.
     pub(crate) reach: Vec<(String, String)>,
+    /// The request already runs: its answer came to more than rules let pass.
+    pub(crate) crossed: Option<Crossed>,
+}
+
+/// An answer that crossed limits of rules, and what of it had passed by then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Crossed {
+    /// The request whose answer it is.
+    pub(crate) action_id: ActionId,
+    pub(crate) rules: Vec<RuleId>,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
 }
 
 fn redacted(value: &Value) -> Value {

@@ -50,9 +50,11 @@ mod keeper;
 mod permit;
 mod records;
 mod spent;
+mod volume;
 
 pub(crate) use keeper::{Gate, GateOptions};
 pub(crate) use permit::{Drift, Finished, OVERDUE_AFTER, Outcome, Permit, Receipt, Reply};
+pub(crate) use volume::{Meter, Suspended};
 
 /// One authenticated, named request that asks to pass. Its hold shares the large parts.
 #[derive(Clone)]

@@ -16,6 +16,7 @@ mod explain;
 mod index;
 mod lint;
 mod syntax;
+pub(crate) mod volume;
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use index::Index;
 pub(crate) use cases::{CASE_ACCOUNT, Case, Input, read_cases};
 pub(crate) use explain::{ActionTrace, Explanation, RuleTrace};
 pub(crate) use syntax::read_in_transaction;
+pub(crate) use volume::{Count, Limit, Limits};
 
 /// Most faults told of one request: a record is one line of limited length.
 const MOST_FAULTS: usize = 16;
@@ -199,6 +201,8 @@ struct Rule {
     says_in_transaction: bool,
     message: Option<String>,
     controls: Vec<String>,
+    /// It applies to an answer that is larger, and to no request.
+    volume: Option<Arc<Limit>>,
     /// Where the rule's id stands.
     source: Source,
     span: Span,
@@ -233,7 +237,10 @@ impl Rule {
 #[derive(Debug)]
 pub(crate) struct RuleSet {
     rules: Vec<Rule>,
+    /// Rules about requests.
     index: Index,
+    /// Rules about the volume of answers.
+    volumes: Index,
     options: Options,
     digest: Digest,
 }
@@ -260,7 +267,9 @@ impl RuleSet {
     fn build(mut rules: Vec<Rule>, options: Options) -> Self {
         rules.sort_by(|a, b| a.id.cmp(&b.id));
         let digest = sha256(canonical_json(&syntax::canonical(&rules, &options)).as_bytes());
-        Self { index: Index::build(&rules), rules, options, digest }
+        let index = Index::build(&rules, |rule| rule.volume.is_none());
+        let volumes = Index::build(&rules, |rule| rule.volume.is_some());
+        Self { index, volumes, rules, options, digest }
     }
 
     /// Digest of the rules as compiled: same rules, same digest. Bound into every approval.

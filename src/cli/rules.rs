@@ -163,7 +163,7 @@ fn judge(case: &Case, rules: &RuleSet) -> Result<Vec<String>, Diagnostic> {
             &named
         }
     };
-    let ruling = rules.decide(&case.subject(), actions);
+    let ruling = case.judge(rules, actions);
     case.check(&ruling).map_err(|failure| {
         let names: Vec<&str> = actions.iter().map(|action| &*action.name).collect();
         let unknown = actions.iter().find_map(|action| action.unknown.as_deref());

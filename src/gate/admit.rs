@@ -15,7 +15,7 @@ use crate::hold::{Ending, Event, Hold, HoldState, Word};
 use crate::id::{ActionId, HoldId};
 use crate::journal::JournalError;
 use crate::net::unstopped::Unstopped;
-use crate::rules::{Decision, InTransaction, Ruling};
+use crate::rules::{Decision, InTransaction, RuleSet, Ruling, Subject};
 use crate::store::SavedHold;
 use crate::time::Timestamp;
 
@@ -42,7 +42,7 @@ impl Gate {
         }
         // Between its judgement and now its client may have taken its time over the body.
         let rules = self.rules.load_full();
-        if self.judge_by(&rules, &ask.agent, &ask.context, &ask.actions) != ruling {
+        if self.judge_ask(&rules, &ask).as_ref() != Some(&ruling) {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Superseded, None).await);
         }
         if ruling.decision != Decision::Deny && !self.spent.has_room(&ask.agent.id, ask.signature_expires) {
@@ -63,6 +63,15 @@ impl Gate {
                 Admission::Ended(self.stop_saying(&ask, &ruling, Ending::RuleDenied, None, message).await)
             }
             Decision::Hold => self.hold_and_wait(ask, ruling, rule_set).await,
+        }
+    }
+
+    /// A request by what it asks for, an answer that crossed limits by those limits.
+    fn judge_ask(&self, rules: &RuleSet, ask: &Ask) -> Option<Ruling> {
+        let Ask { agent, context, actions, shown, .. } = ask;
+        match &shown.crossed {
+            None => Some(self.judge_by(rules, agent, context, actions)),
+            Some(crossed) => rules.crossed(&Subject { agent, context, now: self.clock.now() }, actions, &crossed.rules),
         }
     }
 

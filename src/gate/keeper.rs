@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::book::{Book, Entry};
 use super::spent::Spent;
+use super::volume::Windows;
 use super::{HoldView, Refusal, records};
 use crate::action::{Action, Agent, Context};
 use crate::audit::record::Record;
@@ -78,6 +79,7 @@ pub(crate) struct Gate {
     changes: watch::Sender<u64>,
     waiter_numbers: AtomicU64,
     strangers: Mutex<Strangers>,
+    pub(super) windows: Windows,
 }
 
 impl std::fmt::Debug for Gate {
@@ -130,6 +132,7 @@ impl Gate {
             changes: watch::Sender::new(0),
             waiter_numbers: AtomicU64::new(0),
             strangers: Mutex::default(),
+            windows: Windows::default(),
         });
         gate.restore(&recovered, saved).await?;
         // What was changed while nothing ran stands in no other record.
@@ -220,6 +223,8 @@ impl Gate {
     pub(crate) fn set_rules(self: &Arc<Self>, rules: Arc<RuleSet>) {
         let after = rules.digest();
         let before = self.rules.swap(rules).digest();
+        let rules = self.rules.load_full();
+        self.windows.retain(|rule| rules.ids().any(|id| id == rule));
         if before != after {
             let superseded = self.supersede(after);
             self.note(records::rules_changed(Some(before), after, superseded));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::book::Entry;
 use super::permit::{Matched, Outcome, Passed};
 use super::{Approver, Ask, Modified, Passing, Refusal, Wording};
-use crate::action::{Action, Context, Trait};
+use crate::action::{Action, Context, Shown, Trait};
 use crate::audit::record::{Kind, Record};
 use crate::audit::spelling::{Members, write_decimal, write_map};
 use crate::digest::{Digest, write_array, write_json_string, write_object};
@@ -115,6 +115,7 @@ fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Opt
         _ => record,
     };
     let record = record.text("url", shown.url.as_str());
+    let record = with_crossed(record, shown);
     if ruling.faults.is_empty() { record } else { record.texts("faults", &ruling.faults) }
 }
 
@@ -342,12 +343,24 @@ pub(super) fn shown_changes(difference: &[Change], actions: &[Action]) -> Vec<Ch
         .collect()
 }
 
+/// What had passed of an answer that crossed limits.
+fn with_crossed(record: Record, shown: &Shown) -> Record {
+    let Some(crossed) = &shown.crossed else { return record };
+    let value = json!({
+        "answer_of": crossed.action_id.as_str(),
+        "bytes": crossed.bytes,
+        "rows": crossed.rows,
+    });
+    record.json("passed", &value)
+}
+
 fn about_hold(kind: Kind, entry: &Entry) -> Record {
-    Record::new(kind)
+    let record = Record::new(kind)
         .text("action_id", entry.about.action_id.as_str())
         .text("hold", entry.about.id.as_str())
         .text("agent", entry.about.agent.id.as_str())
-        .texts("action", entry.about.actions.iter().map(|action| &*action.name))
+        .texts("action", entry.about.actions.iter().map(|action| &*action.name));
+    with_crossed(record, &entry.about.shown)
 }
 
 /// What the agent says about itself; what it does not say is left out.

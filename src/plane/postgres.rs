@@ -20,6 +20,7 @@ mod machine;
 mod narrowing;
 mod notice;
 mod reach;
+mod rest;
 mod session;
 mod settings;
 mod timeouts;

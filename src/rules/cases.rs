@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::{Decision, Ruling, Subject, syntax};
+use super::{Count, Decision, RuleSet, Ruling, Subject, syntax};
 use crate::action::{Access, Action, Agent, Context, Owner, Trait};
 use crate::catalog;
 use crate::id::{AgentId, GroupId, PersonId};
@@ -27,6 +27,8 @@ pub(crate) struct Case {
     pub(crate) context: Context,
     pub(crate) now: Timestamp,
     pub(crate) input: Input,
+    /// What its answer came to, where the case is about volume.
+    passed: Option<Count>,
     decision: Decision,
     /// The ids that must have decided; `None` when the case leaves that open.
     rules: Option<Vec<String>>,
@@ -46,6 +48,14 @@ pub(crate) enum Input {
 impl Case {
     pub(crate) fn subject(&self) -> Subject<'_> {
         Subject { agent: &self.agent, context: &self.context, now: self.now }
+    }
+
+    /// The decision of the rules, on the request or on how much its answer came to.
+    pub(crate) fn judge(&self, rules: &RuleSet, actions: &[Action]) -> Ruling {
+        match self.passed {
+            Some(passed) => rules.decide_after(&self.subject(), actions, passed),
+            None => rules.decide(&self.subject(), actions),
+        }
     }
 
     /// Compares what came out with what the case wants.
@@ -126,6 +136,7 @@ fn read_case(node: &Node, problems: &Problems) -> Option<Case> {
         None if fields.entry("request").is_some() => None,
         None => read_action(&mut fields).map(|action| Input::Action(Box::new(action))),
     };
+    let passed = fields.typed("passed", read_passed);
     let decision = fields.required("expect").and_then(|node| node.one_of(problems, "decision", &syntax::DECISIONS));
     let rules = fields.texts("rules").map(|rules| rules.into_iter().map(str::to_owned).collect());
     fields.finish();
@@ -136,6 +147,7 @@ fn read_case(node: &Node, problems: &Problems) -> Option<Case> {
         context,
         now: now?,
         input: input?,
+        passed,
         decision: decision?,
         rules,
         source: problems.source().clone(),
@@ -164,6 +176,14 @@ fn read_context(node: &Node, problems: &Problems) -> Option<Context> {
     };
     fields.finish();
     Some(context)
+}
+
+fn read_passed(node: &Node, problems: &Problems) -> Option<Count> {
+    let mut fields = Fields::read(node, "`passed`", problems)?;
+    let rows = fields.integer("rows", 0, u64::MAX).unwrap_or_default();
+    let bytes = fields.typed("bytes", Node::size).unwrap_or_default();
+    fields.finish();
+    Some(Count { rows, bytes })
 }
 
 fn read_moment(node: &Node, problems: &Problems) -> Option<Timestamp> {

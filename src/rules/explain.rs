@@ -108,6 +108,14 @@ impl Rule {
             };
             steps.push(Step { part: "when", passed, wanted: condition.text().to_owned(), found });
         }
+        if let Some(limit) = &self.volume {
+            steps.push(Step {
+                part: "volume",
+                passed: false,
+                wanted: format!("more than {}", limit.volume),
+                found: "counted in its answer".to_owned(),
+            });
+        }
         let (line, _) = self.source.position(self.span.start);
         RuleTrace {
             id: self.id.clone(),

@@ -71,9 +71,10 @@ impl Key {
 }
 
 impl Index {
-    pub(super) fn build(rules: &[Rule]) -> Self {
+    /// Of the rules that are `wanted`; their numbers are those in `rules`.
+    pub(super) fn build(rules: &[Rule], wanted: impl Fn(&Rule) -> bool) -> Self {
         let mut crowd: [HashMap<String, usize>; KEYS.len()] = Default::default();
-        for rule in rules {
+        for rule in rules.iter().filter(|rule| wanted(rule)) {
             for (key, crowd) in KEYS.into_iter().zip(&mut crowd) {
                 for beginning in key.beginnings(&rule.criteria).into_iter().flatten() {
                     *crowd.entry(beginning).or_default() += 1;
@@ -82,7 +83,7 @@ impl Index {
         }
         let mut always = Vec::new();
         let mut buckets: [BTreeMap<String, Vec<u32>>; KEYS.len()] = Default::default();
-        for (number, rule) in (0..).zip(rules) {
+        for (number, rule) in (0..).zip(rules).filter(|(_, rule)| wanted(rule)) {
             // The field whose fullest beginning is shared with the fewest other rules.
             let best = KEYS
                 .into_iter()
@@ -106,6 +107,10 @@ impl Index {
         let [actions, resources, agents, owners, pieces] = buckets;
         let tables = [actions, resources, agents, owners].map(Table::build);
         Self { always, tables, pieces: Pieces::build(pieces) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.always.is_empty() && self.tables.iter().all(Table::is_empty) && self.pieces.rules.is_empty()
     }
 
     pub(super) fn candidates(&self, subject: &Subject<'_>, action: &Action) -> Candidates {

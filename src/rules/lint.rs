@@ -73,16 +73,18 @@ pub(super) fn warnings(rules: &[Rule]) -> Vec<Diagnostic> {
     let strict: Vec<&Rule> = rules
         .iter()
         .filter(|rule| rule.decision != Decision::Allow && rule.unless.is_none() && rule.condition.is_none())
+        .filter(|rule| rule.volume.is_none())
         .collect();
     for rule in rules {
         found.extend(never_matching(rule));
         found.extend(never_in_a_transaction(rule));
         let key = format!(
-            "{} {} {:?} {:?}",
+            "{} {} {:?} {:?} {:?}",
             rule.decision.as_str(),
             syntax::canonical_criteria(&rule.criteria),
             rule.unless.as_ref().map(syntax::canonical_criteria),
             rule.condition,
+            rule.volume.as_ref().map(|limit| syntax::canonical_volume(&limit.volume)),
         );
         if let Some(earlier) = seen.get(key.as_str()) {
             found.push(

@@ -1,12 +1,14 @@
 //! Rule files: YAML to compiled rules, every mistake with its place; and back to one canonical form.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::condition::Condition;
 use super::criteria::{Criteria, Field, ParameterTest, TraitTest, Wanted};
+use super::volume::{Limit, Volume};
 use super::{Decision, Fallback, HoldTerms, InTransaction, Options, Rule, lint};
 use crate::action::{Access, Trait, Traits};
 use crate::id::{GroupId, RuleId, is_plain_name};
@@ -16,6 +18,9 @@ use crate::yaml::{self, Diagnostic, Fields, Kind, Node, Problems, nearest};
 /// Longest and shortest time a hold may wait.
 const LONGEST_HOLD: Duration = Duration::from_secs(7 * 24 * 3600);
 const SHORTEST_HOLD: Duration = Duration::from_secs(1);
+/// Longest and shortest window of a volume.
+const LONGEST_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 /// More approvals than this are a mistake of the pen.
 const HIGHEST_QUORUM: u64 = 20;
 /// Longest message, in characters: it is read on a telephone.
@@ -59,10 +64,17 @@ fn read_rule(node: &Node, problems: &Problems, options: &Options) -> Option<Rule
     let condition_node = fields.node("when");
     let condition = condition_node.and_then(|node| read_condition(node, problems));
     let says_in_transaction = fields.entry("in_transaction").is_some();
+    let volume = fields.typed("volume", read_volume);
     let hold = read_hold(&mut fields, decision, options);
     let message =
         fields.typed("message", |node, problems| short_text(node, problems)).map(|text| text.trim().to_owned());
     let controls = fields.texts("controls").unwrap_or_default().into_iter().map(str::to_owned).collect();
+    if let (Some(Decision::Allow), Some(entry)) = (decision, fields.entry("volume")) {
+        problems.push(
+            Diagnostic::error(problems.source(), entry.key_span, "an allow rule has no `volume`")
+                .help("put what it should not hold into `unless` of the rule with the limit"),
+        );
+    }
     fields.finish();
 
     let span = id_node.map_or(node.span, |node| node.span);
@@ -84,8 +96,10 @@ fn read_rule(node: &Node, problems: &Problems, options: &Options) -> Option<Rule
     if let Some(unless) = &unless {
         lint::contradictions(&criteria, unless, span, problems);
     }
+    let id = id?;
+    let volume = volume.map(|volume| Arc::new(Limit { rule: id.clone(), volume }));
     Some(Rule {
-        id: id?,
+        id,
         description,
         decision: decision?,
         criteria,
@@ -95,9 +109,33 @@ fn read_rule(node: &Node, problems: &Problems, options: &Options) -> Option<Rule
         says_in_transaction,
         message,
         controls,
+        volume,
         source: problems.source().clone(),
         span,
     })
+}
+
+fn read_volume(node: &Node, problems: &Problems) -> Option<Volume> {
+    let mut fields = Fields::read(node, "`volume`", problems)?;
+    let rows = fields.integer("rows", 0, u64::MAX);
+    let bytes = fields.typed("bytes", Node::size);
+    let window = fields.typed("window", |node, problems| {
+        let window = node.duration(problems)?;
+        if (SHORTEST_WINDOW..=LONGEST_WINDOW).contains(&window) {
+            return Some(window);
+        }
+        problems.error(node.span, "a window has between 1s and 7d");
+        None
+    });
+    let is_bare = fields.entry("rows").is_none() && fields.entry("bytes").is_none();
+    fields.finish();
+    if is_bare {
+        problems.push(
+            Diagnostic::error(problems.source(), node.span, "`volume` must hold `rows` or `bytes`")
+                .help("`volume: {rows: 10000, bytes: 16MiB, window: 1h}`"),
+        );
+    }
+    Some(Volume { rows, bytes, window })
 }
 
 fn read_id(node: &Node, problems: &Problems) -> Option<RuleId> {
@@ -345,7 +383,19 @@ fn canonical_rule(rule: &Rule) -> Value {
     if let (Decision::Hold, Some(members)) = (rule.decision, value.as_object_mut()) {
         members.insert("hold".to_owned(), canonical_hold(&rule.hold));
     }
+    // Absent where there is none, so that rules without it keep their digest.
+    if let (Some(limit), Some(members)) = (&rule.volume, value.as_object_mut()) {
+        members.insert("volume".to_owned(), canonical_volume(&limit.volume));
+    }
     value
+}
+
+pub(super) fn canonical_volume(volume: &Volume) -> Value {
+    json!({
+        "rows": volume.rows,
+        "bytes": volume.bytes,
+        "window_ms": volume.window.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
+    })
 }
 
 pub(super) fn canonical_criteria(criteria: &Criteria) -> Value {

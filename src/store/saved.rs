@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::action::{Access, Action, Agent, Context, Owner, Shown, Trait};
+use crate::action::{Access, Action, Agent, Context, Crossed, Owner, Shown, Trait};
 use crate::digest::Digest;
 use crate::hold::{Change, Ending, HoldState, Vote, Word};
 use crate::id::{ActionId, AgentId, GroupId, HoldId, PersonId, RuleId};
@@ -136,6 +136,17 @@ struct ShownForm {
     body_sha256: String,
     #[serde(default)]
     reach: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crossed: Option<CrossedForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CrossedForm {
+    action_id: String,
+    rules: Vec<String>,
+    rows: u64,
+    bytes: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -207,6 +218,12 @@ impl From<&SavedHold> for HoldForm {
                 body_bytes: shown.body_bytes,
                 body_sha256: shown.body_sha256,
                 reach: shown.reach,
+                crossed: shown.crossed.map(|it| CrossedForm {
+                    action_id: it.action_id.to_string(),
+                    rules: it.rules.iter().map(ToString::to_string).collect(),
+                    rows: it.rows,
+                    bytes: it.bytes,
+                }),
             },
             request: hold.request.hex(),
             effective: hold.effective.hex(),
@@ -261,6 +278,12 @@ impl HoldForm {
                 body_bytes: shown.body_bytes,
                 body_sha256: shown.body_sha256,
                 reach: shown.reach,
+                crossed: shown.crossed.map(|it| Crossed {
+                    action_id: ActionId::new(it.action_id),
+                    rules: it.rules.into_iter().map(RuleId::new).collect(),
+                    rows: it.rows,
+                    bytes: it.bytes,
+                }),
             }),
             request: Digest::parse(&self.request)?,
             effective: Digest::parse(&self.effective)?,

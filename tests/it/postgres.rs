@@ -12,6 +12,7 @@ mod tools;
 mod transactions;
 mod transparent;
 mod typed;
+mod volume;
 
 use std::collections::BTreeMap;
 

@@ -83,6 +83,8 @@ pub(super) struct Named {
     /// What the statement itself says of its agent, with what the session said; `None`: nothing.
     context: Option<Context>,
     pub(super) worded: Worded,
+    /// The cursor whose rows it gives, where no SQL says so.
+    cursor: Option<String>,
     /// It can be written anew with another text.
     is_plain: bool,
 }
@@ -112,6 +114,15 @@ impl Named {
 
     pub(super) fn effects(&self) -> impl Iterator<Item = Effect> + '_ {
         self.parsed.iter().flat_map(|parsed| &parsed.statements).map(|statement| statement.effect.clone())
+    }
+
+    /// The cursors whose rows it gives.
+    pub(super) fn fetched(&self) -> Vec<String> {
+        let named = self.effects().filter_map(|effect| match effect {
+            Effect::Fetch { cursor } => Some(cursor),
+            _ => None,
+        });
+        named.chain(self.cursor.clone()).collect()
     }
 
     /// Whether what follows can be read only when this is done.
@@ -144,7 +155,7 @@ impl Named {
     }
 }
 
-type Deciding = Pin<Box<dyn Future<Output = Admission> + Send>>;
+pub(super) type Deciding = Pin<Box<dyn Future<Output = Admission> + Send>>;
 type Completing = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>>;
 
 impl Asker {
@@ -248,7 +259,8 @@ impl Asker {
         let known = parsed.as_ref().map_or(&unread, |parsed| &parsed.wording);
         let context = known.claims.as_ref().map(|claims| claims.or(&self.context));
         let worded = self.plane.words.word(&action_id, What::Statement, &sql, known, values);
-        Named { action_id, actions, digest, rules: self.rule_set(), parsed, sql, context, worded, is_plain: false }
+        let (rules, cursor) = (self.rule_set(), None);
+        Named { action_id, actions, digest, rules, parsed, sql, context, worded, cursor, is_plain: false }
     }
 
     /// A string without a statement, which a server answers and which does nothing: drivers send it to see
@@ -304,7 +316,8 @@ impl Asker {
         match self.cursors.get(&*name) {
             Some(cursor) => {
                 let sql = Bytes::from(format!("FETCH FROM {name}"));
-                self.named(Arc::clone(&cursor.actions), None, sql, &[], settings)
+                let named = self.named(Arc::clone(&cursor.actions), None, sql, &[], settings);
+                Named { cursor: Some(name.into_owned()), ..named }
             }
             None => self.unknown("nobody knows what the server has under that portal's name", settings),
         }
@@ -353,7 +366,7 @@ impl Asker {
         self.plane.gate.judge(&self.agent, self.context_of(named), &named.actions)
     }
 
-    fn context_of<'n>(&'n self, named: &'n Named) -> &'n Context {
+    pub(super) fn context_of<'n>(&'n self, named: &'n Named) -> &'n Context {
         named.context.as_ref().unwrap_or(&self.context)
     }
 
@@ -499,6 +512,7 @@ impl Asker {
             body_bytes: sql.len() as u64,
             body_sha256: crate::digest::sha256(sql).hex(),
             reach: Vec::new(),
+            crossed: None,
         }
     }
 

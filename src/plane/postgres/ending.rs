@@ -4,8 +4,9 @@
 use super::session::SessionError;
 use crate::gate::Ended;
 use crate::hold::Ending;
-use crate::id::HoldId;
+use crate::id::{HoldId, RuleId};
 use crate::journal::openings::OpeningsError;
+use crate::rules::Count;
 use crate::wire::postgres::backend::{Report, Severity};
 
 /// Writes the error for an end without a run.
@@ -62,6 +63,43 @@ fn hint(ending: Ending) -> &'static str {
     }
 }
 
+/// Writes nothing yet: the error for an answer whose rest was dropped.
+pub(super) fn stopped(ended: &Ended, rules: &[RuleId], passed: Count) -> Stopped {
+    let rules = rules.iter().map(RuleId::as_str).collect::<Vec<_>>().join(", ");
+    let why = match ended.ending {
+        Ending::Denied | Ending::RuleDenied => ended.message.clone(),
+        Ending::Expired => "nobody decided in time whether the answer may go on; this is not a person's no.".to_owned(),
+        Ending::Withdrawn => "canceled while the rest of the answer waited for a decision.".to_owned(),
+        ending => format!("the rest of the answer may not go on ({}).", ending.as_str()),
+    };
+    let hold = ended.hold.as_ref().map_or_else(String::new, |hold| format!("Hold {hold}, "));
+    let code = match ended.ending {
+        Ending::Expired => "42501",
+        ending => code(ending),
+    };
+    Stopped {
+        code,
+        message: format!("countersign: stopped after {passed}: {why}"),
+        detail: format!("{hold}rule {rules}, ending {}. {passed} had passed.", ended.ending.as_str()),
+    }
+}
+
+/// The error of an answer whose rest was dropped.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    code: &'static str,
+    pub(super) message: String,
+    detail: String,
+}
+
+impl Stopped {
+    pub(super) fn write(&self, out: &mut bytes::BytesMut) {
+        let Self { code, message, detail } = self;
+        let hint = "Roll back. Ask for fewer rows, or run it again to ask again.";
+        Report { severity: Severity::Error, code, message, detail: Some(detail), hint: Some(hint) }.write(out);
+    }
+}
+
 /// It was cancelled by the client while it waited.
 pub(super) fn cancelled(hold: Option<&HoldId>) -> Ended {
     let message = "canceled while it waited for a decision; nothing ran.".to_owned();
@@ -95,8 +133,14 @@ pub(super) fn of_session(error: &SessionError) -> Option<OwnedReport> {
         SessionError::Revoked => "28000",
         SessionError::Stopping => "57P01",
         SessionError::Unrecorded => "08007",
+        SessionError::Exceeded(_) => "42501",
     };
-    Some(OwnedReport { code, message: format!("countersign: {error}") })
+    let message = match error {
+        // It says already who speaks.
+        SessionError::Exceeded(_) => error.to_string(),
+        _ => format!("countersign: {error}"),
+    };
+    Some(OwnedReport { code, message })
 }
 
 /// A fatal error of countersign's own.

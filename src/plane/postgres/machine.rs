@@ -243,6 +243,26 @@ impl Machine {
         self.sent.is_empty() && self.pipeline == Pipeline::No && self.transaction != Transaction::Failed
     }
 
+    /// The work that the next answer is about.
+    pub(super) fn current(&self) -> Option<Run> {
+        match self.sent.front() {
+            Some(Sent::Query(run) | Sent::Function(run) | Sent::Bind(_, run) | Sent::Execute(run, _)) => Some(*run),
+            _ => None,
+        }
+    }
+
+    /// A message that the server must fail was sent in place of what it has answered already, with or
+    /// without a Sync; only when nothing else is due.
+    pub(super) fn fail(&mut self, has_sync: bool) {
+        self.sent.push_back(Sent::Denied);
+        if has_sync {
+            self.sent.push_back(Sent::Sync);
+        } else {
+            self.pipeline = self.pipeline.max(Pipeline::Prepared);
+            self.is_skipping = true;
+        }
+    }
+
     /// Whether the work before the next message already failed, so that the server would skip it.
     pub(super) fn is_skipping(&self) -> bool {
         self.is_skipping

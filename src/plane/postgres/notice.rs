@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 
+use crate::action::Crossed;
 use crate::gate::HoldView;
 use crate::time::Timestamp;
 use crate::wire::postgres::backend::{Report, Severity};
@@ -24,7 +25,14 @@ impl Notice {
         };
         let left = hold.expires.since(now).as_secs();
         Self {
-            message: format!("countersign: {what} waits for approval, hold {}", hold.id),
+            message: match &hold.shown.crossed {
+                Some(Crossed { rows, bytes, .. }) => format!(
+                    "countersign: the rest of the answer to {what} waits for approval after {rows} rows and {bytes} \
+                     bytes, hold {}",
+                    hold.id
+                ),
+                None => format!("countersign: {what} waits for approval, hold {}", hold.id),
+            },
             detail: format!("{who} may decide. It expires in {left} s; cancel it to withdraw it."),
             hint: format!("countersign holds show {}", hold.id),
         }

@@ -8,11 +8,12 @@
 //! [`streams::READ_AHEAD_BYTES`]), and [`BUFFER_BYTES`] and a read in each other direction.
 
 mod changing;
+mod metering;
 mod running;
 mod streams;
 mod waiting;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -26,17 +27,19 @@ use tokio::time::Sleep;
 use super::asking::Asker;
 use super::ending;
 use super::lookup::Looking;
-use super::machine::{Broken, Machine, Own, Step, Turn};
+use super::machine::{Broken, Machine, Own, Run, Step, Turn};
 use super::settings::Settings;
 use super::timeouts::Clocks;
 use crate::digest::Digest;
-use crate::gate::Ended;
+use crate::gate::{Ended, Meter, Suspended};
+use crate::rules::Count;
 use crate::wire::postgres::backend::{Frame, Transaction, kind};
 use crate::wire::postgres::frontend::{self, Header};
 use crate::wire::postgres::tally::{Kinds, Piece, Tally};
 use crate::wire::postgres::{FrameError, HEADER_LEN, Malformed};
 
 use self::changing::Changing;
+use self::metering::{Pause, Refusal};
 use self::running::{Completing, Running};
 use self::streams::write;
 use self::waiting::Waiting;
@@ -73,6 +76,8 @@ pub(super) enum SessionError {
     Stopping,
     #[error("what ran could not be recorded, so its answer is withheld; tell the operator of countersign")]
     Unrecorded,
+    #[error("{0} The server was done before it could be stopped, so that the session ends instead")]
+    Exceeded(String),
 }
 
 /// A session between its streams.
@@ -107,6 +112,19 @@ pub(super) struct Session<C, U> {
     /// What is said in place of the errors of denied messages, in order.
     denials: VecDeque<Ended>,
     has_flushed: bool,
+    /// An answer that crossed a limit and waits; or is dropped.
+    pause: Option<Pause>,
+    refusal: Option<Refusal>,
+    /// The rest of a message that was too long to be looked at belongs to a dropped answer.
+    drops_tail: bool,
+    /// The work that the tally counts for now.
+    counting: Option<Run>,
+    /// What was counted of cursors, by name.
+    suspended: HashMap<String, Suspended>,
+    /// Counts what comes between statements.
+    last_meter: Option<Meter>,
+    /// Something ended since the server was ready last that may have changed something.
+    has_written: bool,
     /// The next message waits for what was sent.
     is_stuck: bool,
     /// The server was asked about the session for the message at the front.
@@ -177,6 +195,13 @@ where
             running: VecDeque::new(),
             denials: VecDeque::new(),
             has_flushed: true,
+            pause: None,
+            refusal: None,
+            drops_tail: false,
+            counting: None,
+            suspended: HashMap::new(),
+            last_meter: None,
+            has_written: false,
             is_stuck: false,
             has_asked_own: false,
             own_rows: 0,
@@ -205,6 +230,7 @@ where
             Err(_) if self.has_last_words => self.lose(),
             _ => self.withdraw(),
         }
+        self.give_up_rest();
         self.abandon_change().await;
         if let Err(error) = &ended
             && !self.has_last_words
@@ -229,6 +255,7 @@ where
             moved |= self.complete(cx)?;
             moved |= self.hear_cancel(cx)?;
             moved |= self.decide(cx)?;
+            moved |= self.decide_rest(cx)?;
             moved |= self.look(cx);
             moved |= self.change()?;
             moved |= self.hear_client(cx)?;
@@ -272,7 +299,7 @@ where
     fn hear_client(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionError> {
         let mut moved = false;
         self.is_stuck = self.machine.is_asking_own() || self.changing.is_some();
-        if self.is_stuck {
+        if self.is_stuck || self.is_paused() {
             return Ok(false);
         }
         if self.machine.must_close() {
@@ -286,6 +313,7 @@ where
             self.machine.rules_changed();
         }
         while self.waiting.is_none()
+            && !self.is_paused()
             && self.looking.is_none()
             && self.changing.is_none()
             && self.cancelling.is_none()
@@ -399,71 +427,100 @@ where
 
     /// Goes over what the upstream sent.
     fn hear_upstream(&mut self) -> Result<bool, SessionError> {
-        if self.from_upstream.is_empty() || self.completing.is_some() {
+        if self.from_upstream.is_empty() || self.completing.is_some() || self.pause.is_some() {
             return Ok(false);
         }
         let whole = self.from_upstream.split().freeze();
         let mut rest: &[u8] = &whole;
-        while self.completing.is_none() {
-            let (turn, frame) = match self.tally.next(&mut rest).map_err(SessionError::ServerFrame)? {
+        self.allot(Count::default(), rest.len());
+        while self.completing.is_none() && self.pause.is_none() {
+            match self.tally.next(&mut rest).map_err(SessionError::ServerFrame)? {
                 None => break,
                 Some(Piece::Pass(bytes)) => {
-                    self.to_client.extend_from_slice(bytes);
+                    if self.refusal.is_none() && !self.drops_tail {
+                        self.to_client.extend_from_slice(bytes);
+                    }
+                    self.drops_tail &= !self.tally.is_between_messages();
                     continue;
                 }
-                // No limit is set.
-                Some(Piece::Full) => break,
+                Some(Piece::Full(next)) => {
+                    let next = Count { rows: next.rows, bytes: next.bytes };
+                    self.account();
+                    if self.allot(next, rest.len()).is_some_and(|limit| !next.is_within(limit)) {
+                        self.account();
+                        self.cross(next);
+                        self.allot(Count::default(), rest.len());
+                    }
+                    continue;
+                }
                 Some(Piece::Long(header)) => {
-                    let frame = Frame { kind: header.kind, raw: &[] };
-                    (self.machine.server(&frame)?, None)
-                }
-                Some(Piece::Message(frame)) => (self.machine.server(&frame)?, Some(frame)),
-            };
-            let Some(frame) = frame else { continue };
-            self.settings.learn(&frame);
-            let (kind, raw) = (frame.kind, Bytes::copy_from_slice(frame.raw));
-            self.has_last_words |= kind == kind::ERROR_RESPONSE
-                && frame.said().is_ok_and(|said| said.severity().as_deref() == Some("FATAL"));
-            if kind == kind::READY_FOR_QUERY {
-                self.clocks.ready(self.machine.transaction(), Instant::now());
-            }
-            match turn {
-                Turn::Pass => {
-                    self.heard(&raw, kind);
-                    match self.completing {
-                        // A matched statement's last word follows its outcome.
-                        Some(_) => self.last_word = raw,
-                        None => self.to_client.extend_from_slice(&raw),
+                    self.account();
+                    self.machine.server(&Frame { kind: header.kind, raw: &[] })?;
+                    if self.refusal.is_some() && header.kind == kind::ERROR_RESPONSE {
+                        self.say_refused();
+                        self.drops_tail = true;
                     }
                 }
-                Turn::Keep => {
-                    if kind == kind::DATA_ROW {
-                        // One column: two bytes of count, four of length, the value.
-                        let value = frame.body().get(6..).unwrap_or_default();
-                        self.settings.refreshed(self.own_rows, &String::from_utf8_lossy(value));
-                        self.own_rows += 1;
-                    }
-                    self.told(&Frame { kind, raw: &raw })?;
-                    if kind == kind::READY_FOR_QUERY {
-                        self.tally.restart(None);
-                        self.tally.want(SEEN);
-                        self.heard(&raw, kind);
-                    }
-                }
-                Turn::Refuse => {
-                    self.heard(&raw, kind);
-                    self.refused(raw);
-                }
-                Turn::Deny => {
-                    if let Some(ended) = self.denials.pop_front() {
-                        ending::report(&ended, |report| report.write(&mut self.to_client));
-                    }
-                    self.heard(&raw, kind);
+                Some(Piece::Message(frame)) => {
+                    let (kind, raw) = (frame.kind, Bytes::copy_from_slice(frame.raw));
+                    self.account();
+                    self.hear_message(kind, raw)?;
                 }
             }
+            self.allot(Count::default(), rest.len());
         }
+        self.account();
         self.from_upstream.extend_from_slice(rest);
         Ok(true)
+    }
+
+    fn hear_message(&mut self, kind: u8, raw: Bytes) -> Result<(), SessionError> {
+        let frame = Frame { kind, raw: &raw };
+        let turn = self.machine.server(&frame)?;
+        self.settings.learn(&frame);
+        self.has_last_words |=
+            kind == kind::ERROR_RESPONSE && frame.said().is_ok_and(|said| said.severity().as_deref() == Some("FATAL"));
+        if kind == kind::READY_FOR_QUERY {
+            self.clocks.ready(self.machine.transaction(), Instant::now());
+        }
+        if self.refusal.is_some() && turn != Turn::Keep {
+            return self.drop_message(turn, kind, &raw);
+        }
+        match turn {
+            Turn::Pass => {
+                self.heard(&raw, kind);
+                match self.completing {
+                    // A matched statement's last word follows its outcome.
+                    Some(_) => self.last_word = raw,
+                    None => self.to_client.extend_from_slice(&raw),
+                }
+            }
+            Turn::Keep => {
+                if kind == kind::DATA_ROW {
+                    // One column: two bytes of count, four of length, the value.
+                    let value = frame.body().get(6..).unwrap_or_default();
+                    self.settings.refreshed(self.own_rows, &String::from_utf8_lossy(value));
+                    self.own_rows += 1;
+                }
+                self.told(&frame)?;
+                if kind == kind::READY_FOR_QUERY {
+                    self.tally.want(SEEN);
+                    self.heard(&raw, kind);
+                    self.own_ready_refused()?;
+                }
+            }
+            Turn::Refuse => {
+                self.heard(&raw, kind);
+                self.refused(raw);
+            }
+            Turn::Deny => {
+                if let Some(ended) = self.denials.pop_front() {
+                    ending::report(&ended, |report| report.write(&mut self.to_client));
+                }
+                self.heard(&raw, kind);
+            }
+        }
+        Ok(())
     }
 }
 

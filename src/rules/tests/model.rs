@@ -19,6 +19,7 @@ fn rule(id: usize, decision: Decision, criteria: Criteria) -> Rule {
         says_in_transaction: false,
         message: None,
         controls: Vec::new(),
+        volume: None,
         source: Source::new("m", ""),
         span: Span::default(),
     }

@@ -33,7 +33,8 @@ impl Kinds {
     }
 }
 
-/// Rows that went by, as DataRow or CopyData messages.
+/// What went by that can carry data: rows are DataRow and CopyData messages, bytes also those of the result
+/// of a function call, notices, errors, notifications and parameters, into which a server may put any text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) rows: u64,
@@ -42,15 +43,27 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    fn with(self, len: usize) -> Self {
-        let bytes = len.saturating_sub(HEADER_LEN) as u64;
-        Self { rows: self.rows.saturating_add(1), bytes: self.bytes.saturating_add(bytes) }
+    /// What one message counts.
+    fn of(header: Header) -> Self {
+        let rows = match header.kind {
+            kind::DATA_ROW | kind::COPY_DATA => 1,
+            _ if CARRIERS.has(header.kind) => 0,
+            _ => return Self::default(),
+        };
+        Self { rows, bytes: header.len.saturating_sub(HEADER_LEN) as u64 }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { rows: self.rows.saturating_add(other.rows), bytes: self.bytes.saturating_add(other.bytes) }
     }
 
     fn is_within(self, limit: Self) -> bool {
         self.rows <= limit.rows && self.bytes <= limit.bytes
     }
 }
+
+/// Messages that carry data without being rows.
+const CARRIERS: Kinds = Kinds::of(b"AENSV");
 
 /// No limit.
 const UNLIMITED: Count = Count { rows: u64::MAX, bytes: u64::MAX };
@@ -64,8 +77,8 @@ pub(crate) enum Piece<'a> {
     Message(Frame<'a>),
     /// A message that was asked for but is longer than what is kept; its bytes are passed next.
     Long(Header),
-    /// The next row would go past the limit. It is not taken before the limit is raised.
-    Full,
+    /// The next message that counts would go past the limit. It is not taken before the limit is raised.
+    Full(Count),
 }
 
 /// The place in a server's stream.
@@ -168,7 +181,7 @@ impl Tally {
                     self.left = header.len;
                     return Ok(Some(Piece::Long(header)));
                 }
-                Way::Stop => return Ok(Some(Piece::Full)),
+                Way::Stop(next) => return Ok(Some(Piece::Full(next))),
             }
         }
         let (passed, rest) = all.split_at_checked(at).unwrap_or((all, &[]));
@@ -187,7 +200,7 @@ impl Tally {
         let Some(header) = self.kept.first_chunk() else { return Ok(None) };
         let header = Header::read(*header)?;
         match self.judge(header) {
-            Way::Stop => Ok(Some(Piece::Full)),
+            Way::Stop(next) => Ok(Some(Piece::Full(next))),
             Way::HandOut => {
                 self.fill(header.len, bytes);
                 if self.kept.len() < header.len {
@@ -231,8 +244,9 @@ impl Tally {
     }
 
     fn judge(&self, header: Header) -> Way {
-        if is_row(header) && !self.count.with(header.len).is_within(self.limit) {
-            return Way::Stop;
+        let next = Count::of(header);
+        if next != Count::default() && !self.count.plus(next).is_within(self.limit) {
+            return Way::Stop(next);
         }
         match self.wanted.has(header.kind) {
             true if header.len <= self.keep => Way::HandOut,
@@ -243,14 +257,8 @@ impl Tally {
 
     /// Counts a message; once, when it is taken.
     fn note(&mut self, header: Header) {
-        if is_row(header) {
-            self.count = self.count.with(header.len);
-        }
+        self.count = self.count.plus(Count::of(header));
     }
-}
-
-fn is_row(header: Header) -> bool {
-    matches!(header.kind, kind::DATA_ROW | kind::COPY_DATA)
 }
 
 /// What is done with a message.
@@ -258,7 +266,7 @@ enum Way {
     Announce,
     HandOut,
     Pass,
-    Stop,
+    Stop(Count),
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::asking::Named;
 use super::super::machine::{Event, Run};
+use super::metering::Metering;
 use super::{Session, SessionError};
+use crate::action::{Access, Action, Trait};
 use crate::classify::postgres::Effect;
 use crate::gate::{Ended, Finished, OVERDUE_AFTER, Outcome, Receipt};
 use crate::wire::postgres::backend::{Frame, Transaction, kind};
@@ -28,6 +30,24 @@ pub(super) struct Running {
     pub(super) effects: VecDeque<Effect>,
     pub(super) named: Named,
     pub(super) finished: Finished,
+    /// Counts its answer, where rules limit that.
+    pub(super) metering: Option<Box<Metering>>,
+    /// The permits by which its answer went on past limits.
+    pub(super) rests: Vec<Receipt>,
+}
+
+impl Running {
+    /// Whether it surely changes nothing.
+    pub(super) fn is_harmless(&self) -> bool {
+        let reads =
+            |it: &Action| matches!(it.access, Access::List | Access::Read) && !it.traits.contains(Trait::Unknown);
+        self.named.actions.iter().all(reads)
+    }
+
+    /// Its outcome must be on disk before its last word is said.
+    fn is_awaited(&self) -> bool {
+        self.is_matched || !self.rests.is_empty()
+    }
 }
 
 impl Running {
@@ -42,6 +62,8 @@ impl Running {
             effects: named.effects().collect(),
             named,
             finished: Finished::default(),
+            metering: None,
+            rests: Vec::new(),
         }
     }
 }
@@ -57,11 +79,7 @@ where
         for event in events {
             match event {
                 Event::Done(run) | Event::Failed(run) => {
-                    let count = self.tally.count();
-                    self.tally.restart(None);
                     let Some(running) = self.running.iter_mut().find(|it| it.run == run) else { continue };
-                    running.finished.rows += count.rows;
-                    running.finished.bytes += count.bytes;
                     running.left = running.left.saturating_sub(1);
                     let frame = Frame { kind, raw };
                     if kind == kind::ERROR_RESPONSE {
@@ -78,11 +96,14 @@ where
                             other => other,
                         };
                         running.finished.tag = tag;
+                        if let Some(Effect::Declare { cursor } | Effect::Close(Some(cursor))) = &effect {
+                            self.suspended.remove(cursor);
+                        }
                         if let Some(effect) = effect {
                             self.asker.apply(effect, &running.named, &mut self.settings, &mut self.machine);
                         }
                     }
-                    let is_last = self.running.iter().any(|it| it.run == run && it.left == 0 && it.is_matched);
+                    let is_last = self.running.iter().any(|it| it.run == run && it.left == 0 && it.is_awaited());
                     if is_last {
                         self.end_run(run);
                     }
@@ -95,6 +116,7 @@ where
                 Event::Over(run) => self.end_run(run),
                 Event::Aborted => self.settings.fail(),
                 Event::Ready => {
+                    self.has_written = false;
                     let is_open = self.machine.transaction() != Transaction::None;
                     self.settings.ready(is_open);
                     if !is_open {
@@ -108,8 +130,15 @@ where
     pub(super) fn end_run(&mut self, run: Run) {
         let Some(index) = self.running.iter().position(|it| it.run == run) else { return };
         let Some(mut running) = self.running.remove(index) else { return };
+        self.has_written |= !running.is_harmless();
+        if let Some(metering) = running.metering.take() {
+            self.put_aside(metering);
+        }
         running.finished.duration = running.since.elapsed();
         let outcome = Outcome::Finished(running.finished);
+        for rest in running.rests {
+            self.complete_with(rest, outcome.clone());
+        }
         if running.is_matched {
             self.complete_with(running.receipt, outcome);
         } else {

@@ -32,7 +32,8 @@ where
     }
 
     pub(super) fn read_client(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionError> {
-        let is_full = match self.waiting.is_some() || self.changing.is_some() || self.is_stuck {
+        let is_waiting = self.waiting.is_some() || self.changing.is_some() || self.is_paused();
+        let is_full = match is_waiting || self.is_stuck {
             true => self.from_client.len() >= READ_AHEAD_BYTES,
             false => self.to_upstream.len() >= BUFFER_BYTES,
         };
@@ -46,7 +47,8 @@ where
                 Ok(true)
             }
             Poll::Ready(Ok(_)) => {
-                if self.waiting.is_some() && has_terminate(&self.from_client) {
+                let is_waited_for = self.waiting.is_some() || (self.pause.is_some() && self.passing == 0);
+                if is_waited_for && has_terminate(&self.from_client) {
                     self.leave();
                 }
                 Ok(true)
@@ -65,10 +67,13 @@ where
             self.withdraw();
             self.from_client.clear();
         }
+        if self.give_up_rest() {
+            self.from_client.clear();
+        }
     }
 
     pub(super) fn read_upstream(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionError> {
-        if self.to_client.len() >= BUFFER_BYTES || self.completing.is_some() {
+        if self.to_client.len() >= BUFFER_BYTES || self.completing.is_some() || self.pause.is_some() {
             return Ok(false);
         }
         match read(&mut self.upstream, &mut self.from_upstream, cx) {

@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use super::super::asking::Named;
+use super::super::asking::{Asker, Deciding, Named};
 use super::super::ending;
 use super::super::machine::{Denial, NO_PORTAL, Own, Subject};
 use super::super::narrowing::{Bound, Standing};
@@ -24,8 +24,6 @@ use crate::wire::postgres::{backend, frontend};
 
 /// How long it takes about to open a hold durably.
 const OPENING: Duration = Duration::from_millis(10);
-
-type Deciding = Pin<Box<dyn Future<Output = Admission> + Send>>;
 
 /// The message at the front of what the client sent, while people or the disk are waited for.
 pub(super) struct Waiting {
@@ -129,7 +127,7 @@ where
             return Ok(true);
         }
         // What is said to the client with the decision must not come in the middle of a message of the server's.
-        if !self.tally.is_between_messages() {
+        if self.is_paused() || !self.tally.is_between_messages() {
             return Ok(false);
         }
         let Some(waiting) = &mut self.waiting else { return Ok(false) };
@@ -170,25 +168,11 @@ where
     /// Tells the client that it waits, for whom and how long, at once and then at intervals.
     pub(super) fn notify(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(waiting) = &mut self.waiting else { return false };
-        let Some(hold) = waiting.hold.get() else { return false };
-        let is_due = match &mut waiting.notice {
-            None => true,
-            Some(sleep) => sleep.as_mut().poll(cx).is_ready(),
-        };
-        if !is_due || !self.tally.is_between_messages() {
+        if !self.tally.is_between_messages() {
             return false;
         }
-        let notice = self.asker.notice(hold);
-        // Until its opening is on disk, nobody is shown a hold.
-        let pause = if notice.is_some() { self.notice_every } else { OPENING };
-        let mut sleep = Box::pin(tokio::time::sleep(pause));
-        // Registers with the timer.
-        let is_over = sleep.as_mut().poll(cx).is_ready();
-        waiting.notice = Some(sleep);
-        notice.is_some_and(|notice| {
-            notice.write(&mut self.to_client);
-            true
-        }) || is_over
+        let (hold, notice, every) = (&waiting.hold, &mut waiting.notice, self.notice_every);
+        remind(&self.asker, every, hold, notice, &mut self.to_client, cx)
     }
 
     /// Sends the message at the front, as it came or as an approver changed it.
@@ -215,6 +199,7 @@ where
         let spent = if is_matched { permit.spend(named.digest) } else { permit.spend_unmatched() };
         let Ok(receipt) = spent else { return self.stop(ending::drifted()) };
         let run = self.machine.allow(&message, named.is_barrier());
+        let is_approved = hold.is_some();
         let sent = self.from_client.split_to(length);
         if let Some(hold) = hold.filter(|_| is_changed) {
             Notice::changed(hold.as_str(), &named.text()).write(&mut self.to_client);
@@ -224,7 +209,9 @@ where
             None if is_changed => frontend::query(&mut self.to_upstream, named.sql()),
             None => self.to_upstream.extend_from_slice(&sent),
         }
-        self.running.push_back(Running::new(run, receipt, is_matched, named));
+        let mut running = Running::new(run, receipt, is_matched, named);
+        running.metering = self.meter(&running.named, is_approved);
+        self.running.push_back(running);
         self.clocks.pipeline.get_or_insert_with(Instant::now);
         self.has_flushed = false;
         Ok(())
@@ -288,6 +275,9 @@ where
             return Ok(false);
         }
         let Poll::Ready(Some(told)) = self.cancels.poll_recv(cx) else { return Ok(false) };
+        if self.give_up_rest() {
+            return Ok(true);
+        }
         if let Some(waiting) = &self.waiting {
             let ended = ending::cancelled(waiting.hold.get());
             self.withdraw();
@@ -304,4 +294,34 @@ where
         }
         Ok(true)
     }
+}
+
+/// Writes the notice of a hold when one is due; only between two messages.
+pub(super) fn remind(
+    asker: &Asker,
+    every: Duration,
+    hold: &OnceLock<HoldId>,
+    notice: &mut Option<Pin<Box<Sleep>>>,
+    out: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> bool {
+    let Some(hold) = hold.get() else { return false };
+    let is_due = match notice {
+        None => true,
+        Some(sleep) => sleep.as_mut().poll(cx).is_ready(),
+    };
+    if !is_due {
+        return false;
+    }
+    let message = asker.notice(hold);
+    // Until its opening is on disk, nobody is shown a hold.
+    let pause = if message.is_some() { every } else { OPENING };
+    let mut sleep = Box::pin(tokio::time::sleep(pause));
+    // Registers with the timer.
+    let is_over = sleep.as_mut().poll(cx).is_ready();
+    *notice = Some(sleep);
+    message.is_some_and(|message| {
+        message.write(out);
+        true
+    }) || is_over
 }
