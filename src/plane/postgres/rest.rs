@@ -77,7 +77,7 @@ impl Asker {
             wording: Some(Arc::new(named.worded.wording.clone())),
         };
         let gate = Arc::clone(&self.plane.gate);
-        let openings = self.plane.words.openings(&named.action_id, named.sql_bytes(), &named.worded);
+        let openings = self.plane.words.openings(&named.action_id, named.sql(), &named.worded);
         let asker = self.copy();
         let deciding: Deciding = Box::pin(async move {
             if let Err(error) = asker.plane.words.keep(openings).await {

@@ -85,8 +85,8 @@ where
     }
 
     /// Keeps what is counted on later, when work is over.
-    pub(super) fn put_aside(&mut self, metering: Box<Metering>) {
-        let Metering { meter, cursors } = *metering;
+    pub(super) fn put_aside(&mut self, metering: Metering) {
+        let Metering { meter, cursors } = metering;
         for name in cursors {
             let key = self.cursor_key(&name).to_owned();
             self.suspended.insert(key, meter.suspend());

@@ -132,7 +132,7 @@ where
         let Some(mut running) = self.running.remove(index) else { return };
         self.has_written |= !running.is_harmless();
         if let Some(metering) = running.metering.take() {
-            self.put_aside(metering);
+            self.put_aside(*metering);
         }
         running.finished.duration = running.since.elapsed();
         let outcome = Outcome::Finished(running.finished);
