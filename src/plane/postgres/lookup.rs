@@ -201,7 +201,7 @@ impl Keeper {
         match self.refresh(asked).await {
             Ok(()) => {
                 self.sound = Some(since);
-                since.elapsed().min(LONGEST_PAUSE)
+                (since.elapsed() / 4).min(LONGEST_PAUSE)
             }
             Err(error) => {
                 self.line = None;
