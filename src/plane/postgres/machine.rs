@@ -31,6 +31,12 @@ pub(super) const NO_PORTAL: &[u8] = b"countersign: denied";
 /// anything of the client's runs.
 pub(super) const CHANGED: &[u8] = b"countersign: changed";
 
+/// The statement and portal of questions about the session.
+pub(super) const ASKED: &[u8] = b"countersign: asked";
+
+/// What all of these begin with.
+const OURS: &[u8] = b"countersign: ";
+
 /// Statements by name that one session may have, and bytes of their texts.
 const STATEMENTS_LIMIT: usize = 10_000;
 const STATEMENTS_LIMIT_BYTES: usize = 64 << 20;
@@ -297,12 +303,13 @@ impl Machine {
         Ok(match message {
             Message::Query(sql) => Step::Ask(Subject::Query(Bytes::copy_from_slice(sql))),
             Message::FunctionCall(call) => Step::Ask(Subject::Function(call.function)),
-            Message::Bind(bind) if bind.portal == NO_PORTAL || bind.statement == CHANGED => {
+            Message::Bind(bind) if bind.portal.starts_with(OURS) || bind.statement.starts_with(OURS) => {
                 return Err(Broken::Client(b'B'));
             }
-            Message::Parse(parse) if parse.statement == CHANGED => return Err(Broken::Client(b'P')),
-            Message::Describe(Target::Statement(CHANGED)) => return Err(Broken::Client(b'D')),
-            Message::Close(Target::Statement(CHANGED)) => return Err(Broken::Client(b'C')),
+            Message::Parse(parse) if parse.statement.starts_with(OURS) => return Err(Broken::Client(b'P')),
+            Message::Describe(target) if target.name().starts_with(OURS) => return Err(Broken::Client(b'D')),
+            Message::Close(target) if target.name().starts_with(OURS) => return Err(Broken::Client(b'C')),
+            Message::Execute(execute) if execute.portal.starts_with(OURS) => return Err(Broken::Client(b'E')),
             Message::Bind(bind) => Step::Ask(Subject::Bind(self.statements.get(bind.statement).cloned())),
             Message::Execute(execute) => {
                 let rules = self.rules;

@@ -27,14 +27,14 @@ use tokio::time::Sleep;
 use super::asking::Asker;
 use super::ending;
 use super::lookup::Looking;
-use super::machine::{Broken, Machine, Own, Run, Step, Turn};
+use super::machine::{ASKED, Broken, Machine, Own, Run, Step, Turn};
 use super::settings::Settings;
 use super::timeouts::Clocks;
 use crate::digest::Digest;
 use crate::gate::{Ended, Meter, Suspended};
 use crate::rules::Count;
 use crate::wire::postgres::backend::{Frame, Transaction, kind};
-use crate::wire::postgres::frontend::{self, Header};
+use crate::wire::postgres::frontend::{self, Header, Target};
 use crate::wire::postgres::tally::{Kinds, Piece, Tally};
 use crate::wire::postgres::{FrameError, HEADER_LEN, Malformed};
 
@@ -345,6 +345,10 @@ where
                 break;
             };
             let (message, length) = (frame.read()?, frame.raw.len());
+            if message.looks_up() && self.must_ask_own() {
+                self.ask_own();
+                return Ok(true);
+            }
             match self.machine.client(&message)? {
                 Step::Send => {
                     self.clocks.pipeline.get_or_insert_with(Instant::now);
@@ -361,15 +365,6 @@ where
                     self.client_left = true;
                     self.from_client.clear();
                 }
-                Step::Ask(_) if self.must_ask_own() => {
-                    self.has_asked_own = true;
-                    self.own_rows = 0;
-                    self.machine.ask_own(Own::Query);
-                    self.tally.want(OWN_SEEN);
-                    frontend::query(&mut self.to_upstream, self.settings.question().as_bytes());
-                    self.has_flushed = true;
-                    return Ok(true);
-                }
                 Step::Ask(subject) => self.ask(subject, cx)?,
             }
             moved = true;
@@ -377,9 +372,32 @@ where
         Ok(moved)
     }
 
-    /// Once for each message, should the server refuse it.
-    fn must_ask_own(&self) -> bool {
+    /// Once for each doubt, should the server refuse it.
+    fn must_ask_own(&mut self) -> bool {
+        self.has_asked_own &= self.settings.is_in_doubt();
         self.settings.is_in_doubt() && self.machine.is_between_queries() && !self.has_asked_own
+    }
+
+    /// Asks the server about the session. A simple query would end the unnamed statement and portal, which
+    /// may be the client's; replication takes nothing else.
+    fn ask_own(&mut self) {
+        self.has_asked_own = true;
+        self.own_rows = 0;
+        self.machine.ask_own(Own::Query);
+        self.tally.want(OWN_SEEN);
+        self.has_flushed = true;
+        let (out, question) = (&mut self.to_upstream, self.settings.question());
+        if self.asker.is_replication {
+            return frontend::query(out, question.as_bytes());
+        }
+        for sql in question.split("; ") {
+            frontend::parse(out, ASKED, sql.as_bytes(), &[]);
+            frontend::bind(out, ASKED, ASKED, &[]);
+            frontend::execute(out, ASKED, 0);
+            frontend::close(out, Target::Portal(ASKED));
+            frontend::close(out, Target::Statement(ASKED));
+        }
+        frontend::sync(out);
     }
 
     /// Copied data passes before it is whole: a message of it may have a gigabyte.

@@ -165,6 +165,21 @@ pub(crate) enum Message<'a> {
     Terminate,
 }
 
+impl Message<'_> {
+    /// Whether the server looks names up for it.
+    pub(crate) const fn looks_up(&self) -> bool {
+        matches!(
+            self,
+            Self::Bind(_)
+                | Self::Describe(_)
+                | Self::Execute(_)
+                | Self::FunctionCall(_)
+                | Self::Parse(_)
+                | Self::Query(_)
+        )
+    }
+}
+
 /// Makes a statement; an empty name is the unnamed one, which it replaces.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parse<'a> {
@@ -252,6 +267,12 @@ pub(crate) enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    pub(crate) const fn name(&self) -> &'a [u8] {
+        match self {
+            Self::Portal(name) | Self::Statement(name) => name,
+        }
+    }
+
     fn read(cursor: &mut Cursor<'a>) -> Field<Self> {
         match cursor.byte()? {
             b'P' => cursor.text().map(Self::Portal),

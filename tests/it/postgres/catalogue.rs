@@ -290,3 +290,81 @@ fn without_a_catalogue_functions_of_users_are_unknown() {
     case.database.sql("GRANT SELECT ON pg_catalog.pg_trigger TO PUBLIC");
     wait_for("the catalogue", || case.stopped("SELECT f()").is_none().then_some(()));
 }
+
+/// `f` of the schema `evil` reads what `f` of `public` does not.
+#[test]
+fn names_are_found_by_the_path_that_the_server_has() {
+    let mut case = Case::open(
+        "paths",
+        APP,
+        "CREATE SCHEMA evil AUTHORIZATION app;
+         CREATE FUNCTION public.f() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
+         CREATE FUNCTION evil.f() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM vault.secret';
+         CREATE FUNCTION public.moves() RETURNS text LANGUAGE sql AS
+            'SELECT set_config(''search_path'', ''evil'', false)'",
+    );
+    case.runs("SELECT f()");
+    assert_eq!(case.stopped("SET search_path = evil; SELECT f()"), Some("secret"));
+    case.runs("SELECT f()");
+
+    // Taken back by an error of the string it came in.
+    case.session.ask(Batch::new().query("SET search_path = evil; SELECT 1/0"));
+    case.runs("SELECT f()");
+    case.runs("SET search_path = evil");
+    assert_eq!(case.stopped("SELECT f()"), Some("secret"));
+    case.session.ask(Batch::new().query("SET search_path = public; SELECT 1/0"));
+    assert_eq!(case.stopped("SELECT f()"), Some("secret"));
+
+    for (taken_back, name) in [
+        ("BEGIN; SET search_path = public; ROLLBACK", "rolled back"),
+        ("BEGIN; SET LOCAL search_path = public; COMMIT", "local"),
+        ("BEGIN; SAVEPOINT a; SET search_path = public; ROLLBACK TO a; COMMIT", "to a savepoint"),
+        ("BEGIN; SET LOCAL search_path = public; SET search_path = evil; COMMIT", "local, then for good"),
+    ] {
+        for part in taken_back.split("; ") {
+            case.runs(part);
+        }
+        assert_eq!(case.stopped("SELECT f()"), Some("secret"), "{name}");
+    }
+    case.runs("SET search_path = public");
+    case.runs("BEGIN");
+    case.runs("SET LOCAL search_path = public, pg_catalog");
+    assert_eq!(case.stopped("COMMIT; SELECT f()"), Some("doubt"), "the path is another after COMMIT");
+    case.runs("COMMIT");
+
+    // Moved by what a name runs, which the server is asked about then.
+    for moving in ["EXECUTE p", "FETCH ALL FROM c", "SELECT moves()"] {
+        case.runs("RESET search_path");
+        case.session.ask(Batch::new().query("DEALLOCATE ALL"));
+        case.runs("PREPARE p AS SELECT set_config('search_path', 'evil', false)");
+        case.runs("BEGIN");
+        case.runs("DECLARE c CURSOR FOR SELECT set_config('search_path', 'evil', false)");
+        case.runs(moving);
+        case.runs("COMMIT");
+        assert_eq!(case.stopped("SELECT f()"), Some("secret"), "{moving}");
+    }
+    case.runs("RESET search_path");
+    case.runs("BEGIN");
+    case.runs("DECLARE h CURSOR WITH HOLD FOR SELECT set_config('search_path', 'evil', false)");
+    case.runs("SELECT f()");
+    case.runs("COMMIT");
+    assert_eq!(case.stopped("SELECT f()"), Some("secret"), "a cursor that is held runs at COMMIT");
+}
+
+/// What countersign asks the server is no message of the client's, and ends nothing of it.
+#[test]
+fn a_question_about_the_session_leaves_the_unnamed_statement() {
+    let mut case = Case::open("question", APP, "");
+    let ask = |session: &mut Frontend, batch: Batch| -> Vec<u8> {
+        session.ask(batch.execute("", 0).sync()).iter().map(|it| it.tag).collect()
+    };
+    let moving = |path: &str| format!("SELECT set_config('search_path', '{path}', false)");
+    let first = Batch::new().parse("", "SELECT 'kept'").parse("s", &moving("vault")).bind("", "s", &[]);
+    assert_eq!(ask(&mut case.session, first), b"112DCZ");
+    assert_eq!(ask(&mut case.session, Batch::new().bind("", "", &[])), b"2DCZ");
+    // A pipeline that begins with Parse is asked about before that.
+    let third = Batch::new().parse("", &format!("{}, 1", moving("public"))).bind("", "", &[]);
+    assert_eq!(ask(&mut case.session, third), b"12DCZ");
+    let fourth = Batch::new().parse("", "SELECT id FROM plain").bind("", "", &[]);
+    assert_eq!(ask(&mut case.session, fourth), b"12DCZ");
+}
