@@ -302,6 +302,7 @@ where
         if self.is_stuck || self.is_paused() {
             return Ok(false);
         }
+        self.has_asked_own &= self.settings.is_in_doubt();
         if self.machine.must_close() {
             self.close_changed();
             frontend::sync(&mut self.to_upstream);
@@ -373,8 +374,7 @@ where
     }
 
     /// Once for each doubt, should the server refuse it.
-    fn must_ask_own(&mut self) -> bool {
-        self.has_asked_own &= self.settings.is_in_doubt();
+    fn must_ask_own(&self) -> bool {
         self.settings.is_in_doubt() && self.machine.is_between_queries() && !self.has_asked_own
     }
 
