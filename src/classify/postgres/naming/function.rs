@@ -326,16 +326,16 @@ impl Namer<'_> {
         }
     }
 
-    /// `t.f` and `(row).f` call a function `f` of one row where no column has that name.
+    /// `t.f` and `(value).f` call a function `f` of one value where no column has that name.
     pub(super) fn attribute(&mut self, node: &Node) {
-        if self.catalogue.is_builtin() {
-            return;
-        }
         let fields = if node.kind == "ColumnRef" { node.names("fields") } else { node.names("indirection") };
         let skipped = usize::from(node.kind == "ColumnRef");
         let names: Vec<String> =
             fields.iter().skip(skipped).filter(|it| !it.is_empty()).map(|it| (*it).to_owned()).collect();
         for name in names {
+            if let Some(builtin) = facts::builtin(&name) {
+                self.builtin(builtin, &[]);
+            }
             for function in self.user_functions(None, &name) {
                 self.user_function(&function, &[]);
             }

@@ -65,6 +65,23 @@ impl<'s> Body<'s> {
         }
     }
 
+    /// Whether these are conditions of EXCEPTION: names, or `SQLSTATE 'xxxxx'`, with OR between them.
+    fn names_conditions(&self, from: usize, stop: usize) -> bool {
+        let mut at = from;
+        while at < stop {
+            let is_code = self.word(at) == "sqlstate" && self.tokens.get(at + 1).is_some_and(|it| it.is_text);
+            if self.word(at).is_empty() {
+                return false;
+            }
+            at += if is_code { 2 } else { 1 };
+            if at < stop && self.word(at) != "or" {
+                return false;
+            }
+            at += 1;
+        }
+        true
+    }
+
     /// Where one of the words stands, outside brackets and CASE; `;` ends every search.
     fn find(&self, from: usize, words: &[&str]) -> Option<usize> {
         self.find_before(from, words, self.tokens.len())
@@ -95,12 +112,16 @@ type Read<T> = Result<T, String>;
 
 impl Namer<'_> {
     pub(super) fn plpgsql(&mut self, at: At, source: &str) {
-        // `#variable_conflict use_column`: options stand in front, one to a line.
-        let mut rest = source;
-        while let Some(line) = rest.trim_start().strip_prefix('#') {
-            rest = line.split_once('\n').map_or("", |(_, rest)| rest);
-        }
-        let done = Body::new(rest).and_then(|mut body| {
+        let done = Body::new(source).and_then(|mut body| {
+            // `#variable_conflict use_column`: options stand in front, and code may stand on the same line.
+            while body.is(body.next, "#") {
+                let is_option =
+                    matches!(body.word(body.next + 1).as_str(), "option" | "print_strict_params" | "variable_conflict");
+                if !is_option || body.word(body.next + 2).is_empty() {
+                    return Err("`#` is followed by no option that is known".to_owned());
+                }
+                body.next += 3;
+            }
             while body.next < body.tokens.len() {
                 self.step(at, &mut body)?;
             }
@@ -127,16 +148,16 @@ impl Namer<'_> {
                     return Err("END is followed by something".to_owned());
                 }
             }
-            "if" | "elsif" | "elseif" | "while" => {
-                let stop = body.find(from + 1, &["then", "loop"]).ok_or("a condition has no end")?;
+            word @ ("if" | "elsif" | "elseif" | "while") => {
+                // Each has an end of its own: the other's is the name of a column there.
+                let last = if word == "while" { "loop" } else { "then" };
+                let stop = body.find(from + 1, &[last]).ok_or("a condition has no end")?;
                 self.expression(at, body.slice(from + 1..stop));
                 body.next = stop + 1;
             }
             "when" => {
                 let stop = body.find(from + 1, &["then"]).ok_or("WHEN has no THEN")?;
-                let names_conditions = (from + 1..stop)
-                    .all(|it| !body.word(it).is_empty() || body.tokens.get(it).is_some_and(|it| it.is_text));
-                if !names_conditions {
+                if !body.names_conditions(from + 1, stop) {
                     self.expression(at, body.slice(from + 1..stop));
                 }
                 body.next = stop + 1;
@@ -181,7 +202,12 @@ impl Namer<'_> {
             "perform" => self.expression(at, body.slice(from + 1..stop)),
             "execute" => self.dynamic(at, body, from + 1, stop),
             "get" | "close" | "fetch" | "move" => {
-                if (from..stop).any(|it| body.is(it, "(")) {
+                let is_plain = (from..stop).all(|it| {
+                    matches!(body.text(it), "." | "," | "-" | "+" | "=" | ":=" | "[" | "]")
+                        || body.text(it).starts_with(|it: char| it == '"' || it == '$' || it.is_ascii_digit())
+                        || !matches!(body.word(it).as_str(), "" | "execute" | "perform" | "then")
+                });
+                if !is_plain {
                     return Err(format!("`{word}` says more than it may"));
                 }
             }
@@ -215,15 +241,43 @@ impl Namer<'_> {
             let from = body.next;
             let stop = end(body, from)? - 1;
             body.next = stop + 1;
-            if let Some(cursor) = body.find_before(from, &["cursor"], stop) {
+            // Anywhere else the word is a name.
+            let mut cursor = from + 1;
+            while matches!(body.word(cursor).as_str(), "no" | "scroll") {
+                cursor += 1;
+            }
+            if body.word(cursor) == "cursor" {
                 body.cursors.push(body.text(from).to_ascii_lowercase());
-                let query = body.find_before(cursor, &["for", "is"], stop).ok_or("a cursor has no query")?;
+                let query = body.find_before(cursor + 1, &["for", "is"], stop).ok_or("a cursor has no query")?;
                 self.sql_text(at, body.slice(query + 1..stop));
-            } else if let Some(value) = body.find_before(from, &[":=", "=", "default"], stop) {
+                continue;
+            }
+            let value = body.find_before(from + 1, &[":=", "=", "default"], stop);
+            self.types(body, from + 1, value.unwrap_or(stop));
+            if let Some(value) = value {
                 self.expression(at, body.slice(value + 1..stop));
             }
         }
         Ok(())
+    }
+
+    /// Runs what values of a variable's type run; what is no name of a type is none of the catalogue's either.
+    fn types(&mut self, body: &Body<'_>, from: usize, stop: usize) {
+        let name = |at: usize| match body.text(at).strip_prefix('"').and_then(|it| it.strip_suffix('"')) {
+            Some(quoted) => quoted.replace("\"\"", "\""),
+            None => body.word(at),
+        };
+        for at in from..stop {
+            let name_here = name(at);
+            if name_here.is_empty() {
+                continue;
+            }
+            if body.is(at.saturating_sub(1), ".") && at > from + 1 {
+                self.of_type(&[&name(at - 2), &name_here]);
+            } else {
+                self.of_type(&[&name_here]);
+            }
+        }
     }
 
     fn for_loop(&mut self, at: At, body: &mut Body<'_>) -> Read<()> {
@@ -245,7 +299,8 @@ impl Namer<'_> {
             if let Some(by) = by {
                 self.expression(at, body.slice(by + 1..stop));
             }
-        } else if body.cursors.contains(&word) {
+        } else if body.cursors.contains(&word) && (first + 1 == stop || body.is(first + 1, "(")) {
+            // A word behind it makes it a statement: `table` may be the name of a cursor somewhere else.
             self.expression(at, body.slice(first + 1..stop));
         } else {
             self.sql_text(at, body.slice(first..stop));
@@ -294,7 +349,10 @@ impl Namer<'_> {
         let is_constant = rest == from + 1 && body.tokens.get(from).is_some_and(|it| it.is_text);
         let constant = body.slice(from..rest);
         match constant.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')) {
-            Some(sql) if is_constant => self.sql_text(at, &sql.replace("''", "'")),
+            // A quote that stands alone is where one of several constants ends.
+            Some(sql) if is_constant && !sql.replace("''", "").contains('\'') => {
+                self.sql_text(at, &sql.replace("''", "'"));
+            }
             _ => {
                 self.expression(at, constant);
                 self.doubt(at, "EXECUTE runs SQL that is made while it runs");

@@ -54,7 +54,7 @@ impl Namer<'_> {
                 // What the session made may be gone by now: then the name means what it hid.
                 if usage != Use::Define
                     && self.is_made(&schema, name)
-                    && let Some(hidden) = self.path().into_iter().find(|it| self.catalogue.relation(it, name).is_some())
+                    && let Some(hidden) = self.stored_schema(name)
                 {
                     self.note_relation(at, &hidden, name, usage, 0);
                 }
@@ -72,16 +72,10 @@ impl Namer<'_> {
         if let Some(schema) = self.made_schema(name) {
             return schema;
         }
-        if usage != Use::Define {
-            if !path.iter().any(|it| it == "pg_catalog") && facts::has_relation(name) {
-                return "pg_catalog".to_owned();
-            }
-            if let Some(schema) = path.iter().find(|schema| {
-                self.catalogue.relation(schema, name).is_some()
-                    || (*schema == "pg_catalog" && facts::has_relation(name))
-            }) {
-                return schema.clone();
-            }
+        if usage != Use::Define
+            && let Some(schema) = self.stored_schema(name)
+        {
+            return schema;
         }
         match path.iter().find(|it| *it != "pg_catalog").cloned() {
             Some(schema) => schema,
@@ -90,6 +84,18 @@ impl Namer<'_> {
                 "public".to_owned()
             }
         }
+    }
+
+    /// The schema in which the upstream has a relation of that name: `pg_catalog` first where the path does
+    /// not say otherwise.
+    fn stored_schema(&self, name: &str) -> Option<String> {
+        let path = self.path();
+        if !path.iter().any(|it| it == "pg_catalog") && facts::has_relation(name) {
+            return Some("pg_catalog".to_owned());
+        }
+        path.into_iter().find(|schema| {
+            self.catalogue.relation(schema, name).is_some() || (schema == "pg_catalog" && facts::has_relation(name))
+        })
     }
 
     /// The schema of a relation this session has made, temporary ones first, as the server looks.
@@ -243,6 +249,10 @@ impl Namer<'_> {
 fn weight(schema: &str, name: &str, usage: Use) -> (Traits, Option<Access>) {
     let is_system = matches!(schema, "pg_catalog" | "pg_toast") || schema.starts_with("pg_toast_temp");
     let mut traits = Traits::EMPTY;
+    // They show the options of user mappings, with the passwords.
+    if schema == "information_schema" && matches!(name, "user_mapping_options" | "_pg_user_mappings") {
+        traits = traits.with(Trait::Credential);
+    }
     if !is_system {
         return (traits, None);
     }
