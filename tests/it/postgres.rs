@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod changing;
+mod evasion;
 mod holding;
 mod messages;
 mod reach;

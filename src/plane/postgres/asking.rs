@@ -217,10 +217,13 @@ impl Asker {
             statements => {
                 let mut all = Vec::new();
                 let mut is_in_doubt = settings.is_in_doubt();
-                for statement in statements {
+                for (index, statement) in statements.iter().enumerate() {
                     let own = all.len();
                     all.extend(classify::with_values(statement, values).iter().cloned());
-                    self.add_meant(statement, settings, machine, &mut all);
+                    let is_made_here = is_made_by(statements.get(..index).unwrap_or_default(), &statement.effect);
+                    if !is_made_here {
+                        self.add_meant(statement, settings, machine, &mut all);
+                    }
                     let these = all.get(own..).unwrap_or_default();
                     let ends_transaction = statement.effect.ends_transaction();
                     let moves = is_run(&statement.effect) && these.iter().any(may_move_names)
@@ -635,6 +638,18 @@ fn is_run(effect: &Effect) -> bool {
 /// Whether it may change where the session looks for names, as functions do.
 fn may_move_names(action: &Action) -> bool {
     action.name == "postgres:function_call" || action.traits.contains(Trait::Unknown)
+}
+
+/// Whether statements before it in the same string give the name that it uses its meaning. Their actions
+/// are judged with it, so that nothing is to be added.
+fn is_made_by(before: &[Statement], used: &Effect) -> bool {
+    let makes = |statement: &Statement| match (&statement.effect, used) {
+        (Effect::Declare { cursor: made }, Effect::Fetch { cursor }) => made == cursor,
+        (Effect::Prepare { name: made, .. }, Effect::Execute { name, .. }) => made == name,
+        _ => false,
+    };
+    let is_plain = |statement: &Statement| !matches!(statement.effect, Effect::Dynamic);
+    before.iter().all(is_plain) && before.iter().any(makes)
 }
 
 fn doubtful(action: &Action, why: &str) -> Action {

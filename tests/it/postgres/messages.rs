@@ -213,6 +213,56 @@ fn random_sequences_are_answered_the_same_with_every_statement_on_disk_first() {
     is_transparent(ALLOWED);
 }
 
+/// countersign asks the server about the session once a statement may have changed it; that must not end
+/// what a simple query would end.
+#[test]
+fn a_question_of_countersigns_own_ends_no_unnamed_statement() {
+    let database = cluster().database("unnamed");
+    let site = site(&database, APP, NO_RULE);
+    for door in [Door::direct(&database, APP), Door::through(&site, "bot", &database)] {
+        let mut session = Frontend::connect(&door);
+        let mut ask = |batch: Batch| {
+            let answers = session.ask(batch);
+            assert!(answers.iter().all(|it| it.tag != b'E'), "{answers:?}");
+            answers
+        };
+        let doubt = "SELECT set_config('jit', current_setting('jit'), false)";
+        ask(Batch::new().parse("doubt", doubt).sync());
+        ask(Batch::new().query("BEGIN"));
+        ask(Batch::new().parse("", "SELECT generate_series(1, 3)").bind("", "", &[]).execute("", 1).sync());
+        for count in 2..=3 {
+            ask(Batch::new().bind("d", "doubt", &[]).execute("d", 0).close(b'P', "d").sync());
+            // One of either: the next of these is asked about where names are looked up.
+            ask(Batch::new()
+                .parse("n", "SELECT 1")
+                .bind("n", "n", &[])
+                .execute("n", 0)
+                .close(b'P', "n")
+                .close(b'S', "n")
+                .sync());
+            let answers = ask(Batch::new().execute("", 1).sync());
+            assert!(
+                answers.iter().any(|it| it.tag == b'D' && it.body.ends_with(count.to_string().as_bytes())),
+                "{answers:?}"
+            );
+        }
+        let answers = ask(Batch::new().bind("", "", &[]).execute("", 0).sync());
+        assert_eq!(answers.iter().filter(|it| it.tag == b'D').count(), 3, "{answers:?}");
+    }
+    site.verify();
+}
+
+/// What a client says of processes and what the server says of them is the same.
+#[test]
+fn a_session_is_told_the_servers_own_process() {
+    let database = cluster().database("process");
+    let site = site(&database, APP, NO_RULE);
+    let mut session = Frontend::connect(&Door::through(&site, "bot", &database));
+    let answers = session.ask(Batch::new().query("SELECT pg_backend_pid()"));
+    let process = session.key.0.to_string();
+    assert!(answers.iter().any(|it| it.tag == b'D' && it.body.ends_with(process.as_bytes())), "{process}: {answers:?}");
+}
+
 /// Decided when it is executed, by the rules of that moment.
 #[test]
 fn a_statement_prepared_before_a_rule_is_held_by_it() {
