@@ -19,6 +19,9 @@ pub(crate) struct Catalogue {
     is_unread: bool,
 }
 
+/// Marks the version of [`Catalogue::as_whole`]: what is named by it is another entry of the parse cache.
+const WHOLE: u64 = 1 << 63;
+
 /// The rows of a snapshot as they were fetched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
@@ -191,6 +194,15 @@ impl Catalogue {
     /// The same snapshot with those names only.
     pub(crate) fn with_only_created(&self, names: Arc<BTreeSet<String>>) -> Self {
         Self { created: names, ..self.clone() }
+    }
+
+    /// The same, known to lack nothing: a user's relation that is not in it does not exist.
+    pub(crate) fn as_whole(&self) -> Self {
+        Self { version: self.version | WHOLE, ..self.clone() }
+    }
+
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.version & WHOLE != 0
     }
 
     pub(crate) const fn version(&self) -> u64 {

@@ -364,6 +364,11 @@ impl Asker {
         named.parsed.as_ref().is_some_and(|parsed| self.names.may_tell_more(parsed))
     }
 
+    /// Whether it uses a name that the catalogue lacks.
+    pub(super) fn lacks_names(&self, named: &Named) -> bool {
+        named.parsed.as_ref().is_some_and(|it| it.statements.iter().any(|it| !it.unresolved.is_empty()))
+    }
+
     pub(super) fn judge(&self, named: &Named) -> Ruling {
         self.plane.metrics.requests.increment();
         self.plane.gate.judge(&self.agent, self.context_of(named), &named.actions)

@@ -81,6 +81,12 @@ fn stopped(session: &mut Frontend, sql: &str) -> Option<&'static str> {
     Some(rule.unwrap_or_else(|| panic!("{sql}: {text}")))
 }
 
+/// The SQLSTATE of a statement's error; empty when it ran.
+fn code(session: &mut Frontend, sql: &str) -> String {
+    let messages = session.ask(Batch::new().query(sql));
+    messages.iter().find(|it| it.tag == b'E').and_then(|it| it.field(b'C')).unwrap_or_default()
+}
+
 #[test]
 fn a_function_is_named_by_its_body() {
     let mut case = Case::open(
@@ -196,7 +202,7 @@ fn a_name_means_what_the_path_and_the_temporary_tables_make_of_it() {
     case.runs("SET search_path = public, vault");
     assert_eq!(case.stopped("SELECT * FROM secret"), Some("secret"));
     case.runs("SET search_path = public");
-    assert_eq!(case.stopped("SELECT * FROM secret"), Some("doubt"));
+    assert_eq!(code(&mut case.session, "SELECT * FROM hidden"), "42P01");
     // A temporary table hides the real one, and then does not any more.
     case.runs("SET search_path = vault, public");
     case.runs("CREATE TEMP TABLE hidden (id int)");
@@ -205,7 +211,7 @@ fn a_name_means_what_the_path_and_the_temporary_tables_make_of_it() {
     assert_eq!(case.stopped("SELECT * FROM secret"), Some("secret"));
     case.runs("DISCARD TEMP");
     assert_eq!(case.stopped("SELECT * FROM secret"), Some("secret"));
-    assert_eq!(case.stopped("SELECT * FROM hidden"), Some("doubt"));
+    assert_eq!(code(&mut case.session, "SELECT * FROM hidden"), "42P01");
 }
 
 #[test]
@@ -368,4 +374,35 @@ fn a_question_about_the_session_leaves_the_unnamed_statement() {
     assert_eq!(ask(&mut case.session, third), b"12DCZ");
     let fourth = Batch::new().parse("", "SELECT id FROM plain").bind("", "", &[]);
     assert_eq!(ask(&mut case.session, fourth), b"12DCZ");
+}
+
+/// A slip of the pen is the server's to tell; nobody is asked about it.
+#[test]
+fn a_relation_that_does_not_exist_is_the_servers_to_tell() {
+    let mut case = Case::open(
+        "missing",
+        APP,
+        "CREATE FUNCTION makes(a text) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE a; END$$",
+    );
+    assert_eq!(code(&mut case.session, "SELECT * FROM plane"), "42P01");
+    assert_eq!(code(&mut case.session, "SELECT * FROM nowhere.plain"), "42P01");
+    assert_eq!(code(&mut case.session, "INSERT INTO plane VALUES (1)"), "42P01");
+    assert_eq!(code(&mut case.session, "SELECT * FROM plane, vault.secret"), "42501", "one of them does");
+    // A system relation of a newer server, and a function, may be there all the same.
+    assert_eq!(case.stopped("SELECT * FROM pg_plane"), Some("doubt"));
+    assert_eq!(case.stopped("SELECT plane()"), Some("doubt"));
+    // Made by somebody else a moment ago.
+    case.database.sql("CREATE VIEW plane AS SELECT * FROM vault.secret; ALTER VIEW plane OWNER TO app");
+    assert_eq!(case.stopped("SELECT * FROM plane"), Some("secret"));
+
+    // What dynamic SQL has made, only this session sees: there, a lack proves nothing.
+    let lax = "rules:\n  - id: doubt\n    match: { resource: ['*.hidden'], traits: [unknown] }\n    decision: deny\n";
+    let site = Setup::postgres(&case.database, APP)
+        .rules(lax)
+        .config("rules: { ordinary: allow, privileged: allow, unknown: allow }\n")
+        .start();
+    let mut session = Frontend::connect(&Door::through(&site, "bot", &case.database));
+    assert_eq!(code(&mut session, "SELECT * FROM hidden"), "42P01");
+    assert_eq!(code(&mut session, "SELECT makes('CREATE TEMP VIEW hidden AS SELECT * FROM vault.secret')"), "");
+    assert_eq!(stopped(&mut session, "SELECT * FROM hidden"), Some("doubt"));
 }

@@ -58,13 +58,27 @@ pub(in super::super) struct Names {
     aftermath: Aftermath,
     /// Names that mean something else within the open transaction.
     moved: Vec<String>,
+    /// The check that was asked for last.
+    sought: u64,
+    /// Something ran that may have made what only this session sees.
+    may_have_more: bool,
 }
 
 impl Names {
     pub(super) fn new(seat: Seat) -> Self {
         let news = seat.0.state.subscribe();
         let State { catalogue, checked, .. } = news.borrow().clone();
-        Self { seat, news, catalogue, checked, wanted: 0, aftermath: Aftermath::Nothing, moved: Vec::new() }
+        Self {
+            seat,
+            news,
+            catalogue,
+            checked,
+            wanted: 0,
+            aftermath: Aftermath::Nothing,
+            moved: Vec::new(),
+            sought: 0,
+            may_have_more: false,
+        }
     }
 
     pub(in super::super) fn catalogue(&self) -> &Arc<Catalogue> {
@@ -101,9 +115,27 @@ impl Names {
         self.checked < self.wanted || parsed.statements.iter().any(|it| !it.unresolved.is_empty())
     }
 
+    /// The catalogue, where a relation that it lacks does not exist: it was read since that was asked, and
+    /// nothing of this session's can hide from it. The server then says so to the client, as it would without
+    /// countersign; a person could not say more.
+    pub(in super::super) fn whole(&self) -> Option<Arc<Catalogue>> {
+        let is_sure = self.sought > 0
+            && self.checked >= self.sought.max(self.wanted)
+            && self.aftermath == Aftermath::Nothing
+            && !self.may_have_more
+            && !self.catalogue.is_builtin();
+        is_sure.then(|| Arc::new(self.catalogue.as_whole()))
+    }
+
+    /// Puts another catalogue in place of this one, which it gives.
+    pub(in super::super) fn replace(&mut self, catalogue: Arc<Catalogue>) -> Arc<Catalogue> {
+        std::mem::replace(&mut self.catalogue, catalogue)
+    }
+
     /// Asks for a check, and returns what waits for it, for [`PATIENCE`] at most.
-    pub(in super::super) fn look(&self) -> Looking {
+    pub(in super::super) fn look(&mut self) -> Looking {
         let number = self.seat.0.ask();
+        self.sought = number;
         let mut news = self.news.clone();
         Box::pin(async move {
             drop(tokio::time::timeout(PATIENCE, news.wait_for(|state| state.attempted >= number)).await);
@@ -125,9 +157,11 @@ impl Names {
                 self.aftermath = Aftermath::Wait;
                 self.moved.extend_from_slice(names);
             }
+            Effect::Dynamic => self.may_have_more = true,
             _ => {}
         }
         for action in actions {
+            self.may_have_more |= action.traits.contains(Trait::Unknown);
             if action.traits.contains(Trait::Schema) {
                 let is_replacing = REPLACING.contains(&action.name.trim_start_matches("postgres:"));
                 self.aftermath = self.aftermath.max(if is_replacing { Aftermath::Wait } else { Aftermath::Refresh });

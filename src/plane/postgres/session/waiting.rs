@@ -58,14 +58,24 @@ where
         }
         let again = |run| self.running.iter().find(|it| it.run == run).map(|it| self.asker.again(&it.named));
         let known = if let Subject::Again(run) = subject { again(run) } else { None };
-        let named = match known {
+        let mut named = match known {
             Some(named) => named,
             None => self.asker.name(&subject, &message, &self.settings, &self.machine),
         };
-        let ruling = self.asker.judge(&named);
+        let mut ruling = self.asker.judge(&named);
         if !ruling.is_unmatched_allow() && !self.has_looked && self.asker.may_tell_more(&named) {
             self.looking = Some(self.asker.names.look());
             return Ok(());
+        }
+        if !ruling.is_unmatched_allow()
+            && self.has_looked
+            && self.asker.lacks_names(&named)
+            && let Some(whole) = self.asker.names.whole()
+        {
+            let before = self.asker.names.replace(whole);
+            named = self.asker.name(&subject, &message, &self.settings, &self.machine);
+            self.asker.names.replace(before);
+            ruling = self.asker.judge(&named);
         }
         self.has_looked = false;
         if ruling.is_unmatched_allow() {
