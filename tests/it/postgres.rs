@@ -8,6 +8,7 @@ mod holding;
 mod messages;
 mod reach;
 mod records;
+mod steps;
 mod suites;
 mod tools;
 mod transactions;

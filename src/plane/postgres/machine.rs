@@ -41,6 +41,9 @@ const OURS: &[u8] = b"countersign: ";
 const STATEMENTS_LIMIT: usize = 10_000;
 const STATEMENTS_LIMIT_BYTES: usize = 64 << 20;
 
+/// Messages that a client may be ahead of the server's answers: each is kept until it is answered.
+const UNANSWERED_LIMIT: usize = 4096;
+
 /// One permitted piece of work of the upstream's.
 pub(super) type Run = u64;
 
@@ -49,6 +52,8 @@ struct Portal {
     /// The permit of its Bind, until it is executed to its end.
     run: Option<Run>,
     is_barrier: bool,
+    /// Its Bind. Another portal of the same name has another.
+    bind: Run,
     /// Which rules allowed that.
     rules: u64,
     /// What it was made of.
@@ -61,7 +66,8 @@ enum Sent {
     Parse(Option<Undo>),
     Bind(Option<Undo>, Run),
     Describe,
-    Execute(Run, Vec<u8>),
+    /// With the portal's name and its Bind, where it is known.
+    Execute(Run, Vec<u8>, Option<Run>),
     Close(Option<Undo>),
     Sync,
     Query(Run),
@@ -152,6 +158,8 @@ pub(super) enum Event {
     Failed(Run),
     /// The server skipped it, after an error of something before it.
     Skipped(Run),
+    /// The server skipped the message that stood for a denied one: the oldest denial is not said.
+    Unsaid,
     /// It is over: nothing more will be heard of it.
     Over(Run),
     /// An error: what is open will be rolled back.
@@ -206,6 +214,8 @@ pub(super) struct Machine {
     /// What was sent since the last Sync.
     pipeline: Pipeline,
     last_run: Run,
+    /// Of the last Bind that the server answered: they are answered in order.
+    last_bound: Run,
     /// The run after whose end only the next message is read: it changes what messages mean.
     barrier: Option<Run>,
     /// Counts the changes of the rules.
@@ -228,6 +238,7 @@ impl Machine {
             copying: Copying::No,
             pipeline: Pipeline::No,
             last_run: 0,
+            last_bound: 0,
             barrier: None,
             rules: 0,
             has_changed: false,
@@ -244,6 +255,11 @@ impl Machine {
         self.sent.is_empty()
     }
 
+    /// So much is unanswered that nothing more is sent before some of it is.
+    pub(super) fn is_full(&self) -> bool {
+        self.sent.len() >= UNANSWERED_LIMIT
+    }
+
     /// Where a query more changes nothing for the client.
     pub(super) fn is_between_queries(&self) -> bool {
         self.sent.is_empty() && self.pipeline == Pipeline::No && self.transaction != Transaction::Failed
@@ -252,7 +268,7 @@ impl Machine {
     /// The work that the next answer is about.
     pub(super) fn current(&self) -> Option<Run> {
         match self.sent.front() {
-            Some(Sent::Query(run) | Sent::Function(run) | Sent::Bind(_, run) | Sent::Execute(run, _)) => Some(*run),
+            Some(Sent::Query(run) | Sent::Function(run) | Sent::Bind(_, run) | Sent::Execute(run, ..)) => Some(*run),
             _ => None,
         }
     }
@@ -317,11 +333,11 @@ impl Machine {
                 match portal.and_then(|portal| Some((portal.run?, portal))) {
                     Some((run, portal)) if portal.rules != rules => Step::Ask(Subject::Again(run)),
                     Some((run, portal)) => {
-                        let is_barrier = portal.is_barrier;
+                        let (is_barrier, bind) = (portal.is_barrier, portal.bind);
                         portal.run = None;
                         self.barrier = is_barrier.then_some(run);
                         self.pipeline = Pipeline::Worked;
-                        self.sent.push_back(Sent::Execute(run, execute.portal.to_vec()));
+                        self.sent.push_back(Sent::Execute(run, execute.portal.to_vec(), Some(bind)));
                         Step::Send
                     }
                     None => Step::Ask(Subject::Execute(execute.portal.to_vec())),
@@ -400,18 +416,20 @@ impl Machine {
             }
             Message::Bind(bind) => {
                 let prepared = self.statements.get(bind.statement).cloned();
-                let portal = Portal { run: Some(run), is_barrier, rules: self.rules, prepared };
+                let portal = Portal { run: Some(run), is_barrier, bind: run, rules: self.rules, prepared };
                 let undo = self.set_portal(bind.portal.to_vec(), Some(portal));
                 self.pipeline = self.pipeline.max(Pipeline::Bound);
                 self.sent.push_back(Sent::Bind(Some(undo), run));
             }
             Message::Execute(execute) => {
+                let mut bind = None;
                 if let Some(portal) = self.portals.get_mut(execute.portal) {
                     portal.rules = self.rules;
+                    bind = Some(portal.bind);
                     self.events.extend(portal.run.take().map(Event::Over));
                 }
                 self.pipeline = Pipeline::Worked;
-                self.sent.push_back(Sent::Execute(run, execute.portal.to_vec()));
+                self.sent.push_back(Sent::Execute(run, execute.portal.to_vec(), bind));
             }
             _ => {}
         }
@@ -430,7 +448,7 @@ impl Machine {
                 self.is_skipping = true;
                 Denial::InTurn
             }
-            _ if self.sent.is_empty() && self.transaction == Transaction::None => Denial::AtOnce,
+            _ if self.is_between_queries() && self.transaction == Transaction::None => Denial::AtOnce,
             _ => {
                 self.pipeline = Pipeline::No;
                 self.sent.extend([Sent::Denied, Sent::Sync]);
@@ -452,7 +470,8 @@ impl Machine {
                 _ => return Err(out_of_step),
             },
             kind::BIND_COMPLETE => match self.sent.pop_front() {
-                Some(Sent::Bind(undo, _)) => {
+                Some(Sent::Bind(undo, run)) => {
+                    self.last_bound = run;
                     if let Some(Undo::Portal(_, Some(Portal { run: Some(run), .. }))) = undo {
                         self.events.push(Event::Over(run));
                     }
@@ -474,10 +493,11 @@ impl Machine {
             },
             kind::COMMAND_COMPLETE | kind::EMPTY_QUERY_RESPONSE => self.done(out_of_step)?,
             kind::PORTAL_SUSPENDED => match self.sent.pop_front() {
-                Some(Sent::Execute(run, name)) => {
+                Some(Sent::Execute(run, name, bind)) => {
                     // It may be executed on until it ends, as was allowed; a cursor's is asked about each time.
-                    match self.portals.get_mut(&name) {
-                        Some(portal) => portal.run = Some(run),
+                    // What was bound to its name since is another, and allowed by itself.
+                    match self.portals.get_mut(&name).filter(|portal| Some(portal.bind) == bind) {
+                        Some(portal) => self.events.extend(portal.run.replace(run).map(Event::Over)),
                         None => self.events.extend([Event::Done(run), Event::Over(run)]),
                     }
                     self.pass_barrier(run);
@@ -508,7 +528,7 @@ impl Machine {
         self.copying = Copying::No;
         match self.sent.front() {
             Some(Sent::Query(run)) => self.events.push(Event::Done(*run)),
-            Some(Sent::Execute(run, _)) => {
+            Some(Sent::Execute(run, ..)) => {
                 let run = *run;
                 self.sent.pop_front();
                 self.events.push(Event::Done(run));
@@ -554,6 +574,9 @@ impl Machine {
         let mut is_first = true;
         let mut undos = Vec::new();
         for sent in taken {
+            if !is_first && matches!(sent, Sent::Denied) {
+                self.events.push(Event::Unsaid);
+            }
             let run = match sent {
                 Sent::Parse(undo) | Sent::Close(undo) => {
                     undos.extend(undo);
@@ -563,7 +586,7 @@ impl Machine {
                     undos.extend(undo);
                     Some(run)
                 }
-                Sent::Execute(run, _) | Sent::Query(run) | Sent::Function(run) => Some(run),
+                Sent::Execute(run, ..) | Sent::Query(run) | Sent::Function(run) => Some(run),
                 Sent::Describe | Sent::Sync | Sent::Denied | Sent::Own(_) => None,
             };
             if let Some(run) = run {
@@ -586,18 +609,11 @@ impl Machine {
         if transaction == Transaction::None {
             // Portals end with their transaction, also those that were never executed. What was bound
             // in messages after the one that is answered now lives on.
-            let ahead: Vec<&Vec<u8>> = self
-                .sent
-                .iter()
-                .filter_map(|sent| match sent {
-                    Sent::Bind(Some(Undo::Portal(name, _)), _) => Some(name),
-                    _ => None,
-                })
-                .collect();
-            let ended: Vec<Vec<u8>> = self.portals.keys().filter(|name| !ahead.contains(name)).cloned().collect();
-            for name in ended {
-                if let Some(run) = self.portals.remove(&name).and_then(|portal| portal.run) {
-                    self.over(run);
+            let answered = self.last_bound;
+            for (_, portal) in self.portals.extract_if(|_, portal| portal.bind <= answered) {
+                self.events.extend(portal.run.map(Event::Over));
+                if portal.run.is_some() && self.barrier == portal.run {
+                    self.barrier = None;
                 }
             }
         }

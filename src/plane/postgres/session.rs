@@ -335,8 +335,14 @@ where
                 moved = true;
                 continue;
             }
+            self.is_stuck |= self.machine.is_full();
             if self.is_stuck {
                 return Ok(self.flush_upstream() | moved);
+            }
+            // Answers of countersign's own may wait here for a client that sends and does not read.
+            if self.to_client.len() >= BUFFER_BYTES {
+                self.is_stuck = true;
+                break;
             }
             let frame = frontend::Frame::split(&self.from_client, self.message_limit_bytes);
             let Some(frame) = frame.map_err(SessionError::ClientFrame)? else {
@@ -473,7 +479,11 @@ where
                 }
                 Some(Piece::Long(header)) => {
                     self.account();
-                    self.machine.server(&Frame { kind: header.kind, raw: &[] })?;
+                    // What is kept from the client, or said in another way, is never as long as this.
+                    if self.machine.server(&Frame { kind: header.kind, raw: &[] })? != Turn::Pass {
+                        return Err(Broken::Server(header.kind).into());
+                    }
+                    self.heard(&[], header.kind);
                     if self.refusal.is_some() && header.kind == kind::ERROR_RESPONSE {
                         self.say_refused();
                         self.drops_tail = true;

@@ -126,6 +126,38 @@ fn a_suspended_portal_goes_on_as_allowed() {
 }
 
 #[test]
+fn a_suspended_portal_is_not_what_was_bound_to_its_name_since() {
+    let mut machine = Machine::new();
+    send(&mut machine, &parse(b"s"));
+    let first = allow(&mut machine, &bind(b"", b"s"));
+    send(&mut machine, &execute(b""));
+    let second = allow(&mut machine, &bind(b"", b"s"));
+    for kind in *b"12s2" {
+        server(&mut machine, &bare(kind)).unwrap();
+    }
+    assert_eq!(events(&mut machine), [Event::Done(first), Event::Over(first)]);
+    send(&mut machine, &execute(b""));
+    server(&mut machine, &done()).unwrap();
+    assert_eq!(events(&mut machine), [Event::Done(second), Event::Over(second)]);
+}
+
+#[test]
+fn a_client_is_so_far_ahead_and_no_further() {
+    let mut machine = Machine::new();
+    for number in 0..UNANSWERED_LIMIT / 2 {
+        assert!(!machine.is_full());
+        allow(&mut machine, &bind(number.to_string().as_bytes(), b""));
+        send(&mut machine, &sync());
+    }
+    assert!(machine.is_full());
+    for _ in 0..UNANSWERED_LIMIT / 2 {
+        server(&mut machine, &bare(b'2')).unwrap();
+        server(&mut machine, &ready(Transaction::None)).unwrap();
+    }
+    assert!(machine.is_idle() && machine.portals.is_empty());
+}
+
+#[test]
 fn an_error_undoes_names_and_skips_to_sync() {
     let mut machine = Machine::new();
     send(&mut machine, &parse(b"kept"));
@@ -181,6 +213,7 @@ fn an_earlier_error_takes_the_place_of_a_denial() {
     deny(&mut machine, &bind(b"", b""));
     send(&mut machine, &sync());
     assert_eq!(server(&mut machine, &error()).unwrap(), Turn::Pass);
+    assert_eq!(events(&mut machine), [Event::Aborted, Event::Unsaid]);
     server(&mut machine, &ready(Transaction::None)).unwrap();
     assert!(machine.is_idle());
 }

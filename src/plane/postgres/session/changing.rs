@@ -177,7 +177,9 @@ where
             Notice::changed(hold.as_str(), &named.text()).write(&mut self.to_client);
         }
         let run = self.machine.allow(&message, named.is_barrier());
-        self.running.push_back(Running::new(run, receipt, true, named));
+        let mut running = Running::new(run, receipt, true, named);
+        running.metering = self.meter(&running.named, true);
+        self.running.push_back(running);
         frontend::bind_to(&mut self.to_upstream, bind, CHANGED);
         self.close_changed();
         self.has_flushed = false;

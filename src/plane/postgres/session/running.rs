@@ -113,6 +113,7 @@ where
                         running.effects.clear();
                     }
                 }
+                Event::Unsaid => drop(self.denials.pop_front()),
                 Event::Over(run) => self.end_run(run),
                 Event::Aborted => self.settings.fail(),
                 Event::Ready => {

@@ -32,7 +32,11 @@ where
     }
 
     pub(super) fn read_client(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionError> {
-        let is_waiting = self.waiting.is_some() || self.changing.is_some() || self.is_paused();
+        let is_waiting = self.waiting.is_some()
+            || self.changing.is_some()
+            || self.looking.is_some()
+            || self.cancelling.is_some()
+            || self.is_paused();
         let is_full = match is_waiting || self.is_stuck {
             true => self.from_client.len() >= READ_AHEAD_BYTES,
             false => self.to_upstream.len() >= BUFFER_BYTES,
