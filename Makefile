@@ -48,6 +48,14 @@ suites-postgres: setup build $(STAMPS)/suites
 	$(call step,the suites of others)
 	@.venv/bin/python tests/suites/postgres.py target/suites $(if $(ONLY),--only=$(ONLY))
 
+## make fuzz-postgres  random messages from both sides of a session, for minutes (CASES=, SEQUENCES=)
+.PHONY: fuzz-postgres
+fuzz-postgres: setup
+	$(call step,codecs and state machine against arbitrary messages)
+	@PROPTEST_CASES=$(or $(CASES),100000) $(CARGO) test --lib -- plane::postgres::machine wire::postgres
+	$(call step,random sequences of messages: directly and through countersign)
+	@COUNTERSIGN_SEQUENCES=$(or $(SEQUENCES),10000) $(CARGO) test --test it postgres::messages
+
 ## make bench        CPU, latency, bodies and memory as ratios to a bare proxy (PART=tls,held: only these)
 .PHONY: bench
 bench: setup $(STAMPS)/bench-packages
