@@ -592,6 +592,7 @@ impl Asker {
             }
             Effect::Set { name, value, is_local } => settings.set(&name, value.as_deref(), is_local),
             Effect::Declare { cursor } => {
+                machine.portal_by_sql(Some(cursor.as_bytes()));
                 let known = Cursor { actions: Arc::clone(&named.actions), rules: named.rules };
                 drop(self.cursors.insert(cursor, known));
             }
@@ -605,8 +606,14 @@ impl Asker {
                     settings.doubt();
                 }
             }
-            Effect::Close(Some(cursor)) => drop(self.cursors.remove(&cursor)),
-            Effect::Close(None) => self.cursors.clear(),
+            Effect::Close(Some(cursor)) => {
+                machine.portal_by_sql(Some(cursor.as_bytes()));
+                self.cursors.remove(&cursor);
+            }
+            Effect::Close(None) => {
+                machine.portal_by_sql(None);
+                self.cursors.clear();
+            }
             Effect::Commit { .. } | Effect::PrepareTransaction => {
                 settings.commit();
                 // A cursor WITH HOLD is run to its end now.

@@ -151,7 +151,7 @@ impl Plane {
         let is_replication = session.parameters.text("replication").is_some_and(|it| is_replication(&it));
         let version = connected.parameters.iter().rev().find(|(name, _)| name == b"server_version");
         let question = timeouts::question(version.and_then(|(_, it)| timeouts::major(it)), is_replication);
-        let answers = match ask(&mut connected, &question).await {
+        let answers = match ask(&mut connected, &question, self.upstream.options().connect_timeout).await {
             Ok(answers) => answers,
             Err(error) => return refuse(&mut session.stream, &error).await,
         };
@@ -254,7 +254,13 @@ async fn say<S: tokio::io::AsyncWrite + Unpin>(stream: &mut S, write: impl FnOnc
 
 /// Where the new session looks for names, which servers before version 18 do not report, and how long it may
 /// wait: one value for each row of the answer.
-async fn ask(connected: &mut Connected, question: &str) -> Result<Vec<String>, ConnectError> {
+async fn ask(connected: &mut Connected, question: &str, limit: Duration) -> Result<Vec<String>, ConnectError> {
+    let host = connected.host.clone();
+    let answered = tokio::time::timeout(limit, answers(connected, question)).await;
+    answered.unwrap_or(Err(ConnectError::TooSlow { host }))
+}
+
+async fn answers(connected: &mut Connected, question: &str) -> Result<Vec<String>, ConnectError> {
     let host = connected.host.clone();
     let broken = |source| ConnectError::Io { host: host.clone(), source };
     let odd = |why: &str| ConnectError::Protocol { host: host.clone(), why: why.to_owned() };

@@ -94,6 +94,7 @@ pub(super) enum Own {
 /// What a name stood for.
 #[derive(Debug)]
 enum Undo {
+    Nothing,
     Statement(Vec<u8>, Option<Arc<Prepared>>),
     Portal(Vec<u8>, Option<Portal>),
 }
@@ -326,10 +327,10 @@ impl Machine {
             Message::Describe(target) if target.name().starts_with(OURS) => return Err(Broken::Client(b'D')),
             Message::Close(target) if target.name().starts_with(OURS) => return Err(Broken::Client(b'C')),
             Message::Execute(execute) if execute.portal.starts_with(OURS) => return Err(Broken::Client(b'E')),
-            Message::Bind(bind) => Step::Ask(Subject::Bind(self.statements.get(bind.statement).cloned())),
+            Message::Bind(bind) => Step::Ask(Subject::Bind(self.bound(bind.statement))),
             Message::Execute(execute) => {
                 let rules = self.rules;
-                let portal = self.portals.get_mut(execute.portal);
+                let portal = names::key(execute.portal).and_then(|name| self.portals.get_mut(name));
                 match portal.and_then(|portal| Some((portal.run?, portal))) {
                     Some((run, portal)) if portal.rules != rules => Step::Ask(Subject::Again(run)),
                     Some((run, portal)) => {
@@ -415,7 +416,7 @@ impl Machine {
                 self.sent.push_back(Sent::Function(run));
             }
             Message::Bind(bind) => {
-                let prepared = self.statements.get(bind.statement).cloned();
+                let prepared = self.bound(bind.statement);
                 let portal = Portal { run: Some(run), is_barrier, bind: run, rules: self.rules, prepared };
                 let undo = self.set_portal(bind.portal.to_vec(), Some(portal));
                 self.pipeline = self.pipeline.max(Pipeline::Bound);
@@ -423,7 +424,7 @@ impl Machine {
             }
             Message::Execute(execute) => {
                 let mut bind = None;
-                if let Some(portal) = self.portals.get_mut(execute.portal) {
+                if let Some(portal) = names::key(execute.portal).and_then(|name| self.portals.get_mut(name)) {
                     portal.rules = self.rules;
                     bind = Some(portal.bind);
                     self.events.extend(portal.run.take().map(Event::Over));
@@ -496,7 +497,10 @@ impl Machine {
                 Some(Sent::Execute(run, name, bind)) => {
                     // It may be executed on until it ends, as was allowed; a cursor's is asked about each time.
                     // What was bound to its name since is another, and allowed by itself.
-                    match self.portals.get_mut(&name).filter(|portal| Some(portal.bind) == bind) {
+                    match names::key(&name)
+                        .and_then(|name| self.portals.get_mut(name))
+                        .filter(|portal| Some(portal.bind) == bind)
+                    {
                         Some(portal) => self.events.extend(portal.run.replace(run).map(Event::Over)),
                         None => self.events.extend([Event::Done(run), Event::Over(run)]),
                     }
@@ -597,6 +601,7 @@ impl Machine {
         }
         for undo in undos.into_iter().rev() {
             match undo {
+                Undo::Nothing => {}
                 Undo::Statement(name, before) => drop(self.set_statement(name, before)),
                 Undo::Portal(name, before) => drop(self.set_portal(name, before)),
             }

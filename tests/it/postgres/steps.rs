@@ -122,3 +122,27 @@ fn a_denied_query_undoes_the_pipeline_before_it() {
     assert_eq!(database.sql("SELECT count(*) FROM kept"), "0");
     site.verify();
 }
+
+/// The server takes no more of a name than 63 bytes, and reads it in the client's encoding.
+#[test]
+fn two_names_that_are_one_to_the_server_are_one() {
+    let (database, site, mut session) = open("names");
+    let name = |last: &str| "A".repeat(63) + last;
+    let (one, other) = (name("x"), name("y"));
+    session.ask(Batch::new().parse(&one, "SELECT 1").sync());
+    session.ask(Batch::new().close(b'S', &other).parse(&other, "DELETE FROM t").sync());
+    is_denied_by("removal", &session.ask(Batch::new().bind("", &one, &[]).execute("", 0).sync()));
+    session.ask(Batch::new().query("BEGIN"));
+    session.ask(Batch::new().parse("many", "SELECT 1").parse("set", "SET search_path = vault").sync());
+    session.ask(Batch::new().bind(&one, "many", &[]).close(b'P', &other).bind(&other, "set", &[]).sync());
+    session.ask(Batch::new().execute(&one, 0).sync());
+    session.ask(Batch::new().query("COMMIT"));
+    is_denied_by("secret", &session.ask(Batch::new().query("SELECT i FROM t")));
+    session.ask(Batch::new().query("SET client_encoding = 'LATIN1'"));
+    let long = "\u{e9}".repeat(20);
+    session.ask(Batch::new().parse(&(long.clone() + "x"), "SELECT 1").sync());
+    session.ask(Batch::new().close(b'S', &(long.clone() + "y")).parse(&(long.clone() + "y"), "DELETE FROM t").sync());
+    session.ask(Batch::new().bind("", &(long + "x"), &[]).execute("", 0).sync());
+    site.verify();
+    assert_eq!(database.sql("SELECT count(*) FROM public.t"), "1");
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::{Machine, Portal, Undo};
+use super::{Event, Machine, Portal, Undo};
 
 /// A statement that was made by Parse.
 #[derive(Debug, Default)]
@@ -31,8 +31,27 @@ impl Prepared {
     }
 }
 
+/// Bytes of a name that a server tells apart: `NAMEDATALEN` less one. It drops what comes behind them.
+const NAME_BYTES: usize = 63;
+
+/// What a server takes a name of the protocol for; `None` where that is not known: it may read other bytes than
+/// ASCII in another encoding than its own, in which two names are one.
+pub(super) fn key(name: &[u8]) -> Option<&[u8]> {
+    name.is_ascii().then(|| name.get(..NAME_BYTES).unwrap_or(name))
+}
+
 impl Machine {
     pub(super) fn set_statement(&mut self, name: Vec<u8>, statement: Option<Arc<Prepared>>) -> Undo {
+        let Some(name) = key(&name).map(<[u8]>::to_vec) else {
+            // It may have been any of these.
+            self.statements.retain(|name, _| name.is_ascii());
+            self.statements_bytes = self.statements.values().map(|it| it.sql.len()).sum();
+            return Undo::Nothing;
+        };
+        self.put_statement(name, statement)
+    }
+
+    fn put_statement(&mut self, name: Vec<u8>, statement: Option<Arc<Prepared>>) -> Undo {
         self.statements_bytes += statement.as_ref().map_or(0, |it| it.sql.len());
         let before = match statement {
             Some(statement) => self.statements.insert(name.clone(), statement),
@@ -43,6 +62,11 @@ impl Machine {
     }
 
     pub(super) fn set_portal(&mut self, name: Vec<u8>, portal: Option<Portal>) -> Undo {
+        let Some(name) = key(&name).map(<[u8]>::to_vec) else {
+            // Its permit ends here: an Execute of it is asked about.
+            self.events.extend(portal.and_then(|it| it.run).map(Event::Over));
+            return Undo::Nothing;
+        };
         let before = match portal {
             Some(portal) => self.portals.insert(name.clone(), portal),
             None => self.portals.remove(&name),
@@ -52,12 +76,25 @@ impl Machine {
 
     /// What SQL did to the names of statements: PREPARE, DEALLOCATE, DISCARD.
     pub(in super::super) fn prepared_by_sql(&mut self, name: Vec<u8>, statement: Option<Prepared>) {
-        drop(self.set_statement(name, statement.map(Arc::new)));
+        drop(self.put_statement(name, statement.map(Arc::new)));
+    }
+
+    /// What SQL did to the name of a portal, or to all: DECLARE, CLOSE. What is executed under it is asked about.
+    pub(in super::super) fn portal_by_sql(&mut self, name: Option<&[u8]>) {
+        let answered = self.last_bound;
+        let is_it = |its: &Vec<u8>| name.is_none_or(|name| its == name);
+        let gone = self.portals.extract_if(|its, portal| is_it(its) && portal.bind <= answered);
+        self.events.extend(gone.filter_map(|(_, portal)| portal.run).map(Event::Over));
     }
 
     /// The statement of that name, as SQL's EXECUTE means it.
     pub(in super::super) fn statement(&self, name: &[u8]) -> Option<Arc<Prepared>> {
         self.statements.get(name).cloned()
+    }
+
+    /// The same as a Bind means it.
+    pub(in super::super) fn bound(&self, name: &[u8]) -> Option<Arc<Prepared>> {
+        self.statements.get(key(name)?).cloned()
     }
 
     /// No name is known any more: what the server has under them was changed in a way nobody could read.

@@ -1,6 +1,6 @@
 //! Messages of countersign's own between those of a client, and what it knows of a client's names besides.
 
-use super::{Broken, Machine, Own, Pipeline, Sent, Transaction, Turn};
+use super::{Broken, Machine, Own, Pipeline, Sent, Transaction, Turn, names};
 use crate::wire::postgres::backend::{Frame, kind};
 use crate::wire::postgres::frontend::Target;
 
@@ -89,8 +89,10 @@ impl Machine {
     /// Its client is told what columns a statement gives.
     pub(super) fn tell(&self, target: &Target<'_>) {
         let prepared = match target {
-            Target::Statement(name) => self.statements.get(*name),
-            Target::Portal(name) => self.portals.get(*name).and_then(|portal| portal.prepared.as_ref()),
+            Target::Statement(name) => names::key(name).and_then(|name| self.statements.get(name)),
+            Target::Portal(name) => {
+                names::key(name).and_then(|name| self.portals.get(name)).and_then(|it| it.prepared.as_ref())
+            }
         };
         if let Some(prepared) = prepared {
             prepared.tell();

@@ -128,7 +128,7 @@ where
         let Some(frame) = frame.map_err(SessionError::ClientFrame)? else { return Ok(None) };
         let message = frame.read()?;
         let changed = match (&message, permit.modified()) {
-            (Message::Bind(bind), Some(parameters)) => self.machine.statement(bind.statement).and_then(|prepared| {
+            (Message::Bind(bind), Some(parameters)) => self.machine.bound(bind.statement).and_then(|prepared| {
                 let bound = Bound::of(&message, &prepared);
                 let changed = self.asker.changed(named, parameters, &bound, &self.settings).ok()?;
                 Some((changed, bind.statement.to_vec()))
@@ -162,7 +162,7 @@ where
         let Some(frame) = frame.map_err(SessionError::ClientFrame)? else { return Ok(()) };
         let (message, length) = (frame.read()?, frame.raw.len());
         let Message::Bind(bind) = &message else { return Ok(()) };
-        let is_told = counts_on_columns(bind, self.machine.statement(bind.statement).as_deref());
+        let is_told = counts_on_columns(bind, self.machine.bound(bind.statement).as_deref());
         let refusal = match after.fits(before, is_told) {
             _ if is_cancelled => Some((ending::cancelled(hold.as_ref()), cancelled())),
             Err(why) => Some((unfit(hold.as_ref(), why), Outcome::Unfit { reason: why.to_owned() })),
