@@ -406,3 +406,59 @@ fn a_relation_that_does_not_exist_is_the_servers_to_tell() {
     assert_eq!(code(&mut session, "SELECT makes('CREATE TEMP VIEW hidden AS SELECT * FROM vault.secret')"), "");
     assert_eq!(stopped(&mut session, "SELECT * FROM hidden"), Some("doubt"));
 }
+
+#[test]
+fn what_runs_without_being_written_is_named() {
+    let mut case = Case::open(
+        "unwritten",
+        ADMIN,
+        "CREATE FUNCTION reads() RETURNS text LANGUAGE sql AS $$SELECT pg_read_file('postgresql.conf')$$;
+         CREATE FUNCTION meets(anyelement) RETURNS bool LANGUAGE sql AS $$SELECT length(reads()) > 0$$;
+         CREATE FUNCTION defaulted(a text DEFAULT reads()) RETURNS text LANGUAGE sql AS 'SELECT a';
+         CREATE FUNCTION filed(a text DEFAULT pg_read_file('postgresql.conf')) RETURNS text LANGUAGE sql AS 'SELECT a';
+         CREATE DOMAIN checked AS int CHECK (meets(VALUE));
+         CREATE FUNCTION answers() RETURNS checked LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+         CREATE FUNCTION declares() RETURNS int LANGUAGE plpgsql AS 'DECLARE a checked := 1; BEGIN RETURN 1; END';
+         CREATE TYPE pair AS (a checked, b int);
+         CREATE TYPE ordered AS (a int);
+         CREATE FUNCTION compared(ordered, ordered) RETURNS int LANGUAGE sql AS 'SELECT length(public.reads())';
+         CREATE FUNCTION less(ordered, ordered) RETURNS bool LANGUAGE sql AS 'SELECT true';
+         CREATE OPERATOR <<< (FUNCTION = less, LEFTARG = ordered, RIGHTARG = ordered);
+         CREATE OPERATOR CLASS by_file DEFAULT FOR TYPE ordered USING btree AS OPERATOR 1 <<<,
+            FUNCTION 1 compared(ordered, ordered);
+         CREATE TABLE sorted (id int, a ordered); INSERT INTO sorted VALUES (1, ROW(1)), (2, ROW(2));
+         CREATE TABLE source (id int, a text DEFAULT reads());
+         CREATE FUNCTION json_scalar(text) RETURNS text LANGUAGE sql AS 'SELECT public.reads()';
+         CREATE FUNCTION folded(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN length(public.reads()); END';
+         CREATE FUNCTION pg_catalog.lower(int) RETURNS text LANGUAGE sql AS 'SELECT public.reads()';
+         CREATE FUNCTION reads_row(plain) RETURNS text LANGUAGE sql AS 'SELECT public.reads()'",
+    );
+    for sql in [
+        "SELECT defaulted()",
+        "SELECT filed()",
+        "SELECT answers()",
+        "SELECT declares()",
+        "DO $$DECLARE a checked := 1; BEGIN END$$",
+        "SELECT ROW(1, 2)::pair",
+        "SELECT * FROM json_populate_record(NULL::pair, '{\"a\": 1}')",
+        "SELECT id FROM sorted ORDER BY a",
+        "SELECT DISTINCT a FROM sorted",
+        "CREATE TEMP TABLE copied (LIKE source INCLUDING DEFAULTS)",
+        "CREATE TEMP TABLE heir () INHERITS (source)",
+        "SELECT json_scalar('x')",
+        "EXPLAIN SELECT folded(1)",
+        "SELECT lower(1)",
+        "SELECT p.reads_row FROM plain p",
+        "SELECT (p.note).pg_read_file FROM plain p",
+    ] {
+        assert_eq!(case.stopped(sql), Some("commands"), "{sql}");
+    }
+    for sql in [
+        "SELECT (information_schema._pg_expandarray(i.indkey)).n FROM pg_index i",
+        "ANALYZE pg_catalog.pg_class, plain",
+        "CREATE TEMP TABLE shape (LIKE source)",
+        "EXPLAIN SELECT id FROM plain",
+    ] {
+        case.runs(sql);
+    }
+}

@@ -84,7 +84,12 @@ impl Namer<'_> {
                 self.parts(at, node)
             }
             "NotifyStmt" | "ListenStmt" | "UnlistenStmt" => {}
-            "LockStmt" | "VacuumStmt" | "ReindexStmt" | "ClusterStmt" | "IndexStmt" => self.parts(at, node),
+            "VacuumStmt" => {
+                for relation in node.nodes("rels").filter_map(|it| it.node("relation")) {
+                    self.mention(at, relation);
+                }
+            }
+            "LockStmt" | "ReindexStmt" | "ClusterStmt" | "IndexStmt" => self.parts(at, node),
             _ => self.parts(at, node),
         }
     }

@@ -12,6 +12,8 @@ use crate::catalog::postgres::Builtin;
 /// Bodies are followed that deep, and that many of them for one statement.
 const DEEPEST_BODY: usize = 8;
 const MOST_BODIES: usize = 200;
+/// The first oid that is not the server's own.
+const FIRST_USER_OID: u32 = 16384;
 
 impl Namer<'_> {
     /// A call by name: every function the server might choose.
@@ -32,6 +34,8 @@ impl Namer<'_> {
         } else if found.is_empty() {
             match facts::of_extension(name) {
                 Some(builtin) => self.extension(schema, builtin, arguments),
+                // Helpers of the server's own views, which drivers call too.
+                None if schema == Some("information_schema") && name.starts_with("_pg_") => {}
                 // `date('2026-11-20')` is a cast.
                 None if schema.is_none_or(|it| it == "pg_catalog") && facts::has_type(name) => {}
                 None if self.of_type(names) => {}
@@ -46,11 +50,34 @@ impl Namer<'_> {
     fn user_functions(&self, schema: Option<&str>, name: &str) -> Vec<Function> {
         let path = match schema {
             Some(schema) => vec![schema.to_owned()],
-            None => self.path(),
+            None => self.whole_path(),
         };
         let found = path.iter().flat_map(|schema| self.catalogue.functions(schema, name)).cloned();
         // What every server has is in the facts.
-        found.filter(|it| it.schema != "pg_catalog" || facts::builtin(&it.name).is_none()).collect()
+        let is_own = |it: &Function| it.schema == "pg_catalog" && it.oid < FIRST_USER_OID;
+        found.filter(|it| !is_own(it) || facts::builtin(&it.name).is_none()).collect()
+    }
+
+    /// Functions of users with the names of newer syntax.
+    pub(super) fn lookalikes(&mut self, kind: &str) {
+        let names: &[&str] = match kind {
+            "JsonFuncExpr" => &["json_exists", "json_query", "json_value"],
+            "JsonScalarExpr" => &["json_scalar"],
+            "JsonSerializeExpr" => &["json_serialize"],
+            "JsonParseExpr" => &["json"],
+            "JsonArrayConstructor" | "JsonArrayQueryConstructor" => &["json_array"],
+            "JsonObjectConstructor" => &["json_object"],
+            "JsonArrayAgg" => &["json_arrayagg"],
+            "JsonObjectAgg" => &["json_objectagg"],
+            "JsonTable" => &["json_table"],
+            "MergeSupportFunc" => &["merge_action"],
+            _ => &[],
+        };
+        for name in names {
+            for function in self.user_functions(None, name) {
+                self.user_function(&function, &[]);
+            }
+        }
     }
 
     /// What this session made since the catalogue was read: what runs is not what stands there.
@@ -72,9 +99,14 @@ impl Namer<'_> {
         let Some((name, qualifiers)) = names.split_last() else { return false };
         let path = match qualifiers.last() {
             Some(schema) => vec![(*schema).to_owned()],
-            None => self.path(),
+            None => self.whole_path(),
         };
         let catalogue = self.catalogue;
+        // A composite type, or the type of a table's rows.
+        let rows = path.iter().find_map(|schema| catalogue.relation(schema, name));
+        for oid in rows.map_or(&[][..], |it| &it.read_calls) {
+            self.called_oid(*oid);
+        }
         let mut found = catalogue.types(name).filter(|it| path.contains(&it.schema)).peekable();
         let is_known = found.peek().is_some();
         for oid in found.flat_map(|it| &it.calls) {
@@ -236,6 +268,15 @@ impl Namer<'_> {
                 draft.traits = draft.traits.union(super::session::weight(name, Some(value)));
             }
         }
+        // What is not volatile may run while a statement is planned.
+        let is_dry = self.is_dry;
+        self.is_dry &= function.volatility == Volatility::Volatile;
+        self.runs(at, function);
+        self.is_dry = is_dry;
+    }
+
+    /// What a function of a user runs by itself and with its arguments.
+    fn runs(&mut self, at: At, function: &Function) {
         for oid in &function.argument_calls {
             self.called_oid(*oid);
         }
@@ -309,7 +350,7 @@ impl Namer<'_> {
         if schema == Some("pg_catalog") {
             return;
         }
-        let path = self.path();
+        let path = self.whole_path();
         let found: Vec<u32> = self
             .catalogue
             .operators(name)

@@ -301,7 +301,7 @@ impl Namer<'_> {
             }
         } else if body.cursors.contains(&word) && (first + 1 == stop || body.is(first + 1, "(")) {
             // A word behind it makes it a statement: `table` may be the name of a cursor somewhere else.
-            self.expression(at, body.slice(first + 1..stop));
+            self.cursor_arguments(at, body, first + 1, stop);
         } else {
             self.sql_text(at, body.slice(first..stop));
         }
@@ -339,7 +339,15 @@ impl Namer<'_> {
         match body.find_before(from, &["for"], stop) {
             Some(query) if body.word(query + 1) == "execute" => self.dynamic(at, body, query + 2, stop),
             Some(query) => self.sql_text(at, body.slice(query + 1..stop)),
-            None => self.expression(at, body.slice(from + 2..stop)),
+            None => self.cursor_arguments(at, body, from + 2, stop),
+        }
+    }
+
+    /// `(1, name := 2)`, as arguments of a function that does nothing.
+    fn cursor_arguments(&mut self, at: At, body: &Body<'_>, from: usize, stop: usize) {
+        let arguments = body.slice(from..stop);
+        if !arguments.is_empty() {
+            self.expression(at, &format!("pg_catalog.concat{arguments}"));
         }
     }
 

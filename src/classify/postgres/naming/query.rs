@@ -152,6 +152,11 @@ impl Namer<'_> {
                 self.of_type(&node.names("names"));
                 self.walk(at, node, scope);
             }
+            // Before version 17 these are functions like any other, and may be a user's.
+            kind if TRANSPARENT.contains(&kind) && (kind.starts_with("Json") || kind == "MergeSupportFunc") => {
+                self.lookalikes(kind);
+                self.walk(at, node, scope);
+            }
             kind if TRANSPARENT.contains(&kind) => self.walk(at, node, scope),
             // A statement inside a statement: of a rule, a schema, a function's body.
             _ if command::name(node).is_some() => self.inner(at, node),

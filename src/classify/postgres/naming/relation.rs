@@ -47,6 +47,16 @@ impl Namer<'_> {
         self.relation_named(at, schema, name, usage)
     }
 
+    /// A relation that is looked after, and neither read nor changed.
+    pub(super) fn mention(&mut self, at: At, node: &Node) {
+        let (schema, name) = (node.text("schemaname"), node.text("relname"));
+        let schema = if schema.is_empty() { self.schema_of(at, name, Use::Read) } else { schema.to_owned() };
+        let resource = self.resource(&[&schema, name]);
+        if let Some(draft) = self.drafts.get_mut(at) {
+            draft.resource(resource);
+        }
+    }
+
     pub(super) fn relation_named(&mut self, at: At, schema: &str, name: &str, usage: Use) -> (String, String) {
         let schema = match schema {
             "" => {
@@ -124,6 +134,15 @@ impl Namer<'_> {
         });
         path.filter(|schema| schema == "pg_temp" || schema == "pg_catalog" || self.catalogue.has_schema(schema))
             .collect()
+    }
+
+    /// The same with `pg_catalog`, which is looked at whether it is named or not.
+    pub(super) fn whole_path(&self) -> Vec<String> {
+        let mut path = self.path();
+        if !path.iter().any(|it| it == "pg_catalog") {
+            path.insert(0, "pg_catalog".to_owned());
+        }
+        path
     }
 
     fn note_relation(&mut self, at: At, schema: &str, name: &str, usage: Use, depth: usize) {

@@ -10,10 +10,15 @@ use crate::catalog::postgres as facts;
 
 /// What giving a setting that value means; `None` for its default.
 pub(super) fn weight(name: &str, value: Option<&str>) -> Traits {
+    if name.eq_ignore_ascii_case("role") && value == Some("none") {
+        return Traits::EMPTY;
+    }
     let (name, value) = (name.to_ascii_lowercase(), value.unwrap_or_default().to_ascii_lowercase());
     let is_usual = match name.as_str() {
         "client_encoding" => matches!(value.as_str(), "utf8" | "utf-8" | "unicode"),
-        "standard_conforming_strings" | "row_security" => matches!(value.as_str(), "on" | "true" | "yes" | "1"),
+        // Off, it makes a statement fail that a policy would limit: it never shows more.
+        "row_security" => true,
+        "standard_conforming_strings" => matches!(value.as_str(), "on" | "true" | "yes" | "1"),
         "check_function_bodies" | "transform_null_equals" | "allow_system_table_mods" => {
             matches!(value.as_str(), "off" | "false" | "no" | "0")
         }

@@ -169,6 +169,7 @@ impl Namer<'_> {
             self.makes_relation(at, relation);
         }
         self.walk_but(at, into, &["rel", "view_query"], &Scope::ROOT);
+        self.event_calls();
     }
 
     pub(super) fn makes_relation(&mut self, at: At, relation: &Node) {
@@ -198,15 +199,10 @@ impl Namer<'_> {
             draft.set("cascade", true);
         }
         self.moves(node);
-        let catalogue = self.catalogue;
-        if !catalogue.event_calls().is_empty()
-            && command::name(node)
-                .and_then(|it| facts::command(&it))
-                .is_some_and(|it| it.traits.contains(Trait::Schema))
-        {
-            for oid in catalogue.event_calls() {
-                self.called_oid(*oid);
-            }
+        let is_definition =
+            command::name(node).and_then(|it| facts::command(&it)).is_some_and(|it| it.traits.contains(Trait::Schema));
+        if is_definition || matches!(node.kind, "CommentStmt" | "RefreshMatViewStmt") {
+            self.event_calls();
         }
         match node.kind {
             "CreateStmt" => self.makes_parts(at, node, "relation"),
@@ -251,9 +247,21 @@ impl Namer<'_> {
         Effect::None
     }
 
+    fn event_calls(&mut self) {
+        let catalogue = self.catalogue;
+        for oid in catalogue.event_calls() {
+            self.called_oid(*oid);
+        }
+    }
+
     fn makes_parts(&mut self, at: At, node: &Node, field: &str) {
         if let Some(relation) = node.node(field) {
             self.makes_relation(at, relation);
+        }
+        // What the defaults and checks of these run, the new one runs from now on, and may not be looked up.
+        let like = node.nodes("table_elts").filter(|it| it.kind == "TableLikeClause" && it.number("options") != 0);
+        for relation in node.nodes("inh_relations").chain(like.filter_map(|it| it.node("relation"))) {
+            self.relation(at, relation, Use::Write);
         }
         self.parts_but(at, node, &[field]);
     }

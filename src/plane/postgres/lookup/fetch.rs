@@ -29,6 +29,9 @@ pub(super) const STAMP: &str = "SELECT sum(h)::text || '/' || count(*) FROM (\
     UNION ALL SELECT hashint8extended(xmin::text::int8, oid::int8) FROM pg_namespace WHERE nspname !~ '^pg_t' \
     UNION ALL SELECT hashint8extended(xmin::text::int8, oid::int8) FROM pg_operator WHERE oid >= 16384 \
     UNION ALL SELECT hashint8extended(xmin::text::int8, oid::int8) FROM pg_cast \
+    UNION ALL SELECT hashint8extended(xmin::text::int8, oid::int8) FROM pg_opclass WHERE oid >= 16384 \
+    UNION ALL SELECT hashint8extended(xmin::text::int8, oid::int8) FROM pg_amproc WHERE oid >= 16384 \
+    UNION ALL SELECT hashint8extended(xmin::text::int8, oid::int8) FROM pg_amop WHERE oid >= 16384 \
     UNION ALL SELECT hashint8extended(xmin::text::int8, oid::int8) FROM pg_event_trigger \
     UNION ALL SELECT hashint8extended(xmin::text::int8, oid::int8) FROM pg_extension \
     UNION ALL SELECT hashint8extended(xmin::text::int8, oid::int8) FROM pg_type WHERE typtype = 'd' \
@@ -73,30 +76,48 @@ const CASCADES: &str = "SELECT confrelid, conrelid, confdeltype IN ('c', 'n', 'd
     FROM pg_constraint \
     WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))";
 
-/// Types, and the functions of users that their casts and their domains' checks run.
+/// Types, and the functions of users that their casts, their domains' checks and their order run.
 const TYPES: &str = "WITH call(type, function) AS (\
     SELECT castsource, castfunc FROM pg_cast WHERE castfunc >= 16384 \
     UNION SELECT casttarget, castfunc FROM pg_cast WHERE castfunc >= 16384 \
     UNION SELECT contypid, m[1]::oid FROM pg_constraint, \
         regexp_matches(conbin::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m WHERE contypid <> 0 \
     UNION SELECT oid, m[1]::oid FROM pg_type, \
-        regexp_matches(typdefaultbin::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m WHERE typtype = 'd') \
+        regexp_matches(typdefaultbin::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m WHERE typtype = 'd' \
+    UNION SELECT c.opcintype, p.oid FROM pg_opclass c JOIN pg_amproc a ON a.amprocfamily = c.opcfamily \
+        JOIN pg_proc p ON p.oid = a.amproc JOIN pg_language l ON l.oid = p.prolang \
+        WHERE c.opcintype >= 16384 AND l.lanname NOT IN ('c', 'internal') \
+    UNION SELECT c.opcintype, p.oid FROM pg_opclass c JOIN pg_amop a ON a.amopfamily = c.opcfamily \
+        JOIN pg_operator o ON o.oid = a.amopopr JOIN pg_proc p ON p.oid = o.oprcode \
+        JOIN pg_language l ON l.oid = p.prolang \
+        WHERE c.opcintype >= 16384 AND l.lanname NOT IN ('c', 'internal')) \
     SELECT t.oid, n.nspname, t.typname, c.function FROM call c JOIN pg_type t ON t.oid = c.type \
     JOIN pg_namespace n ON n.oid = t.typnamespace";
 
-/// Relations and functions with columns or arguments of a type that runs something, of an array of it, or of
-/// a domain over it. Of a cast between a type of the server's own and one of a user's the latter counts: the
+/// Relations and functions with columns, arguments or answers of a type that runs something, of an array of it, of
+/// a domain over it, or of a composite type with it. Of a cast between a type of the server's own and one of a user's the latter counts: the
 /// cast is needed only where that one is.
 const COLUMNS: &str = "WITH RECURSIVE root(oid) AS (\
     SELECT castsource FROM pg_cast WHERE castfunc >= 16384 AND (castsource >= 16384 OR casttarget < 16384) \
     UNION SELECT casttarget FROM pg_cast WHERE castfunc >= 16384 AND casttarget >= 16384 \
-    UNION SELECT contypid FROM pg_constraint WHERE contypid <> 0 UNION SELECT oid FROM pg_type WHERE typtype = 'd'), \
-    held(type, root) AS (SELECT oid, oid FROM root UNION SELECT t.oid, h.root FROM held h JOIN pg_type t \
-        ON t.typelem = h.type OR (t.typtype = 'd' AND t.typbasetype = h.type)) \
+    UNION SELECT contypid FROM pg_constraint WHERE contypid <> 0 UNION SELECT oid FROM pg_type WHERE typtype = 'd' \
+    UNION SELECT opcintype FROM pg_opclass WHERE opcintype >= 16384), \
+    edge(part, whole) AS (SELECT typelem, oid FROM pg_type WHERE typelem <> 0 \
+        UNION ALL SELECT typbasetype, oid FROM pg_type WHERE typtype = 'd' \
+        UNION ALL SELECT rngsubtype, rngtypid FROM pg_range WHERE rngtypid >= 16384 \
+        UNION ALL SELECT a.atttypid, c.reltype FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+            WHERE c.relkind = 'c' AND a.attnum > 0 AND NOT a.attisdropped), \
+    held(type, root) AS (SELECT oid, oid FROM root UNION SELECT e.whole, h.root FROM held h JOIN edge e \
+        ON e.part = h.type) \
     SELECT a.attrelid, h.root, true FROM held h JOIN pg_attribute a ON a.atttypid = h.type \
     WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid >= 16384 \
-    UNION SELECT p.oid, h.root, false FROM pg_proc p, unnest(p.proargtypes) t JOIN held h ON h.type = t \
-    WHERE p.oid >= 16384";
+    UNION SELECT p.oid, h.root, false FROM pg_proc p, unnest(p.proargtypes::oid[] || p.proallargtypes || p.prorettype) t \
+    JOIN held h ON h.type = t WHERE p.oid >= 16384";
+
+/// Functions that the default values of a function's arguments run.
+const DEFAULTS: &str = "SELECT DISTINCT p.oid, m[1]::oid FROM pg_proc p, \
+    regexp_matches(p.proargdefaults::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m \
+    WHERE p.oid >= 16384 AND p.proargdefaults IS NOT NULL";
 
 const OPERATORS: &str = "SELECT n.nspname, o.oprname, o.oprcode::oid FROM pg_operator o \
     JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid >= 16384";
@@ -152,7 +173,7 @@ async fn in_transaction(line: &mut Line) -> Result<(String, Snapshot), LineError
     let stamp = stamp(line).await?;
     let mut draft = Draft::default();
     let functions = functions(line.version);
-    let questions: [(&str, Take); 14] = [
+    let questions: [(&str, Take); 15] = [
         (SCHEMAS, |draft, mut row| draft.snapshot.schemas.push(row.text())),
         (RELATIONS, Draft::relation),
         (TREES, Draft::tree),
@@ -163,6 +184,7 @@ async fn in_transaction(line: &mut Line) -> Result<(String, Snapshot), LineError
         (TYPES, Draft::of_type),
         (&functions, Draft::function),
         (COLUMNS, Draft::column),
+        (DEFAULTS, Draft::argument_default),
         (AGGREGATES, Draft::aggregate),
         (OPERATORS, |draft, mut row| {
             let (schema, name) = (row.text(), row.text());
@@ -333,6 +355,17 @@ impl Draft {
             calls: Vec::new(),
             argument_calls: Vec::new(),
         });
+    }
+
+    fn argument_default(&mut self, mut row: Row<'_>) {
+        let (function, called) = (row.number(), row.number());
+        let is_named = called >= FIRST_USER_OID || facts::builtin_by_oid(called).is_none_or(|it| it.is_named);
+        if is_named
+            && let Some(index) = self.functions.get(&function)
+            && let Some(function) = self.snapshot.functions.get_mut(*index)
+        {
+            function.argument_calls.push(called);
+        }
     }
 
     fn aggregate(&mut self, mut row: Row<'_>) {
