@@ -113,16 +113,18 @@ impl Named {
     }
 
     pub(super) fn effects(&self) -> impl Iterator<Item = Effect> + '_ {
-        self.parsed.iter().flat_map(|parsed| &parsed.statements).map(|statement| statement.effect.clone())
+        let fetch = self.cursor.clone().map(|cursor| Effect::Fetch { cursor });
+        let told = self.parsed.iter().flat_map(|parsed| &parsed.statements).map(|statement| statement.effect.clone());
+        told.chain(fetch)
     }
 
     /// The cursors whose rows it gives.
     pub(super) fn fetched(&self) -> Vec<String> {
-        let named = self.effects().filter_map(|effect| match effect {
+        let cursor = |effect| match effect {
             Effect::Fetch { cursor } => Some(cursor),
             _ => None,
-        });
-        named.chain(self.cursor.clone()).collect()
+        };
+        self.effects().filter_map(cursor).collect()
     }
 
     /// Whether what follows can be read only when this is done.

@@ -146,3 +146,16 @@ fn two_names_that_are_one_to_the_server_are_one() {
     site.verify();
     assert_eq!(database.sql("SELECT count(*) FROM public.t"), "1");
 }
+
+/// A cursor may take the name of a portal that SQL closed.
+#[test]
+fn a_cursor_in_the_place_of_a_portal_runs_as_itself() {
+    let (_, site, mut session) = open("replaced");
+    session.ask(Batch::new().query("BEGIN"));
+    session.ask(Batch::new().parse("", "SELECT 1").bind("p", "", &[]).sync());
+    session.ask(Batch::new().query("CLOSE p"));
+    session.ask(Batch::new().query("DECLARE p CURSOR FOR SELECT set_config('search_path', 'vault', false)"));
+    session.ask(Batch::new().execute("p", 0).sync());
+    is_denied_by("secret", &session.ask(Batch::new().query("SELECT i FROM t")));
+    site.verify();
+}
