@@ -79,8 +79,7 @@ const FULL: Scale =
     Scale { rounds: 7, requests: 30_000, connections: 64, held: 10_000, idle: 9_500, rules: 10_000, large_mib: 1024 };
 const SMOKE: Scale = Scale { rounds: 1, requests: 200, connections: 4, held: 20, idle: 20, rules: 100, large_mib: 8 };
 
-// `postgres` joins them when its plane serves.
-const PARTS: [&str; 6] = ["saturated", "steady", "tls", "bodies", "idle", "held"];
+const PARTS: [&str; 7] = ["saturated", "steady", "tls", "bodies", "idle", "held", "postgres"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

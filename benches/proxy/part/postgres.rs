@@ -33,7 +33,7 @@ pub(crate) async fn measure(scale: &Scale, only: &str) -> Vec<Table> {
     let mut ways = ways(&database, only);
     let output = ways[0].command("pgbench").args(["-i", "-q", "-s", size]).stderr(Stdio::piped()).output().unwrap();
     assert!(output.status.success(), "{}", shown(&output));
-    let rounds = scale.rounds.min(5);
+    let rounds = scale.rounds.min(3);
     let clients: &[u32] = if scale.is_full() { &[1, 8, 64] } else { &[2] };
     let mut tables = Vec::new();
     for protocol in ["simple", "extended", "prepared"] {
@@ -66,7 +66,7 @@ fn short(protocol: &str, clients: u32, rounds: usize, scale: &Scale, ways: &[Way
     let title = format!("pgbench -S, {protocol}, {clients} client{}", if clients == 1 { "" } else { "s" });
     let mut table = Table::new(title.as_str(), SHORT);
     let clients = clients.to_string();
-    let duration = if scale.is_full() { ["-T", "3"] } else { ["-t", "50"] };
+    let duration = if scale.is_full() { ["-T", "2"] } else { ["-t", "50"] };
     for round in 0..rounds {
         for way in ways {
             let mut command = way.command("pgbench");
