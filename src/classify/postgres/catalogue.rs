@@ -61,6 +61,8 @@ pub(crate) struct Relation {
     pub(crate) read_calls: Vec<u32>,
     /// Functions that writing to it runs: triggers, defaults, checks, rules.
     pub(crate) write_calls: Vec<u32>,
+    /// A rule puts other statements beside, or in place of, one that writes to it.
+    pub(crate) is_rewritten: bool,
     /// Estimated rows (`reltuples`); `None` when never analysed.
     pub(crate) rows: Option<u64>,
     /// What it is a part of, directly, as partition or heir: schema and name.

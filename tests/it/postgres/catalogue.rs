@@ -462,3 +462,19 @@ fn what_runs_without_being_written_is_named() {
         case.runs(sql);
     }
 }
+
+#[test]
+fn a_rule_that_runs_something_else_is_a_doubt() {
+    let mut case = Case::open(
+        "rewriting",
+        ADMIN,
+        "CREATE VIEW trap AS SELECT 1 AS id;
+         CREATE RULE instead AS ON INSERT TO trap DO INSTEAD DELETE FROM public.plain;
+         CREATE TABLE logged (id int);
+         CREATE RULE besides AS ON UPDATE TO logged DO ALSO DELETE FROM public.plain",
+    );
+    assert_eq!(case.stopped("INSERT INTO trap VALUES (1)"), Some("doubt"));
+    assert_eq!(case.stopped("UPDATE logged SET id = 1 WHERE id = 2"), Some("doubt"));
+    case.runs("SELECT * FROM trap");
+    assert_eq!(case.database.sql("SELECT count(*) FROM plain"), "1");
+}

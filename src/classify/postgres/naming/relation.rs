@@ -180,11 +180,16 @@ impl Namer<'_> {
             self.doubt(at, format!("`{made}` was made in this session, and has not been read yet"));
         }
         let (kind, bases) = (found.kind, found.bases.clone());
+        let is_rewritten = found.is_rewritten && usage == Use::Write;
         let calls = if usage == Use::Write {
             [&found.read_calls[..], &found.write_calls[..]].concat()
         } else {
             found.read_calls.clone()
         };
+        if is_rewritten {
+            self.doubt(at, format!("a rule of `{made}` runs other statements with it"));
+            self.is_dynamic = true;
+        }
         if kind == RelationKind::ForeignTable
             && let Some(draft) = self.drafts.get_mut(at)
         {

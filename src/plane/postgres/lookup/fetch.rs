@@ -42,7 +42,8 @@ pub(super) const STAMP: &str = "SELECT sum(h)::text || '/' || count(*) FROM (\
 const SCHEMAS: &str = "SELECT nspname FROM pg_namespace WHERE has_schema_privilege(oid, 'USAGE') \
     AND nspname !~ '^pg_(toast|temp_)' AND nspname <> 'pg_toast'";
 
-const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples::int8 \
+const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples::int8, \
+    EXISTS (SELECT FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type <> '1') \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE (c.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema')) \
     AND n.nspname !~ '^pg_(toast|temp_)' AND n.nspname <> 'pg_toast' AND c.relpersistence <> 't'";
@@ -239,7 +240,9 @@ impl Draft {
         };
         // -1: never analysed.
         let rows = row.next().and_then(|it| it.parse().ok());
-        self.snapshot.relations.push(Relation { oid, schema, name, kind, rows, ..Relation::default() });
+        let is_rewritten = row.flag();
+        let relation = Relation { oid, schema, name, kind, rows, is_rewritten, ..Relation::default() };
+        self.snapshot.relations.push(relation);
     }
 
     fn find(&mut self, oid: u32) -> Option<&mut Relation> {
