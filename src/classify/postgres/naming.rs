@@ -216,7 +216,7 @@ impl Draft {
 
     fn set(&mut self, name: &str, value: impl Into<Value>) {
         let value = match value.into() {
-            Value::String(text) => Value::String(secrets::redact(&text).into_owned()),
+            Value::String(text) => Value::String(secrets::redact_value(&text).into_owned()),
             value => value,
         };
         self.parameters.insert(name.to_owned(), value);

@@ -66,8 +66,17 @@ pub(super) struct Asker {
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
     actions: Arc<[Action]>,
+    /// Of what declared it.
+    digest: Digest,
     /// The rules that allowed it last.
     rules: Digest,
+}
+
+/// What the text of a statement does not say, and is approved with it.
+enum Meant {
+    Text(Bytes),
+    /// Nobody knows, so that nothing else is the same.
+    Unique,
 }
 
 /// A message with its actions.
@@ -196,7 +205,8 @@ impl Asker {
             Subject::Function(oid) => {
                 let statement = classify::function_call(*oid, settings.for_naming(), self.names.catalogue());
                 let sql = Bytes::from(format!("FunctionCall {oid}"));
-                self.named(Arc::clone(&statement.actions), None, sql, &[], settings)
+                // Nobody is shown what it is called with, so that no other call is this one.
+                self.named(Arc::clone(&statement.actions), None, sql, &[], settings, &[Meant::Unique])
             }
         }
     }
@@ -247,7 +257,8 @@ impl Asker {
                 all.into()
             }
         };
-        Named { is_plain, ..self.named(actions, Some(parsed), sql, values, settings) }
+        let meant: Vec<Meant> = parsed.statements.iter().filter_map(|it| self.meant(&it.effect, machine)).collect();
+        Named { is_plain, ..self.named(actions, Some(parsed), sql, values, settings, &meant) }
     }
 
     fn named(
@@ -257,9 +268,10 @@ impl Asker {
         sql: Bytes,
         values: &[BoundValue<'_>],
         settings: &Settings,
+        meant: &[Meant],
     ) -> Named {
         let action_id = ActionId::fresh(self.plane.clock.now());
-        let digest = self.digest(&sql, values, settings);
+        let digest = self.digest(&sql, values, settings, &action_id, (&actions, meant));
         let unread = classify::Wording::default();
         let known = parsed.as_ref().map_or(&unread, |parsed| &parsed.wording);
         let context = known.claims.as_ref().map(|claims| claims.or(&self.context));
@@ -293,6 +305,16 @@ impl Asker {
         self.plane.cache.parse(sql, settings.for_naming_shared(), self.names.catalogue())
     }
 
+    /// What a name stands for decides what runs, and is another in another session.
+    fn meant(&self, effect: &Effect, machine: &Machine) -> Option<Meant> {
+        let found = match effect {
+            Effect::Execute { name, .. } => machine.statement(name.as_bytes()).map(|it| it.sql.clone()),
+            Effect::Fetch { cursor } => self.cursors.get(cursor).map(|it| Bytes::from(it.digest.hex())),
+            _ => return None,
+        };
+        Some(found.map_or(Meant::Unique, Meant::Text))
+    }
+
     /// What a name in a statement stands for in this session.
     fn add_meant(&self, statement: &Statement, settings: &Settings, machine: &Machine, all: &mut Vec<Action>) {
         let doubt = |why: &str| statement.actions.first().map(|first| doubtful(first, why));
@@ -321,7 +343,8 @@ impl Asker {
         match self.cursors.get(&*name) {
             Some(cursor) => {
                 let sql = Bytes::from(format!("FETCH FROM {name}"));
-                let named = self.named(Arc::clone(&cursor.actions), None, sql, &[], settings);
+                let meant = [Meant::Text(cursor.digest.hex().into())];
+                let named = self.named(Arc::clone(&cursor.actions), None, sql, &[], settings, &meant);
                 Named { cursor: Some(name.into_owned()), ..named }
             }
             None => self.unknown("nobody knows what the server has under that portal's name", settings),
@@ -334,12 +357,19 @@ impl Asker {
         let parsed = classify::parse(&sql, settings.for_naming(), self.names.catalogue());
         let actions: Vec<Action> =
             parsed.statements.iter().flat_map(|it| it.actions.iter()).map(|it| doubtful(it, why)).collect();
-        self.named(actions.into(), None, sql, &[], settings)
+        self.named(actions.into(), None, sql, &[], settings, &[Meant::Unique])
     }
 
-    /// Digest of exactly what would run: where, as whom, the text, the values, and the settings that
-    /// decide how both are read.
-    fn digest(&self, sql: &[u8], values: &[BoundValue<'_>], settings: &Settings) -> Digest {
+    /// Digest of exactly what would run: where, as whom, the text, the values, the settings that decide how
+    /// both are read, and what the names in it stand for.
+    fn digest(
+        &self,
+        sql: &[u8],
+        values: &[BoundValue<'_>],
+        settings: &Settings,
+        action_id: &ActionId,
+        (actions, meant): (&[Action], &[Meant]),
+    ) -> Digest {
         let mut hasher = self.plane.words.hasher();
         let mut put = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_be_bytes());
@@ -357,6 +387,17 @@ impl Asker {
             put(&[u8::from(value.is_binary), u8::from(value.bytes.is_none())]);
             put(&value.type_oid.to_be_bytes());
             put(value.bytes.unwrap_or_default());
+        }
+        // The same name is a temporary table in one session, and not in the next.
+        for action in actions {
+            put(action.name.as_bytes());
+            action.resources.iter().for_each(|it| put(it.as_bytes()));
+        }
+        for it in meant {
+            match it {
+                Meant::Text(text) => put(text),
+                Meant::Unique => put(action_id.as_str().as_bytes()),
+            }
         }
         hasher.finish()
     }
@@ -595,7 +636,7 @@ impl Asker {
             Effect::Set { name, value, is_local } => settings.set(&name, value.as_deref(), is_local),
             Effect::Declare { cursor } => {
                 machine.portal_by_sql(Some(cursor.as_bytes()));
-                let known = Cursor { actions: Arc::clone(&named.actions), rules: named.rules };
+                let known = Cursor { actions: Arc::clone(&named.actions), digest: named.digest, rules: named.rules };
                 drop(self.cursors.insert(cursor, known));
             }
             // What they run was named with them; what it does to the session was not.

@@ -500,6 +500,42 @@ fn a_crash_during_a_hold_runs_nothing() {
     bank.site.verify();
 }
 
+/// An approval is for what a name stood for when it was asked about: another session's statement of that name
+/// is another question.
+#[test]
+fn an_approval_is_not_for_another_statement_of_the_same_name() {
+    let mut bank = Bank::open("renamed");
+    bank.database.sql("CREATE TABLE leftovers (id int); ALTER TABLE leftovers OWNER TO app");
+    let prepare = |body: &str| Batch::new().query(&format!("PREPARE x AS DELETE FROM {body}"));
+    let run = Batch::new().query("EXECUTE x");
+    let prepared = |bank: &Bank, door: &Door, body: &str| {
+        let mut session = Frontend::connect(door);
+        session.send(&prepare(body).0);
+        let waiting = bank.site.pending(1).remove(0);
+        bank.site.decide("alice", &waiting, "allow");
+        session.read_to(b'Z');
+        session
+    };
+    let mut session = prepared(&bank, &bank.door, "leftovers");
+    session.send(&run.0);
+    let harmless = bank.site.pending(1).remove(0);
+    bank.site.kill();
+    bank.site.serve();
+    let door = Door { port: bank.site.postgres.port(), ..bank.door.clone() };
+    let mut session = prepared(&bank, &door, "accounts");
+    bank.site.decide("alice", &harmless, "allow");
+    session.send(&run.0);
+    // Asked about anew, and nobody says yes.
+    let asked = bank.site.pending(1).remove(0);
+    assert_ne!(asked, harmless);
+    assert_eq!(bank.accounts(), 10);
+    bank.site.decide("alice", &asked, "deny");
+    let answers = session.read_to(b'Z');
+    assert!(answers.iter().any(|it| it.tag == b'E'), "{answers:?}");
+    assert_eq!(bank.accounts(), 10);
+    bank.site.verify();
+}
+
 /// Many sessions wait at once, each for its own decision.
 #[test]
 fn forty_sessions_wait_at_once() {

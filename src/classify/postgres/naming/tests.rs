@@ -195,6 +195,8 @@ fn passwords_never_reach_the_parameters() {
         "DO $$ BEGIN ALTER ROLE a PASSWORD 'hunter2'; END $$",
         "ALTER ROLE a PASSWORD 'hunter2' SYNTAX ERROR",
         "ALTER SYSTEM SET primary_conninfo = 'host=h password=''hunter2'''",
+        "DO $$ BEGIN EXECUTE 'ALTER ROLE a PASSWORD ''hunter2'''; END $$",
+        "DO E'BEGIN ALTER ROLE a PASSWORD \\'hunter2\\'; END'",
     ] {
         for action in parsed(sql).statements.iter().flat_map(|it| it.actions.to_vec()) {
             let shown = action.shown_json().to_string();
@@ -203,6 +205,28 @@ fn passwords_never_reach_the_parameters() {
         }
     }
     assert_eq!(one("SELECT 'a', 1").actions[0].parameters["sql"], "SELECT 'a', 1");
+}
+
+/// Who is shown a statement sees all of it but constants, however it is written to look like a password.
+#[test]
+fn nothing_that_runs_is_shown_as_a_password() {
+    for sql in [
+        "COPY (SELECT 1 FROM t WHERE password='' UNION ALL SELECT hunter2 FROM s WHERE a='') TO STDOUT",
+        "DELETE FROM t /*://a:*/WHERE/**/hunter2/**/OR/*@*/id=1",
+        "DELETE FROM t WHERE password=x/**/OR/**/hunter2",
+        "DELETE FROM t WHERE password=hunter2",
+        "DELETE FROM t WHERE a = '-- password ' OR hunter2 OR b = ''",
+        "DELETE FROM t WHERE a = 'password=' OR hunter2 OR b = ''",
+        "DO $$ BEGIN DELETE FROM t WHERE password = '' OR hunter2 OR a = ''; END $$",
+        "DO $$ BEGIN DELETE FROM t WHERE a = 'password=' OR hunter2 OR b = ''; END $$",
+        "DO 'BEGIN DELETE FROM t WHERE a=''password='' OR hunter2 OR b=''''; END'",
+        "SELECT dblink_exec('c', 'DELETE FROM t WHERE a=''password='' OR hunter2 OR b=''''')",
+        "SELECT dblink_exec('c', 'DELETE FROM t WHERE password=x/**/OR/**/hunter2')",
+        "SELECT dblink_exec('c', 'DELETE FROM t WHERE password=x)OR(hunter2')",
+    ] {
+        let shown = secrets::redact(sql);
+        assert!(shown.contains("hunter2"), "{sql}: {shown}");
+    }
 }
 
 fn function(oid: u32, name: &str, language: &str, source: &str) -> Function {
