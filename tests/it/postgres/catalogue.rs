@@ -151,7 +151,7 @@ fn what_reading_and_writing_a_relation_runs_is_named() {
     assert_eq!(case.stopped("INSERT INTO whole VALUES (1)"), Some("commands"));
     assert!(!out.exists(), "the trigger ran");
     assert_eq!(case.stopped("INSERT INTO defaulted (a) VALUES (1)"), Some("deleting"));
-    assert_eq!(case.stopped("INSERT INTO ruled VALUES (7)"), Some("secret"));
+    assert_eq!(case.stopped("INSERT INTO ruled VALUES (7)"), Some("doubt"));
     assert_eq!(case.stopped("SELECT * FROM guarded"), Some("secret"));
     assert_eq!(case.stopped("UPDATE parent SET id = 2"), Some("secret"));
     assert_eq!(case.database.sql("SELECT count(*) FROM vault.secret"), "1");

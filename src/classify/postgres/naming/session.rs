@@ -16,9 +16,7 @@ pub(super) fn weight(name: &str, value: Option<&str>) -> Traits {
     let (name, value) = (name.to_ascii_lowercase(), value.unwrap_or_default().to_ascii_lowercase());
     let is_usual = match name.as_str() {
         "client_encoding" => matches!(value.as_str(), "utf8" | "utf-8" | "unicode"),
-        // Off, it makes a statement fail that a policy would limit: it never shows more.
-        "row_security" => true,
-        "standard_conforming_strings" => matches!(value.as_str(), "on" | "true" | "yes" | "1"),
+        "standard_conforming_strings" | "row_security" => matches!(value.as_str(), "on" | "true" | "yes" | "1"),
         "check_function_bodies" | "transform_null_equals" | "allow_system_table_mods" => {
             matches!(value.as_str(), "off" | "false" | "no" | "0")
         }
