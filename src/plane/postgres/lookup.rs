@@ -152,9 +152,15 @@ impl Drop for Seat {
 impl Lookup {
     /// Asks for a check that begins from now on; its number.
     fn ask(&self) -> u64 {
-        let number = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let number = self.ask_in_time();
         self.wake.notify_one();
         number
+    }
+
+    /// The same at the next interval, or with the next that is asked for at once: each look is one more
+    /// snapshot of the database, which VACUUM has to reckon with.
+    fn ask_in_time(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::AcqRel) + 1
     }
 }
 
@@ -185,10 +191,8 @@ impl Keeper {
             } else if idle_since.elapsed() >= IDLE && self.lookups.leave(&self.database) {
                 return;
             }
-            if self.lookup.asked.load(Ordering::Acquire) > asked {
-                continue;
-            }
             tokio::select! {
+                // Also when that was asked for during the check.
                 () = self.lookup.wake.notified() => {}
                 () = tokio::time::sleep(self.lookups.every) => {}
             }

@@ -176,9 +176,11 @@ impl Names {
         if self.aftermath == Aftermath::Nothing {
             return;
         }
-        self.wanted = self.seat.0.ask();
         if self.aftermath == Aftermath::Wait {
+            self.wanted = self.seat.0.ask();
             self.seat.0.required.fetch_max(self.wanted, Ordering::AcqRel);
+        } else {
+            self.wanted = self.seat.0.ask_in_time();
         }
         self.aftermath = Aftermath::Nothing;
         self.moved.clear();
