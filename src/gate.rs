@@ -50,7 +50,9 @@ mod keeper;
 mod permit;
 mod records;
 mod spent;
+mod telling;
 mod volume;
+mod waiting;
 
 pub(crate) use keeper::{Gate, GateOptions};
 pub(crate) use permit::{Drift, Finished, OVERDUE_AFTER, Outcome, Permit, Receipt, Reply};

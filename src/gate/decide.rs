@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::admit::patched;
 use super::book::{Entry, bound_digest};
 use super::keeper::Gate;
+use super::waiting::patched;
 use super::{Approver, DecideError, HoldView, Modified, Verdict, records};
 use crate::audit::record::Record;
 use crate::digest::Digest;
