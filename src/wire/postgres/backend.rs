@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::cursor::{Codes, Cursor, Field};
+use super::cursor::{Cursor, Field};
 use super::startup::Version;
 use super::{FrameError, HEADER_LEN, Malformed, put_message, put_text};
 
@@ -179,9 +179,9 @@ impl<'a> Frame<'a> {
                 }
                 11 => Authentication::SaslContinue(cursor.rest()),
                 12 => Authentication::SaslFinal(cursor.rest()),
-                other => {
+                _ => {
                     cursor.rest();
-                    Authentication::Other(other)
+                    Authentication::Other
                 }
             })
         })
@@ -201,30 +201,6 @@ impl<'a> Frame<'a> {
                 Column::read(cursor)?;
             }
             Ok(columns)
-        })
-    }
-
-    /// How data will come or go: of CopyInResponse, CopyOutResponse and CopyBothResponse.
-    pub(crate) fn copy(&self) -> Result<Copy<'a>, Malformed> {
-        self.fields(|cursor| {
-            let is_binary = match cursor.byte()? {
-                0 => false,
-                1 => true,
-                _ => return Err("there is no such copy format"),
-            };
-            let count = cursor.u16()?;
-            Ok(Copy { is_binary, columns: cursor.codes(count)? })
-        })
-    }
-
-    /// Newest version the server speaks, and the options it does not know: of NegotiateProtocolVersion.
-    pub(crate) fn negotiated(&self) -> Result<Version, Malformed> {
-        self.fields(|cursor| {
-            let code = cursor.u32()?;
-            for _ in 0..cursor.u32()? {
-                cursor.text()?;
-            }
-            Ok(Version::new((code >> 16) as u16, (code & 0xffff) as u16))
         })
     }
 
@@ -289,7 +265,7 @@ pub(crate) enum Authentication<'a> {
     SaslContinue(&'a [u8]),
     SaslFinal(&'a [u8]),
     /// Kerberos, GSSAPI, SSPI, or one not yet invented.
-    Other(u32),
+    Other,
 }
 
 /// SASL mechanisms in the order of the server's preference.
@@ -311,10 +287,6 @@ pub(crate) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    pub(crate) fn len(&self) -> usize {
-        usize::from(self.count)
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = Column<'a>> + use<'a> {
         let mut rest = self.rest;
         (0..self.count).map_while(move |_| Column::read(&mut rest).ok())
@@ -350,14 +322,6 @@ impl<'a> Column<'a> {
     }
 }
 
-/// The form of copied data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Copy<'a> {
-    pub(crate) is_binary: bool,
-    /// Format code of each column.
-    pub(crate) columns: Codes<'a>,
-}
-
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Severity {
@@ -365,7 +329,6 @@ pub(crate) enum Severity {
     /// The session ends with it.
     Fatal,
     Notice,
-    Warning,
 }
 
 impl Severity {
@@ -374,7 +337,6 @@ impl Severity {
             Self::Error => "ERROR",
             Self::Fatal => "FATAL",
             Self::Notice => "NOTICE",
-            Self::Warning => "WARNING",
         }
     }
 }
@@ -395,7 +357,7 @@ impl Report<'_> {
     pub(crate) fn write(&self, out: &mut BytesMut) {
         let kind = match self.severity {
             Severity::Error | Severity::Fatal => kind::ERROR_RESPONSE,
-            Severity::Notice | Severity::Warning => kind::NOTICE_RESPONSE,
+            Severity::Notice => kind::NOTICE_RESPONSE,
         };
         let severity = self.severity.as_str();
         let always = [(b'S', severity), (b'V', severity), (b'C', self.code), (b'M', self.message)];
@@ -471,12 +433,9 @@ pub(crate) fn authentication_sasl_final(out: &mut BytesMut, message: &[u8]) {
     });
 }
 
+#[cfg(test)]
 pub(crate) fn command_complete(out: &mut BytesMut, tag: &[u8]) {
     put_message(out, kind::COMMAND_COMPLETE, |out| put_text(out, tag));
-}
-
-pub(crate) fn empty_query_response(out: &mut BytesMut) {
-    put_message(out, kind::EMPTY_QUERY_RESPONSE, |_| {});
 }
 
 #[cfg(test)]

@@ -99,10 +99,6 @@ impl Codes<'_> {
         self.0.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = i16> {
-        self.0.iter().map(|code| i16::from_be_bytes(*code))
-    }
-
     /// The code of one value: none at all means text, a single one holds for all of them.
     pub(crate) fn of(&self, index: usize) -> i16 {
         let index = if self.0.len() == 1 { 0 } else { index };

@@ -122,9 +122,15 @@ impl<'a> Frame<'a> {
         let message = match self.kind {
             Kind::Bind => Message::Bind(Bind::read(&mut cursor)?),
             Kind::Close => Message::Close(Target::read(&mut cursor)?),
-            Kind::CopyData => Message::CopyData(cursor.rest()),
+            Kind::CopyData => {
+                cursor.rest();
+                Message::CopyData
+            }
             Kind::CopyDone => Message::CopyDone,
-            Kind::CopyFail => Message::CopyFail(cursor.text()?),
+            Kind::CopyFail => {
+                cursor.text()?;
+                Message::CopyFail
+            }
             Kind::Describe => Message::Describe(Target::read(&mut cursor)?),
             Kind::Execute => {
                 let portal = cursor.text()?;
@@ -132,9 +138,12 @@ impl<'a> Frame<'a> {
                 Message::Execute(Execute { portal, max_rows: u32::try_from(cursor.i32()?).unwrap_or(0) })
             }
             Kind::Flush => Message::Flush,
-            Kind::FunctionCall => Message::FunctionCall(FunctionCall::read(&mut cursor)?),
+            Kind::FunctionCall => Message::FunctionCall(function_call(&mut cursor)?),
             Kind::Parse => Message::Parse(Parse::read(&mut cursor)?),
-            Kind::Password => Message::Password(cursor.rest()),
+            Kind::Password => {
+                cursor.rest();
+                Message::Password
+            }
             Kind::Query => Message::Query(cursor.text()?),
             Kind::Sync => Message::Sync,
             Kind::Terminate => Message::Terminate,
@@ -149,17 +158,17 @@ impl<'a> Frame<'a> {
 pub(crate) enum Message<'a> {
     Bind(Bind<'a>),
     Close(Target<'a>),
-    CopyData(&'a [u8]),
+    CopyData,
     CopyDone,
-    /// The reason, which the server puts into its error.
-    CopyFail(&'a [u8]),
+    CopyFail,
     Describe(Target<'a>),
     Execute(Execute<'a>),
     Flush,
-    FunctionCall(FunctionCall<'a>),
+    /// With the oid of what it calls.
+    FunctionCall(u32),
     Parse(Parse<'a>),
     /// Not read further: see [`Kind::Password`].
-    Password(&'a [u8]),
+    Password,
     Query(&'a [u8]),
     Sync,
     Terminate,
@@ -231,21 +240,12 @@ impl<'a> Bind<'a> {
     }
 }
 
-/// Calls a function by its oid.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FunctionCall<'a> {
-    pub(crate) function: u32,
-    pub(crate) formats: Codes<'a>,
-    pub(crate) values: Values<'a>,
-    pub(crate) result_format: i16,
-}
-
-impl<'a> FunctionCall<'a> {
-    fn read(cursor: &mut Cursor<'a>) -> Field<Self> {
-        let function = cursor.u32()?;
-        let (formats, values) = arguments(cursor)?;
-        Ok(Self { function, formats, values, result_format: cursor.i16()? })
-    }
+/// The oid of the function that is called; the values are looked over only.
+fn function_call(cursor: &mut Cursor<'_>) -> Field<u32> {
+    let function = cursor.u32()?;
+    arguments(cursor)?;
+    cursor.u16()?;
+    Ok(function)
 }
 
 /// Values with their formats, of which there are none, one for all, or one for each.
@@ -303,26 +303,6 @@ pub(crate) fn parse(out: &mut BytesMut, statement: &[u8], sql: &[u8], types: &[u
     });
 }
 
-/// Binds values in text format, and asks for the result in text format.
-pub(crate) fn bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], values: &[Option<&[u8]>]) {
-    put_message(out, b'B', |out| {
-        put_text(out, portal);
-        put_text(out, statement);
-        put_count(out, 0);
-        put_count(out, values.len());
-        for value in values {
-            match value {
-                Some(value) => {
-                    out.put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
-                    out.put_slice(value);
-                }
-                None => out.put_i32(-1),
-            }
-        }
-        put_count(out, 0);
-    });
-}
-
 /// A client's Bind with another statement.
 pub(crate) fn bind_to(out: &mut BytesMut, bind: &Bind<'_>, statement: &[u8]) {
     put_message(out, b'B', |out| {
@@ -333,7 +313,7 @@ pub(crate) fn bind_to(out: &mut BytesMut, bind: &Bind<'_>, statement: &[u8]) {
 }
 
 /// Binds values, each in binary format or as text, and asks for the result as text.
-pub(crate) fn bind_as(out: &mut BytesMut, portal: &[u8], statement: &[u8], values: &[(bool, Option<&[u8]>)]) {
+pub(crate) fn bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], values: &[(bool, Option<&[u8]>)]) {
     put_message(out, b'B', |out| {
         put_text(out, portal);
         put_text(out, statement);
@@ -379,10 +359,6 @@ pub(crate) fn sync(out: &mut BytesMut) {
 
 pub(crate) fn terminate(out: &mut BytesMut) {
     put_message(out, b'X', |_| {});
-}
-
-pub(crate) fn copy_fail(out: &mut BytesMut, reason: &[u8]) {
-    put_message(out, b'f', |out| put_text(out, reason));
 }
 
 /// A password in clear text, or its MD5 answer.

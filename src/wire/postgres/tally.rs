@@ -119,19 +119,9 @@ impl Tally {
         self.limit = limit.unwrap_or(UNLIMITED);
     }
 
-    /// How far to count before [`Piece::Full`].
-    pub(crate) fn set_limit(&mut self, limit: Option<Count>) {
-        self.limit = limit.unwrap_or(UNLIMITED);
-    }
-
     /// Whether what was handed out so far ends with a message: only then may another be put in.
     pub(crate) fn is_between_messages(&self) -> bool {
         self.left == 0
-    }
-
-    /// Whether nothing is kept back either: the stream may end here.
-    pub(crate) fn is_at_rest(&self) -> bool {
-        self.left == 0 && self.kept.len() == self.spent
     }
 
     /// The next piece, taken from the front of `bytes`; `None` when all of it was taken. To be called
