@@ -23,6 +23,7 @@ use crate::wire::postgres::backend::{Frame, Transaction, kind};
 use crate::wire::postgres::frontend::{Message, Target};
 
 pub(super) use names::Prepared;
+pub(super) use steps::{Broken, Denial, Event, Step, Subject, Turn};
 
 /// The portal that a denied message is replaced by an Execute of. A client cannot make it: see [`Machine::client`].
 pub(super) const NO_PORTAL: &[u8] = b"countersign: denied";
@@ -99,76 +100,6 @@ enum Undo {
     Portal(Vec<u8>, Option<Portal>),
 }
 
-/// What becomes of a client's message.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// It goes on as it came.
-    Send,
-    /// It does not go on: the server would skip it.
-    Drop,
-    /// To be asked about; then [`Machine::allow`] or [`Machine::deny`].
-    Ask(Subject),
-    /// Its turn comes when what was sent before is answered.
-    Wait,
-    /// The client leaves.
-    End,
-}
-
-/// What is to be asked about.
-#[derive(Clone, Debug)]
-pub(super) enum Subject {
-    Query(Bytes),
-    /// `None`: nobody here knows what the server has under that name.
-    Bind(Option<Arc<Prepared>>),
-    /// A portal that was not made by Bind (a cursor), or has run to its end.
-    Execute(Vec<u8>),
-    /// What was allowed under that number, and not run to its end, before the rules changed.
-    Again(Run),
-    Function(u32),
-}
-
-/// How a denial reaches the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denial {
-    /// The server has nothing to do with it: an error and a ReadyForQuery, at once.
-    AtOnce,
-    /// An Execute of [`NO_PORTAL`] is sent, whose error is replaced.
-    InTurn,
-    /// The same, and a Sync.
-    InTurnWithSync,
-}
-
-/// What becomes of a server's message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    Pass,
-    /// The error of a denied message: the denial goes in its place.
-    Deny,
-    /// It answers a message of countersign's own, and is not for the client.
-    Keep,
-    /// The error of a message of countersign's own. The server skips to Sync from here.
-    Refuse,
-}
-
-/// What a server's message says of the work that was permitted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Event {
-    /// One statement of it is done.
-    Done(Run),
-    /// It ended with an error of the server's.
-    Failed(Run),
-    /// The server skipped it, after an error of something before it.
-    Skipped(Run),
-    /// The server skipped the message that stood for a denied one: the oldest denial is not said.
-    Unsaid,
-    /// It is over: nothing more will be heard of it.
-    Over(Run),
-    /// An error: what is open will be rolled back.
-    Aborted,
-    /// No transaction is open any more; or one is, or failed.
-    Ready,
-}
-
 /// What messages of the extended protocol did since the last Sync, as far as the server was sent them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Pipeline {
@@ -189,17 +120,6 @@ enum Copying {
     /// The client ended it, and the server has not answered.
     Ending,
     Both,
-}
-
-/// The two streams do not fit each other, or the client broke the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
-    #[error("a message of type `{}` cannot come here", char::from(*.0))]
-    Client(u8),
-    #[error("the upstream sent a message of type `{}` that nothing asked for", char::from(*.0))]
-    Server(u8),
-    #[error("the session has more prepared statements than may be kept for it")]
-    TooManyStatements,
 }
 
 #[derive(Debug)]
@@ -266,6 +186,11 @@ impl Machine {
         self.sent.is_empty() && self.pipeline == Pipeline::No && self.transaction != Transaction::Failed
     }
 
+    /// Whether something is unanswered that may end a transaction.
+    pub(super) fn may_end_transaction(&self) -> bool {
+        self.sent.iter().any(|it| matches!(it, Sent::Execute(..) | Sent::Sync | Sent::Query(_)))
+    }
+
     /// The work that the next answer is about.
     pub(super) fn current(&self) -> Option<Run> {
         match self.sent.front() {
@@ -319,7 +244,7 @@ impl Machine {
         }
         Ok(match message {
             Message::Query(sql) => Step::Ask(Subject::Query(Bytes::copy_from_slice(sql))),
-            Message::FunctionCall(call) => Step::Ask(Subject::Function(call.function)),
+            Message::FunctionCall(function) => Step::Ask(Subject::Function(*function)),
             Message::Bind(bind) if bind.portal.starts_with(OURS) || bind.statement.starts_with(OURS) => {
                 return Err(Broken::Client(b'B'));
             }
@@ -376,17 +301,17 @@ impl Machine {
                 Step::Send
             }
             Message::Flush => Step::Send,
-            Message::Password(_) => return Err(Broken::Client(b'p')),
+            Message::Password => return Err(Broken::Client(b'p')),
             // What is left of a copy that failed. Data that came before the server asked for it waited above.
-            Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) | Message::Terminate => Step::Drop,
+            Message::CopyData | Message::CopyDone | Message::CopyFail | Message::Terminate => Step::Drop,
         })
     }
 
     /// A message while the server takes copied data. It ignores Flush and Sync there.
     fn copy_message(&mut self, message: &Message<'_>) -> Result<Step, Broken> {
         match message {
-            Message::CopyData(_) => Ok(Step::Send),
-            Message::CopyDone | Message::CopyFail(_) => {
+            Message::CopyData => Ok(Step::Send),
+            Message::CopyDone | Message::CopyFail => {
                 self.copying = Copying::Ending;
                 Ok(Step::Send)
             }
@@ -639,6 +564,7 @@ impl Machine {
 
 mod names;
 mod own;
+mod steps;
 
 #[cfg(test)]
 mod tests;

@@ -145,7 +145,7 @@ async fn explain(line: &mut Line, subject: &Subject, text: &[u8]) -> Result<Stri
     let values: Vec<_> = values.iter().map(|it| (it.is_binary, it.bytes)).collect();
     let mut messages = BytesMut::new();
     frontend::parse(&mut messages, b"", &sql, &types);
-    frontend::bind_as(&mut messages, b"", b"", &values);
+    frontend::bind(&mut messages, b"", b"", &values);
     frontend::execute(&mut messages, b"", 0);
     frontend::sync(&mut messages);
     let mut plan = String::new();

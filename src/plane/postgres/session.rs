@@ -356,6 +356,10 @@ where
                 self.ask_own();
                 return Ok(true);
             }
+            if message.looks_up() && self.may_find_other_names() {
+                self.is_stuck = true;
+                return Ok(self.flush_upstream() | moved);
+            }
             match self.machine.client(&message)? {
                 Step::Send => {
                     self.clocks.pipeline.get_or_insert_with(Instant::now);
@@ -377,6 +381,11 @@ where
             moved = true;
         }
         Ok(moved)
+    }
+
+    /// Whether the end of a transaction may be on its way that changes where the session looks for names.
+    fn may_find_other_names(&self) -> bool {
+        (self.settings.are_passing() || self.asker.has_moving_cursor()) && self.machine.may_end_transaction()
     }
 
     /// Once for each doubt, should the server refuse it.
@@ -432,7 +441,7 @@ where
         }
         let header = Header::read(&self.from_client, frontend::LARGE_LIMIT).map_err(SessionError::ClientFrame)?;
         let Some(header) = header else { return Ok(false) };
-        match self.machine.client(&frontend::Message::CopyData(&[]))? {
+        match self.machine.client(&frontend::Message::CopyData)? {
             Step::Drop => self.dropping = header.len,
             _ => self.is_stuck = true,
         }

@@ -64,6 +64,12 @@ impl Case {
         stopped(&mut self.session, sql)
     }
 
+    /// Nothing is open or prepared, and names are looked for where they were at first.
+    fn restore_path(&mut self) {
+        self.session.ask(Batch::new().query("ROLLBACK"));
+        self.session.ask(Batch::new().query("DISCARD ALL"));
+    }
+
     #[track_caller]
     fn runs(&mut self, sql: &str) {
         assert_eq!(self.stopped(sql), None, "{sql}");
@@ -356,6 +362,58 @@ fn names_are_found_by_the_path_that_the_server_has() {
     case.runs("SELECT f()");
     case.runs("COMMIT");
     assert_eq!(case.stopped("SELECT f()"), Some("secret"), "a cursor that is held runs at COMMIT");
+
+    // The same in one string, or without a transaction of its own, or in one go.
+    const MOVING: &str = "SELECT set_config('search_path', 'evil', false)";
+    for string in [
+        format!("PREPARE s AS {MOVING}; EXECUTE s; SELECT f()"),
+        format!("DECLARE s CURSOR FOR {MOVING}; FETCH ALL FROM s; SELECT f()"),
+        format!("BEGIN; DECLARE s CURSOR WITH HOLD FOR {MOVING}; COMMIT; SELECT f()"),
+    ] {
+        case.restore_path();
+        assert_eq!(case.stopped(&string), Some("doubt"), "{string}");
+    }
+    for (first, then) in [
+        (vec![format!("DECLARE s CURSOR WITH HOLD FOR {MOVING}")], vec!["SELECT f()"]),
+        (vec!["BEGIN".to_owned(), format!("DECLARE s CURSOR WITH HOLD FOR {MOVING}")], vec!["COMMIT; SELECT f()"]),
+        (vec!["BEGIN".to_owned(), format!("DECLARE s CURSOR WITH HOLD FOR {MOVING}")], vec!["COMMIT", "SELECT f()"]),
+        (
+            vec!["SET search_path = evil".to_owned(), "BEGIN".to_owned(), "SET LOCAL search_path = public".to_owned()],
+            vec!["COMMIT", "SELECT f()"],
+        ),
+        (
+            vec!["SET search_path = evil".to_owned(), "BEGIN".to_owned(), "SET search_path = public".to_owned()],
+            vec!["ROLLBACK", "SELECT f()"],
+        ),
+    ] {
+        for is_extended in [false, true] {
+            if is_extended && then.len() == 1 && then[0].contains(';') {
+                continue;
+            }
+            case.restore_path();
+            first.iter().for_each(|sql| case.runs(sql));
+            let batch = then.iter().fold(Batch::new(), |batch, sql| match is_extended {
+                true => batch.parse("", sql).bind("", "", &[]).execute("", 0),
+                false => batch.query(sql),
+            });
+            let rounds = if is_extended { 1 } else { then.len() };
+            case.session.send(&if is_extended { batch.sync() } else { batch }.0);
+            let answers: Vec<_> = (0..rounds).flat_map(|_| case.session.read_to(b'Z')).collect();
+            let error = answers.iter().find(|it| it.tag == b'E').and_then(|it| it.field(b'M'));
+            assert!(
+                error.is_some_and(|it| it.contains("denied by rule")),
+                "{first:?} {then:?} {is_extended}: {answers:?}"
+            );
+        }
+    }
+    // A pipeline's own transaction ends with its Sync.
+    case.restore_path();
+    case.runs("SET search_path = evil");
+    let one = |batch: Batch, sql: &str| batch.parse("", sql).bind("", "", &[]).execute("", 0).sync();
+    case.session.send(&one(one(Batch::new(), "SET LOCAL search_path = public"), "SELECT f()").0);
+    case.session.read_to(b'Z');
+    let answers = case.session.read_to(b'Z');
+    assert!(answers.iter().any(|it| it.tag == b'E'), "{answers:?}");
 }
 
 /// What countersign asks the server is no message of the client's, and ends nothing of it.

@@ -53,6 +53,7 @@ fn a_rule_says_how_long_a_hold_waits_inside_of_a_transaction() {
     // Elsewhere people have their time.
     session.send(&Batch::new().parse("", DELETE).bind("", "", &[]).execute("", 0).sync().0);
     let id = bank.site.pending(1).remove(0);
+    // Longer than the rule lets it wait inside of a transaction.
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     bank.site.decide("alice", &id, "allow");
     assert!(session.read_to(b'Z').iter().any(|it| it.tag == b'C'));

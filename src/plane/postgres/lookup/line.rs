@@ -88,7 +88,7 @@ impl Line {
         values: &[&str],
         each: impl FnMut(Row<'_>),
     ) -> Result<(), LineError> {
-        let values: Vec<_> = values.iter().map(|value| Some(value.as_bytes())).collect();
+        let values: Vec<_> = values.iter().map(|value| (false, Some(value.as_bytes()))).collect();
         let mut out = BytesMut::new();
         frontend::parse(&mut out, b"", sql.as_bytes(), &[]);
         frontend::bind(&mut out, b"", b"", &values);

@@ -23,20 +23,25 @@ enum Aftermath {
 }
 
 /// Commands after which what stands in the catalogue runs something else than before.
-const REPLACING: [&str; 20] = [
+const REPLACING: [&str; 25] = [
     "alter_aggregate",
     "alter_domain",
     "alter_event_trigger",
     "alter_extension",
+    "alter_foreign_table",
     "alter_function",
+    "alter_materialized_view",
     "alter_operator",
     "alter_policy",
     "alter_procedure",
+    "alter_table",
+    "alter_view",
     "create_aggregate",
     "create_cast",
     "create_event_trigger",
     "create_extension",
     "create_function",
+    "create_index",
     "create_operator",
     "create_policy",
     "create_procedure",
@@ -156,6 +161,8 @@ impl Names {
             Effect::Moves(names) => {
                 self.aftermath = Aftermath::Wait;
                 self.moved.extend_from_slice(names);
+                // A temporary relation may have another name now, which no catalogue of ours will ever have.
+                self.may_have_more |= actions.iter().any(|it| it.name.starts_with("postgres:alter_"));
             }
             Effect::Dynamic => self.may_have_more = true,
             _ => {}

@@ -63,7 +63,7 @@ fn parse(name: &[u8]) -> BytesMut {
 }
 
 fn bind(portal: &[u8], statement: &[u8]) -> BytesMut {
-    client(|out| frontend::bind(out, portal, statement, &[Some(b"1")]))
+    client(|out| frontend::bind(out, portal, statement, &[(false, Some(b"1"))]))
 }
 
 fn execute(portal: &[u8]) -> BytesMut {

@@ -79,7 +79,7 @@ async fn answer(link: &mut Link, options: &Options, frame: Frame<'_>) -> Result<
         Authentication::SaslContinue(_) | Authentication::SaslFinal(_) => {
             return Err(link.misspoken("a SASL message out of turn"));
         }
-        Authentication::Other(_) => return Err(unwilling(link, "Kerberos, GSSAPI, SSPI or OAuth")),
+        Authentication::Other => return Err(unwilling(link, "Kerberos, GSSAPI, SSPI or OAuth")),
     }
     link.send(&mut out).await?;
     Ok(false)

@@ -1,0 +1,100 @@
+//! What statements that ran have done to their session.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::machine::{Machine, Prepared};
+use super::super::settings::Settings;
+use super::naming::{Cursor, may_move_names};
+use super::{Asker, Named};
+use crate::classify::postgres::Effect;
+
+impl Asker {
+    /// The server has confirmed what a statement does to its session.
+    pub(in super::super) fn apply(
+        &mut self,
+        effect: Effect,
+        named: &Named,
+        settings: &mut Settings,
+        machine: &mut Machine,
+    ) {
+        self.names.note(&effect, &named.actions);
+        match effect {
+            Effect::Prepare { name, body, .. } => {
+                let prepared = Prepared::new(Bytes::from(body), Vec::new());
+                machine.prepared_by_sql(name.into_bytes(), Some(prepared));
+            }
+            Effect::Deallocate(Some(name)) => machine.prepared_by_sql(name.into_bytes(), None),
+            Effect::Deallocate(None) => machine.forget_statements(),
+            Effect::DiscardTemporary => self.names.drop_temporary(),
+            Effect::DiscardAll => {
+                self.names.drop_temporary();
+                machine.forget_statements();
+                self.cursors.clear();
+                settings.discard();
+            }
+            Effect::Set { name, value, is_local } => settings.set(&name, value.as_deref(), is_local),
+            Effect::Declare { cursor } => {
+                machine.portal_by_sql(Some(cursor.as_bytes()));
+                let may_move = named.actions.iter().any(may_move_names);
+                let known =
+                    Cursor { actions: Arc::clone(&named.actions), digest: named.digest, rules: named.rules, may_move };
+                drop(self.cursors.insert(cursor, known));
+            }
+            // What they run was named with them; what it does to the session was not.
+            Effect::Execute { .. } if named.actions.iter().any(may_move_names) => settings.doubt(),
+            Effect::Fetch { cursor } => {
+                if let Some(cursor) = self.cursors.get_mut(&cursor) {
+                    cursor.rules = named.rules;
+                }
+                if named.actions.iter().any(may_move_names) {
+                    settings.doubt();
+                }
+            }
+            Effect::Close(Some(cursor)) => {
+                machine.portal_by_sql(Some(cursor.as_bytes()));
+                self.cursors.remove(&cursor);
+            }
+            Effect::Close(None) => {
+                machine.portal_by_sql(None);
+                self.cursors.clear();
+            }
+            Effect::Commit { .. } | Effect::PrepareTransaction => {
+                settings.commit();
+                self.run_held_cursors(settings);
+            }
+            Effect::Rollback { savepoint, .. } => settings.roll_back(savepoint.is_some()),
+            Effect::Dynamic => {
+                // It may have prepared, closed and set anything: what comes from here on is known again.
+                machine.forget_statements();
+                self.cursors.clear();
+                settings.doubt();
+            }
+            Effect::None
+            | Effect::Begin
+            | Effect::Savepoint(_)
+            | Effect::Release(_)
+            | Effect::CopyIn
+            | Effect::CopyOut
+            | Effect::CopyBoth
+            | Effect::Execute { .. }
+            | Effect::Creates(_)
+            | Effect::Moves(_) => {}
+        }
+    }
+
+    /// Whether the end of the open transaction may change where the session looks for names.
+    pub(in super::super) fn has_moving_cursor(&self) -> bool {
+        self.cursors.values().any(|it| it.may_move)
+    }
+
+    /// The transaction is over, and a cursor WITH HOLD was run to its end.
+    pub(in super::super) fn run_held_cursors(&mut self, settings: &mut Settings) {
+        for cursor in self.cursors.values_mut() {
+            if std::mem::take(&mut cursor.may_move) {
+                settings.doubt();
+            }
+        }
+    }
+}
