@@ -363,6 +363,15 @@ where
             match self.machine.client(&message)? {
                 Step::Send => {
                     self.clocks.pipeline.get_or_insert_with(Instant::now);
+                    if let frontend::Message::Parse(parse) = &message
+                        && let Some(comment) = self.asker.prepared_comment(parse.sql, &self.settings)
+                    {
+                        parse.with_more(&mut self.to_upstream, comment.as_bytes());
+                        self.from_client.advance(length);
+                        self.has_flushed = false;
+                        moved = true;
+                        continue;
+                    }
                     let sent = self.from_client.split_to(length);
                     self.to_upstream.extend_from_slice(&sent);
                     self.has_flushed = matches!(sent.first(), Some(b'S' | b'H'));

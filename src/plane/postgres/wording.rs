@@ -155,14 +155,23 @@ impl Words {
 }
 
 impl Asker {
-    /// What goes behind a simple query for the server's own log, where an operator wants that: a comment in the
-    /// form of sqlcommenter. On a line of its own, since the text may end in a comment to the end of its line; behind
-    /// it, so that the places that the server's errors name stay right.
-    pub(super) fn comment(&self, named: &Named, hold: Option<&HoldId>) -> Option<String> {
-        if !self.plane.options.attribution.comment || self.is_replication {
-            return None;
-        }
-        Some(attribution(named.action_id.as_str(), self.agent.id.as_str(), hold.map(HoldId::as_str)))
+    /// What goes behind a statement for the server's own log, where an operator wants that: a comment in the form
+    /// of sqlcommenter. On a line of its own, since the text may end in a comment to the end of its line; behind
+    /// it, so that the places that the server's errors name stay right. Nothing where the text was not read
+    /// whole, and what stands behind it could be a part of it.
+    pub(super) fn comment(&self, named: &Named, hold: Option<&HoldId>, settings: &Settings) -> Option<String> {
+        (self.comments(settings) && named.is_read())
+            .then(|| attribution(Some(named.action_id.as_str()), self.agent.id.as_str(), hold.map(HoldId::as_str)))
+    }
+
+    /// The same for a statement that is prepared, and runs any number of times.
+    pub(super) fn prepared_comment(&self, sql: &[u8], settings: &Settings) -> Option<String> {
+        (self.comments(settings) && self.parse(sql, settings).wording.redacted.is_some())
+            .then(|| attribution(None, self.agent.id.as_str(), None))
+    }
+
+    fn comments(&self, settings: &Settings) -> bool {
+        self.plane.options.attribution.comment && !self.is_replication && !settings.is_in_doubt()
     }
 
     /// Keeps what opens the record of a modification before it runs.
@@ -181,8 +190,8 @@ impl Asker {
     }
 }
 
-fn attribution(action_id: &str, agent: &str, hold: Option<&str>) -> String {
-    let pairs = [("action", Some(action_id)), ("agent", Some(agent)), ("hold", hold)];
+fn attribution(action_id: Option<&str>, agent: &str, hold: Option<&str>) -> String {
+    let pairs = [("action", action_id), ("agent", Some(agent)), ("hold", hold)];
     let pairs = pairs.into_iter().filter_map(|(key, value)| {
         // Nothing is left that could end the comment or a text.
         Some(format!("{key}='{}'", utf8_percent_encode(value?, NON_ALPHANUMERIC)))
@@ -211,7 +220,7 @@ mod tests {
     /// What was named is what runs: for every text of the table of evasions that the grammar reads.
     #[test]
     fn a_comment_behind_a_text_changes_nothing_of_it() {
-        let comment = attribution("a_01", "bot'*/; DROP TABLE t --", Some("h_01"));
+        let comment = attribution(Some("a_01"), "bot'*/; DROP TABLE t --", Some("h_01"));
         assert_eq!(comment.matches("*/").count(), 1, "{comment}");
         let table = include_str!("../../../tests/data/postgres-evasion.jsonl");
         let mut texts: Vec<String> = table

@@ -205,6 +205,12 @@ impl<'a> Parse<'a> {
         Ok(Self { statement, sql, types })
     }
 
+    /// Writes it with more text behind its own.
+    pub(crate) fn with_more(&self, out: &mut BytesMut, more: &[u8]) {
+        let types: Vec<u32> = self.types().collect();
+        parse(out, self.statement, &[self.sql, more].concat(), &types);
+    }
+
     /// Oids of the parameters' types, as far as the client gave any; 0 leaves one to the server.
     pub(crate) fn types(&self) -> impl ExactSizeIterator<Item = u32> + use<'a> {
         self.types.iter().map(|oid| u32::from_be_bytes(*oid))

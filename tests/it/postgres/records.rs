@@ -176,6 +176,22 @@ fn the_servers_log_can_name_the_agent() {
     let row = answers.iter().find(|message| message.tag == b'D').unwrap_or_else(|| panic!("{answers:?}"));
     let row = String::from_utf8_lossy(&row.body);
     assert!(row.contains("bot: nightly") && row.contains(&format!("hold='{}'", id.replace('_', "%5F"))), "{row}");
+    // A prepared statement says whose it is, and a run of it that was held of which hold it was.
+    session.ask(Batch::new().parse("p", "SHOW work_mem -- the agent's").sync());
+    let held = "SELECT statement, query FROM pg_prepared_statements, pg_stat_activity WHERE pid = $1";
+    let pid = session.key.0.to_string();
+    session.send(&Batch::new().parse("q", held).describe(b'S', "q").bind("", "q", &[&pid]).execute("", 0).sync().0);
+    let id = site.pending(1).remove(0);
+    site.decide("alice", &id, "allow");
+    let answers = session.read_to(b'Z');
+    assert!(answers.iter().all(|it| it.tag != b'E'), "{answers:?}");
+    let notices: Vec<_> = answers.iter().filter(|it| it.tag == b'N').filter_map(|it| it.field(b'M')).collect();
+    assert!(notices.iter().all(|it| !it.contains("changed")), "nobody changed it: {notices:?}");
+    let rows = answers.iter().filter(|it| it.tag == b'D').map(|it| String::from_utf8_lossy(&it.body).into_owned());
+    let rows = rows.collect::<Vec<_>>().join("\n");
+    assert!(rows.contains("SHOW work_mem -- the agent's\n/*agent='bot'*/"), "{rows}");
+    assert!(rows.contains("WHERE pid = $1\n/*action='a"), "{rows}");
+    assert!(rows.contains(&format!("hold='{}'*/", id.replace('_', "%5F"))), "{rows}");
     // It is the agent's to change.
     session.ask(Batch::new().query("SET application_name = 'own'"));
     let name = session.ask(Batch::new().query("SHOW application_name"));

@@ -1,6 +1,6 @@
-//! A bound statement that an approver changed. The client's own stays as it is: the new text is prepared
-//! under a name of countersign's, shown by the server to give what the client was told, bound to the
-//! client's portal with the client's values, and closed.
+//! A bound statement that an approver changed, or that carries the id of its hold to the server's log. The
+//! client's own stays as it is: the new text is prepared under a name of countersign's, shown by the server to
+//! give what the client was told, bound to the client's portal with the client's values, and closed.
 //!
 //! Nothing of the client's is sent between the first of these messages and the last.
 
@@ -23,6 +23,8 @@ use crate::wire::postgres::frontend::{self, Bind, Message, Target};
 /// A Bind at the front whose statement is to be another.
 pub(super) struct Changing {
     hold: Option<HoldId>,
+    /// An approver's text takes its place, and not the same with a comment.
+    is_modified: bool,
     stage: Stage,
     /// Its client has sent a CancelRequest.
     pub(super) is_cancelled: bool,
@@ -71,7 +73,9 @@ where
 {
     pub(super) fn begin_change(&mut self, permit: Permit, named: Named) {
         let hold = permit.hold().cloned();
-        self.changing = Some(Changing { hold, stage: Stage::Permitted(permit, named), is_cancelled: false });
+        let is_modified = permit.modified().is_some();
+        let stage = Stage::Permitted(permit, named);
+        self.changing = Some(Changing { hold, is_modified, stage, is_cancelled: false });
     }
 
     /// Takes the next step, when the server has answered the one before.
@@ -84,7 +88,7 @@ where
             Some(Stage::Original(_, _, shape) | Stage::Changed(_, _, _, shape)) => shape.is_whole,
         };
         let Some(changing) = self.changing.take_if(|_| is_due) else { return Ok(false) };
-        let Changing { hold, stage, is_cancelled } = changing;
+        let Changing { hold, is_modified, stage, is_cancelled } = changing;
         let stage = match stage {
             Stage::Permitted(permit, named) if self.machine.is_skipping() || is_cancelled => {
                 self.give_back(permit, hold.as_ref());
@@ -99,7 +103,9 @@ where
                 None => return Ok(true),
             },
             Stage::Original(receipt, named, before) => {
-                frontend::parse(&mut self.to_upstream, CHANGED, named.sql(), &before.types);
+                let comment = self.asker.comment(&named, hold.as_ref(), &self.settings).unwrap_or_default();
+                let text = [named.sql(), comment.as_bytes()].concat();
+                frontend::parse(&mut self.to_upstream, CHANGED, &text, &before.types);
                 frontend::describe(&mut self.to_upstream, Target::Statement(CHANGED));
                 frontend::flush(&mut self.to_upstream);
                 self.machine.ask_own(Own::Parse);
@@ -107,11 +113,12 @@ where
                 Stage::Changed(receipt, named, before, Shape::default())
             }
             Stage::Changed(receipt, named, before, after) => {
-                self.bind_changed(receipt, named, (&before, &after), hold, is_cancelled)?;
+                let hold = hold.as_ref();
+                self.bind_changed(receipt, named, (&before, &after), (hold, is_modified), is_cancelled)?;
                 return Ok(true);
             }
         };
-        self.changing = Some(Changing { hold, stage, is_cancelled });
+        self.changing = Some(Changing { hold, is_modified, stage, is_cancelled });
         Ok(true)
     }
 
@@ -127,10 +134,15 @@ where
         let frame = frontend::Frame::split(&self.from_client, self.message_limit_bytes);
         let Some(frame) = frame.map_err(SessionError::ClientFrame)? else { return Ok(None) };
         let message = frame.read()?;
-        let changed = match (&message, permit.modified()) {
-            (Message::Bind(bind), Some(parameters)) => self.machine.bound(bind.statement).and_then(|prepared| {
-                let bound = Bound::of(&message, &prepared);
-                let changed = self.asker.changed(named, parameters, &bound, &self.settings).ok()?;
+        let changed = match &message {
+            Message::Bind(bind) => self.machine.bound(bind.statement).and_then(|prepared| {
+                let changed = match permit.modified() {
+                    Some(parameters) => {
+                        let bound = Bound::of(&message, &prepared);
+                        self.asker.changed(named, parameters, &bound, &self.settings).ok()?
+                    }
+                    None => named.clone(),
+                };
                 Some((changed, bind.statement.to_vec()))
             }),
             _ => None,
@@ -155,7 +167,7 @@ where
         receipt: Receipt,
         named: Named,
         (before, after): (&Shape, &Shape),
-        hold: Option<HoldId>,
+        (hold, is_modified): (Option<&HoldId>, bool),
         is_cancelled: bool,
     ) -> Result<(), SessionError> {
         let frame = frontend::Frame::split(&self.from_client, self.message_limit_bytes);
@@ -164,8 +176,8 @@ where
         let Message::Bind(bind) = &message else { return Ok(()) };
         let is_told = counts_on_columns(bind, self.machine.bound(bind.statement).as_deref());
         let refusal = match after.fits(before, is_told) {
-            _ if is_cancelled => Some((ending::cancelled(hold.as_ref()), cancelled())),
-            Err(why) => Some((unfit(hold.as_ref(), why), Outcome::Unfit { reason: why.to_owned() })),
+            _ if is_cancelled => Some((ending::cancelled(hold), cancelled())),
+            Err(why) => Some((unfit(hold, why), Outcome::Unfit { reason: why.to_owned() })),
             Ok(()) => None,
         };
         if let Some((ended, outcome)) = refusal {
@@ -173,7 +185,7 @@ where
             self.complete_with(receipt, outcome);
             return self.stop(ended);
         }
-        if let Some(hold) = &hold {
+        if let Some(hold) = hold.filter(|_| is_modified) {
             Notice::changed(hold.as_str(), &named.text()).write(&mut self.to_client);
         }
         let run = self.machine.allow(&message, named.is_barrier());
@@ -219,10 +231,11 @@ where
         match self.changing.take() {
             Some(Changing {
                 hold,
+                is_modified,
                 stage: Stage::Original(receipt, named, _) | Stage::Changed(receipt, named, ..),
                 ..
             }) => {
-                if let Some(hold) = &hold {
+                if let Some(hold) = hold.filter(|_| is_modified) {
                     Notice::changed(hold.as_str(), &named.text()).write(&mut self.to_client);
                 }
                 let frame = Frame { kind: kind::ERROR_RESPONSE, raw: &raw };

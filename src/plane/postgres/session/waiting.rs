@@ -190,15 +190,16 @@ where
         let frame = frontend::Frame::split(&self.from_client, self.message_limit_bytes);
         let Some(frame) = frame.map_err(SessionError::ClientFrame)? else { return Ok(()) };
         let (message, length) = (frame.read()?, frame.raw.len());
-        if permit.modified().is_some() && matches!(message, Message::Bind(_)) {
+        let (hold, is_matched) = (permit.hold().cloned(), permit.is_matched());
+        let comment = match message {
+            Message::Query(_) => self.asker.comment(&named, hold.as_ref(), &self.settings),
+            Message::Bind(_) if hold.is_some() => self.asker.comment(&named, hold.as_ref(), &self.settings),
+            _ => None,
+        };
+        if matches!(message, Message::Bind(_)) && (permit.modified().is_some() || comment.is_some()) {
             self.begin_change(permit, named);
             return Ok(());
         }
-        let (hold, is_matched) = (permit.hold().cloned(), permit.is_matched());
-        let comment = match message {
-            Message::Query(_) => self.asker.comment(&named, hold.as_ref()),
-            _ => None,
-        };
         let (named, is_changed) = match permit.modified() {
             None => (named, false),
             Some(parameters) => match self.asker.changed(&named, parameters, &Bound::default(), &self.settings) {
@@ -214,7 +215,7 @@ where
         if let Some(hold) = hold.filter(|_| is_changed) {
             Notice::changed(hold.as_str(), &named.text()).write(&mut self.to_client);
         }
-        match comment.filter(|_| named.is_read() && !self.settings.is_in_doubt()) {
+        match comment {
             Some(comment) => frontend::query(&mut self.to_upstream, &[named.sql(), comment.as_bytes()].concat()),
             None if is_changed => frontend::query(&mut self.to_upstream, named.sql()),
             None => self.to_upstream.extend_from_slice(&sent),
