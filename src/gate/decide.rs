@@ -9,6 +9,7 @@ use super::book::{Entry, bound_digest};
 use super::keeper::Gate;
 use super::waiting::patched;
 use super::{Approver, DecideError, HoldView, Modified, Verdict, records};
+use crate::action::Action;
 use crate::audit::record::Record;
 use crate::digest::Digest;
 use crate::hold::{Change, Event, HoldState, Rejected, Vote, Word};
@@ -209,29 +210,23 @@ impl Gate {
                 "the request is not here; wait until its client is attached, or it is of a kind that cannot be modified",
             );
         };
-        let [original] = &*entry.about.actions else {
-            return refuse("it is not one single action");
-        };
-        if patch.is_empty() {
+        let originals = &*entry.about.actions;
+        let Some(original) = originals.first().filter(|_| !patch.is_empty()) else {
             return refuse("it changes nothing");
-        }
-        if patch.keys().any(|name| original.sensitive.contains(name)) {
+        };
+        if patch.keys().any(|name| originals.iter().any(|it| it.sensitive.contains(name))) {
             // Nobody could see what would run, and it would have to be stored.
             return refuse("a secret cannot be replaced");
         }
         // A second modification builds on the first: `actions` are already those that would run.
         let parameters = patched(&original.parameters, &patch);
         let modified = narrow(&parameters).map_err(DecideError::NotModifiable)?;
-        let [action] = &*modified.actions else {
-            return refuse("the result is not one single action");
+        // The first is what the request says, the others what hides in it.
+        let Some(action) = modified.actions.first().filter(|it| is_of_class(it, original)) else {
+            return refuse(OTHER_CLASS);
         };
-        if action.name != original.name
-            || action.access > original.access
-            || !action.traits.is_subset(original.traits)
-            || action.account != original.account
-            || action.region != original.region
-        {
-            return refuse("it would be an action of another class; deny it, and let the agent ask for that instead");
+        if !modified.actions.iter().all(|it| originals.iter().any(|original| is_of_class(it, original))) {
+            return refuse(OTHER_CLASS);
         }
         let changes = difference(&original.parameters, &action.parameters);
         if changes.is_empty() {
@@ -242,7 +237,7 @@ impl Gate {
             return refuse("the rules deny the modified request");
         }
         let mut requirements = joined(&entry.about.ruling, &ruling);
-        if !action.resources.iter().all(|resource| original.resources.contains(resource)) {
+        if !modified.actions.iter().all(|it| is_within(it, originals)) {
             // Not a narrowing: it reaches something the agent did not ask for, so a second person must agree.
             for requirement in &mut requirements {
                 requirement.quorum = requirement.quorum.max(2);
@@ -278,6 +273,23 @@ struct Modification {
     changes: Vec<Change>,
     patch: Map<String, Value>,
     requirements: Vec<Requirement>,
+}
+
+const OTHER_CLASS: &str = "it would be an action of another class; deny it, and let the agent ask for that instead";
+
+/// Whether an action does what another does, or less of it, maybe to other resources.
+fn is_of_class(action: &Action, original: &Action) -> bool {
+    action.name == original.name
+        && action.access <= original.access
+        && action.traits.is_subset(original.traits)
+        && action.account == original.account
+        && action.region == original.region
+}
+
+/// Whether an action reaches only what actions of its class reached.
+fn is_within(action: &Action, originals: &[Action]) -> bool {
+    let is_reached = |resource| originals.iter().any(|it| it.resources.contains(resource) && is_of_class(action, it));
+    action.resources.iter().all(is_reached)
 }
 
 impl Verdict {

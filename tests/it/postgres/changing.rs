@@ -277,3 +277,32 @@ fn what_was_allowed_before_a_rule_is_asked_about_again() {
     session.ask(Batch::new().query("ROLLBACK"));
     bank.site.verify();
 }
+
+/// What hides in a statement can be narrowed with it, and nothing new can hide in it.
+#[test]
+fn a_statement_with_hidden_parts_is_changed_like_another() {
+    let bank = Bank::open("hidden");
+    bank.database
+        .sql("CREATE FUNCTION public.first_name() RETURNS text LANGUAGE sql AS 'SELECT name FROM accounts LIMIT 1'");
+    let mut session = Frontend::connect(&bank.door);
+    let moved = "WITH gone AS (DELETE FROM accounts WHERE id > 1 RETURNING id) SELECT count(*) FROM gone";
+    let id = sent(&bank, &mut session, &Batch::new().query(moved));
+    assert!(bank.site.hold(&id)["actions"].as_array().unwrap().len() > 1);
+    for more in [
+        "WITH gone AS (DELETE FROM accounts WHERE id > 1 RETURNING id), new AS (INSERT INTO accounts VALUES (99, 'x')) SELECT count(*) FROM gone",
+        "WITH gone AS (DELETE FROM accounts RETURNING id) SELECT pg_read_file('/etc/passwd')",
+    ] {
+        let output = bank.site.cli_as("alice", &["modify", &id, "--set", &format!("sql={more}"), "--reason", "x"]);
+        assert!(!output.status.success(), "{more}: {}", shown(&output));
+    }
+    modify(&bank, &id, "WITH gone AS (DELETE FROM accounts WHERE id > 8 RETURNING id) SELECT count(*) FROM gone");
+    let answers = session.read_to(b'Z');
+    assert_eq!(tags(&answers), "TDCZ", "{answers:?}");
+    assert_eq!(bank.accounts(), 8);
+
+    let reading = "SELECT name, first_name() FROM accounts WHERE id > $1";
+    let id = sent(&bank, &mut session, &Batch::new().parse("", reading).bind("", "", &["2"]).execute("", 0).sync());
+    modify(&bank, &id, &format!("{reading} ORDER BY id LIMIT 1"));
+    assert_eq!(tags(&session.read_to(b'Z')), "12DCZ");
+    is_in_step(&bank, &mut session);
+}
