@@ -20,6 +20,7 @@ pub(crate) mod catalogue;
 mod grammar;
 mod naming;
 pub(crate) mod search_path;
+mod shape;
 pub(crate) mod tags;
 mod text;
 mod tree;

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
 
-use super::{Catalogue, Parsed, Settings, parse};
+use super::shape::{self, Shape};
+use super::{Catalogue, Parsed, Settings, naming};
 
 /// Parsed strings by their bytes and all that decides their meaning. Bounded by bytes; shared by sessions.
 #[derive(Debug)]
@@ -27,6 +28,10 @@ struct Generations {
 
 #[derive(Clone, Debug)]
 struct Entry {
+    /// A text, or the shape of many.
+    key: Arc<[u8]>,
+    is_shape: bool,
+    /// The text that was parsed.
     sql: Arc<[u8]>,
     settings: Arc<Settings>,
     version: u64,
@@ -35,13 +40,23 @@ struct Entry {
     cost: usize,
 }
 
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    key: &'a [u8],
+    is_shape: bool,
+    settings: &'a Arc<Settings>,
+    catalogue: &'a Catalogue,
+}
+
 impl Entry {
     /// A hash may be shared by two keys: only a comparison of all of it is an answer.
-    fn is_for(&self, sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> bool {
-        *self.sql == *sql
-            && self.version == catalogue.version()
-            && *self.settings == *settings
-            && self.created == *catalogue.created()
+    fn answers(&self, question: Question<'_>) -> bool {
+        *self.key == *question.key
+            && self.is_shape == question.is_shape
+            && self.version == question.catalogue.version()
+            && (Arc::ptr_eq(&self.settings, question.settings) || *self.settings == **question.settings)
+            && self.created == *question.catalogue.created()
     }
 }
 
@@ -59,49 +74,83 @@ impl Cache {
         Self { shards, hasher: RandomState::new(), limit_bytes: limit_bytes / SHARDS / 2 }
     }
 
-    /// [`parse`], or what it gave before.
+    /// [`super::parse`], or what it gave before for the text or for another of its shape.
     pub(crate) fn parse(&self, sql: &[u8], settings: &Arc<Settings>, catalogue: &Catalogue) -> Arc<Parsed> {
         if sql.len() > LONGEST_BYTES {
-            return Arc::new(parse(sql, settings, catalogue));
+            return Arc::new(super::parse(sql, settings, catalogue));
         }
-        let hash = self.hasher.hash_one((sql, &**settings, catalogue.version(), catalogue.created()));
-        let Some(shard) = self.shards.get(usize::try_from(hash % SHARDS as u64).unwrap_or(0)) else {
-            return Arc::new(parse(sql, settings, catalogue));
-        };
-        if let Some(parsed) = find(
-            &mut shard.lock().unwrap_or_else(PoisonError::into_inner),
-            hash,
-            |entry| entry.is_for(sql, settings, catalogue),
-            self.limit_bytes,
-        ) {
+        let shape = Shape::of(sql);
+        if let Some(shape) = &shape
+            && let Some((before, parsed)) =
+                self.find(Question { key: shape.key(), is_shape: true, settings, catalogue })
+        {
+            if *before == *sql {
+                return parsed;
+            }
+            if let Some(parsed) = shape::filled(&parsed, &before, sql, shape) {
+                return Arc::new(parsed);
+            }
+        }
+        let question = Question { key: sql, is_shape: false, settings, catalogue };
+        if let Some((_, parsed)) = self.find(question) {
             return parsed;
         }
         // Not under the lock: a second session may parse the same meanwhile, which costs only that.
-        let parsed = Arc::new(parse(sql, settings, catalogue));
-        let entry = Entry {
-            sql: sql.into(),
-            settings: Arc::clone(settings),
-            version: catalogue.version(),
-            created: Arc::clone(catalogue.created()),
-            parsed: Arc::clone(&parsed),
-            cost: sql.len().saturating_mul(GROWTH).saturating_add(ENTRY_BYTES),
-        };
-        shard.lock().unwrap_or_else(PoisonError::into_inner).keep(hash, entry, self.limit_bytes);
+        let (parsed, is_open) = naming::parse_shaped(sql, settings, catalogue, shape.as_ref());
+        let parsed = Arc::new(parsed);
+        match shape.filter(|_| is_open) {
+            Some(shape) => self.keep(Question { key: shape.key(), is_shape: true, ..question }, sql, &parsed),
+            None => self.keep(question, sql, &parsed),
+        }
         parsed
     }
-}
 
-fn find(shard: &mut Generations, hash: u64, is_it: impl Fn(&Entry) -> bool, limit_bytes: usize) -> Option<Arc<Parsed>> {
-    if let Some(entry) = shard.young.get(&hash).filter(|entry| is_it(entry)) {
-        return Some(Arc::clone(&entry.parsed));
+    /// The text that was parsed, and what that gave.
+    fn find(&self, question: Question<'_>) -> Option<(Arc<[u8]>, Arc<Parsed>)> {
+        let hash = self.hash(question);
+        self.shard(hash)?.find(hash, question, self.limit_bytes)
     }
-    let entry = shard.old.remove(&hash).filter(is_it)?;
-    let parsed = Arc::clone(&entry.parsed);
-    shard.keep(hash, entry, limit_bytes);
-    Some(parsed)
+
+    fn keep(&self, question: Question<'_>, sql: &[u8], parsed: &Arc<Parsed>) {
+        let sql: Arc<[u8]> = sql.into();
+        let entry = Entry {
+            key: if question.is_shape { question.key.into() } else { Arc::clone(&sql) },
+            is_shape: question.is_shape,
+            settings: Arc::clone(question.settings),
+            version: question.catalogue.version(),
+            created: Arc::clone(question.catalogue.created()),
+            parsed: Arc::clone(parsed),
+            cost: sql.len().saturating_mul(GROWTH).saturating_add(ENTRY_BYTES),
+            sql,
+        };
+        let hash = self.hash(question);
+        if let Some(mut shard) = self.shard(hash) {
+            shard.keep(hash, entry, self.limit_bytes);
+        }
+    }
+
+    fn hash(&self, Question { key, is_shape, settings, catalogue }: Question<'_>) -> u64 {
+        self.hasher.hash_one((key, is_shape, &**settings, catalogue.version(), catalogue.created()))
+    }
+
+    fn shard(&self, hash: u64) -> Option<MutexGuard<'_, Generations>> {
+        let shard = self.shards.get(usize::try_from(hash % SHARDS as u64).unwrap_or(0))?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Generations {
+    fn find(&mut self, hash: u64, question: Question<'_>, limit_bytes: usize) -> Option<(Arc<[u8]>, Arc<Parsed>)> {
+        let found = |entry: &Entry| (Arc::clone(&entry.sql), Arc::clone(&entry.parsed));
+        if let Some(entry) = self.young.get(&hash).filter(|entry| entry.answers(question)) {
+            return Some(found(entry));
+        }
+        let entry = self.old.remove(&hash).filter(|entry| entry.answers(question))?;
+        let answer = found(&entry);
+        self.keep(hash, entry, limit_bytes);
+        Some(answer)
+    }
+
     fn keep(&mut self, hash: u64, entry: Entry, limit_bytes: usize) {
         if self.young_bytes.saturating_add(entry.cost) > limit_bytes {
             self.old = mem::take(&mut self.young);

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::catalogue::Catalogue;
 use super::grammar::{self, Raw};
+use super::shape::{self, Shape};
 use super::tree::Node;
 use super::wording::Wording;
 use super::{Effect, Parsed, Settings, Statement, parameters, search_path, text};
@@ -31,17 +32,27 @@ mod utility;
 
 /// See [`super::parse`].
 pub(super) fn parse(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> Parsed {
+    parse_shaped(sql, settings, catalogue, None).0
+}
+
+/// The same, and whether it names every text of the shape.
+pub(super) fn parse_shaped(
+    sql: &[u8],
+    settings: &Settings,
+    catalogue: &Catalogue,
+    shape: Option<&Shape>,
+) -> (Parsed, bool) {
     let shown = String::from_utf8_lossy(sql);
-    let failed = |why: String| Parsed {
-        statements: vec![unknown(&shown, 0..sql.len(), settings, why)],
-        wording: Wording::unread(sql),
+    let failed = |why: String| {
+        let statements = vec![unknown(&shown, 0..sql.len(), settings, why)];
+        (Parsed { statements, wording: Wording::unread(sql) }, false)
     };
     let mut checked = match text::check(sql, settings) {
         Ok(checked) => checked,
         Err(why) => return failed(why),
     };
     let tokens = checked.tokens.take();
-    let read = || -> Result<Parsed, String> {
+    let read = || -> Result<(Parsed, bool), String> {
         let raws = grammar::parse(&checked.sql)?;
         let mut statements: Vec<Statement> = Vec::with_capacity(raws.len());
         if raws.len() > MOST_STATEMENTS {
@@ -57,7 +68,9 @@ pub(super) fn parse(sql: &[u8], settings: &Settings, catalogue: &Catalogue) -> P
             statement.text = start..places.original(statement.text.end);
             statements.push(statement);
         }
-        Ok(Parsed { statements, wording: Wording::of(sql, &checked.sql, tokens) })
+        let parsed = Parsed { statements, wording: Wording::of(sql, &checked.sql, tokens) };
+        let is_open = shape.is_some_and(|it| it.is_open(&raws) && shape::is_template(&parsed, sql));
+        Ok((parsed, is_open))
     };
     let parsed = if checked.is_deep { on_a_deep_stack(read) } else { read() };
     parsed.unwrap_or_else(failed)
