@@ -16,6 +16,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod approver;
+pub(crate) mod assume;
 mod file;
 pub(crate) mod real;
 mod session;

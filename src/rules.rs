@@ -9,6 +9,7 @@
 //! when all do, nothing is unknown and the condition holds. An action that could not be named has
 //! at least the fate configured for it, unless an allow rule names the trait `unknown`.
 
+mod assume;
 mod cases;
 mod condition;
 mod criteria;
@@ -33,6 +34,7 @@ use condition::{Condition, Facts};
 use criteria::{Criteria, Reach};
 use index::Index;
 
+pub(crate) use assume::{Assume, Cut, cache as read_cache, role as read_role};
 pub(crate) use cases::{CASE_ACCOUNT, Case, Input, read_cases};
 pub(crate) use explain::{ActionTrace, Explanation, RuleTrace};
 pub(crate) use syntax::read_in_transaction;
@@ -203,6 +205,8 @@ struct Rule {
     controls: Vec<String>,
     /// It applies to an answer that is larger, and to no request.
     volume: Option<Arc<Limit>>,
+    /// The role that what it lets through is sent in.
+    assume: Option<Arc<Assume>>,
     /// Where the rule's id stands.
     source: Source,
     span: Span,
@@ -285,6 +289,14 @@ impl RuleSet {
     /// What the rules say that their authors can hardly mean: for `rules check` and the log at start.
     pub(crate) fn warnings(&self) -> Vec<Diagnostic> {
         lint::warnings(&self.rules)
+    }
+
+    /// The role that a request is sent in which these rules decided: of the first of them that names one.
+    pub(crate) fn role(&self, deciding: &[RuleId]) -> Option<&Arc<Assume>> {
+        deciding.iter().find_map(|id| {
+            let place = self.rules.binary_search_by(|rule| rule.id.cmp(id)).ok()?;
+            self.rules.get(place)?.assume.as_ref()
+        })
     }
 
     /// Ids of all rules, sorted.

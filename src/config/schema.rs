@@ -14,7 +14,7 @@ use crate::net::upstream::{Endpoint, UpstreamOptions};
 use crate::people::{People, Person};
 use crate::plane::aws::{self as plane, Endpoints, InterimOptions, Sign};
 use crate::plane::postgres::login::Options as Door;
-use crate::rules::{Decision, HoldTerms, InTransaction};
+use crate::rules::{Assume, Cut, Decision, HoldTerms, InTransaction, read_cache, read_role};
 use crate::yaml::{Diagnostic, Entry, Node, Problems, Span, nearest};
 
 /// Reads all of it; `None` where the people contradict each other (then it was reported).
@@ -117,8 +117,10 @@ fn aws(page: &mut Page<'_>) -> Aws {
     let sts_endpoint = page
         .optional("sts_endpoint", |node, problems| self::endpoint(node, problems).and_then(|_| text(node, problems)));
     let extra_ca = page.optional("extra_ca", text).map(|file| page.resolve(&file));
+    let (assume, assumes_unmatched) = page.section("assume", "`upstream.aws.assume`", assume);
+    let endpoints = Endpoints { all, services };
     Aws {
-        plane: plane::Options { endpoints: Endpoints { all, services }, ..plane::Options::default() },
+        plane: plane::Options { endpoints, assume, assumes_unmatched, ..plane::Options::default() },
         credential: RealOptions { profile, region, sts_endpoint: sts_endpoint.or(endpoint_text) },
         pool: UpstreamOptions {
             connect_timeout: page.duration("connect_timeout", defaults.connect_timeout),
@@ -129,6 +131,29 @@ fn aws(page: &mut Page<'_>) -> Aws {
             extra_ca,
         },
     }
+}
+
+/// The role that requests are sent in, and whether those are that no rule matched.
+fn assume(page: &mut Page<'_>) -> (Option<Arc<Assume>>, bool) {
+    let role = page.optional("role", read_role);
+    let external_id = page.optional("external_id", |node, problems| node.text(problems).map(str::to_owned));
+    let cut = page.value(
+        "cut",
+        Cut::default(),
+        |node, problems| node.one_of(problems, "cut", &Cut::ALL),
+        |it| it.as_str().to_owned(),
+    );
+    let cache_or_none = |node: &Node, problems: &Problems| match node.text(problems)? {
+        "none" => Some(None),
+        _ => read_cache(node, problems).map(Some),
+    };
+    let cache = page.value("cache", None, cache_or_none, |it| it.map_or_else(|| "none".to_owned(), spelled_duration));
+    let unmatched = page.boolean("unmatched", false);
+    if role.is_none() && (external_id.is_some() || cache.is_some() || unmatched) {
+        let message = "`upstream.aws.assume` says how to assume a role, and names none";
+        page.report("role", Diagnostic::error, message, "`role: arn:aws:iam::123456789012:role/agents`");
+    }
+    (role.map(|role| Arc::new(Assume { role, external_id, cut, cache })), unmatched)
 }
 
 fn person(page: &mut Page<'_>, entry: &Entry) -> Option<Person> {

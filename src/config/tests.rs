@@ -35,6 +35,11 @@ const CHANGED: &[(&str, &str)] = &[
     ("upstream.aws.region", "eu-west-1"),
     ("upstream.aws.sts_endpoint", "https://sts.eu-west-1.amazonaws.com"),
     ("upstream.aws.extra_ca", "corp.pem"),
+    ("upstream.aws.assume.role", "'arn:aws:iam::123456789012:role/agents'"),
+    ("upstream.aws.assume.external_id", "ours"),
+    ("upstream.aws.assume.cut", "actions"),
+    ("upstream.aws.assume.cache", "5m"),
+    ("upstream.aws.assume.unmatched", "true"),
     ("upstream.aws.connect_timeout", "3s"),
     ("upstream.aws.answer_timeout", "1h"),
     ("upstream.aws.stall_timeout", "1500ms"),
@@ -98,9 +103,15 @@ const CHANGED: &[(&str, &str)] = &[
     ("drain", "5s"),
 ];
 
+const ROLE: &str = "      role: arn:aws:iam::123456789012:role/agents\n";
+
 /// Keys that mean nothing alone, and the lines they need below them.
 const NEEDS: &[(&str, &str)] = &[
     ("listen.postgres", "upstream: {postgres: {hosts: [db], user: gate}}\n"),
+    ("upstream.aws.assume.external_id", ROLE),
+    ("upstream.aws.assume.cut", ROLE),
+    ("upstream.aws.assume.cache", ROLE),
+    ("upstream.aws.assume.unmatched", ROLE),
     ("upstream.postgres.certificate", "    key: role.key\n"),
     ("upstream.postgres.key", "    certificate: role.pem\n"),
 ];

@@ -10,7 +10,9 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 
+use super::assume::{AssumeError, Session, Sessions, Task};
 use super::is_virtual_key_id;
+use crate::rules::Assume;
 use crate::secret::Secret;
 use crate::time::{Clock, Timestamp};
 use crate::wire::sigv4::Key;
@@ -30,6 +32,7 @@ pub(crate) struct RealOptions {
 #[derive(Debug)]
 pub(crate) struct RealCredentials {
     held: Arc<Held>,
+    sessions: Sessions,
     renewal: tokio::task::AbortHandle,
 }
 
@@ -68,8 +71,9 @@ impl RealCredentials {
             Err(error) => return Err(error),
         };
         let held = Arc::new(Held { key: ArcSwap::from_pointee(key), account: ArcSwapOption::new(account) });
+        let sessions = Sessions::new(source.sts.clone());
         let renewal = tokio::spawn(renew(Arc::clone(&held), source, clock)).abort_handle();
-        Ok(Self { held, renewal })
+        Ok(Self { held, sessions, renewal })
     }
 
     /// The credential to sign with now; takes no lock.
@@ -79,6 +83,19 @@ impl RealCredentials {
     pub(crate) fn current(&self, now: Timestamp) -> Result<Arc<Key>, RealError> {
         let key = self.held.key.load_full();
         if key.expires.is_some_and(|expires| expires <= now) { Err(RealError::Expired) } else { Ok(key) }
+    }
+
+    /// A session of a role that this credential may assume, for one request.
+    ///
+    /// # Errors
+    /// When it cannot be cut to what the request needs, or STS does not give it.
+    pub(crate) async fn session(
+        &self,
+        assume: &Assume,
+        task: &Task<'_>,
+        now: Timestamp,
+    ) -> Result<Session, AssumeError> {
+        self.sessions.session(assume, task, now).await
     }
 
     /// The account of the credential; `None` while STS could not be asked.
@@ -167,7 +184,7 @@ impl RealSource {
 }
 
 /// An error with all of its causes: the SDK's outermost message alone says nothing.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

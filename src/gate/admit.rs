@@ -7,6 +7,7 @@ use super::keeper::Gate;
 use super::permit::{Granted, Matched, Outcome, Passed, Permit, Receipt, Reply, Way};
 use super::telling::{NOT_IN_A_TRANSACTION, ending_message, log_unavailable, rule_message};
 use super::{Admission, Ask, Ended, Passing, records};
+use crate::credential::assume::Session;
 use crate::digest::Digest;
 use crate::hold::{Ending, Event};
 use crate::id::{ActionId, HoldId};
@@ -26,7 +27,7 @@ impl Gate {
         }
         self.journal.ready().await.map_err(|error| log_unavailable(&error))?;
         let way = Way::Passed(Passed { record: Some(records::passed(request)) });
-        Ok(Permit::mint(Granted { gate: Arc::clone(self), action_id: request.action_id.clone(), way }))
+        Ok(Permit::mint(Granted { gate: Arc::clone(self), action_id: request.action_id.clone(), way, session: None }))
     }
 
     /// Brings a matched request to its decision: records it, holds it while people decide, and
@@ -82,16 +83,17 @@ impl Gate {
         reply: Option<Arc<Reply>>,
     ) -> Result<(), Ended> {
         let Some(granted) = receipt.redeem() else { return Ok(()) };
-        let Granted { action_id, way, .. } = granted;
+        let Granted { action_id, way, session, .. } = granted;
+        let session = session.as_deref();
         let matched = match way {
             Way::Passed(passed) => {
-                self.note_passed(&action_id, passed, &outcome);
+                self.note_passed(&action_id, passed, session, &outcome);
                 return Ok(());
             }
             Way::Matched(matched) => matched,
         };
         self.count_forward(&outcome);
-        let record = records::matched_outcome(&action_id, &matched, &outcome);
+        let record = records::matched_outcome(&action_id, &matched, session, &outcome);
         let durable = self.journal.append(record).await;
         let outcome = if durable.is_ok() {
             outcome
@@ -105,14 +107,20 @@ impl Gate {
 
     /// Records how a request ended that no rule matched.
     pub(crate) fn passed(self: &Arc<Self>, receipt: Receipt, outcome: &Outcome) {
-        if let Some(Granted { action_id, way: Way::Passed(passed), .. }) = receipt.redeem() {
-            self.note_passed(&action_id, passed, outcome);
+        if let Some(Granted { action_id, way: Way::Passed(passed), session, .. }) = receipt.redeem() {
+            self.note_passed(&action_id, passed, session.as_deref(), outcome);
         }
     }
 
-    fn note_passed(self: &Arc<Self>, action_id: &ActionId, passed: Passed, outcome: &Outcome) {
+    fn note_passed(
+        self: &Arc<Self>,
+        action_id: &ActionId,
+        passed: Passed,
+        session: Option<&Session>,
+        outcome: &Outcome,
+    ) {
         self.count_forward(outcome);
-        self.note(records::passed_outcome(action_id, passed, outcome));
+        self.note(records::passed_outcome(action_id, passed, session, outcome));
     }
 
     fn count_forward(&self, outcome: &Outcome) {
@@ -255,18 +263,19 @@ impl Gate {
 
     pub(super) fn permit(self: &Arc<Self>, ask: &Ask, matched: Matched) -> Permit {
         let (gate, action_id) = (Arc::clone(self), ask.action_id.clone());
-        Permit::mint(Granted { gate, action_id, way: Way::Matched(matched) })
+        Permit::mint(Granted { gate, action_id, way: Way::Matched(matched), session: None })
     }
 }
 
 impl Granted {
     /// Records an end that nobody waits for, and brings it to the hold.
     fn ended(self, outcome: &Outcome, event: Event) {
-        let Self { gate, action_id, way } = self;
+        let Self { gate, action_id, way, session } = self;
+        let session = session.as_deref();
         match way {
-            Way::Passed(passed) => gate.note(records::passed_outcome(&action_id, passed, outcome)),
+            Way::Passed(passed) => gate.note(records::passed_outcome(&action_id, passed, session, outcome)),
             Way::Matched(matched) => {
-                gate.note(records::matched_outcome(&action_id, &matched, outcome));
+                gate.note(records::matched_outcome(&action_id, &matched, session, outcome));
                 if let Some(id) = &matched.hold {
                     gate.apply_and_save(id, event);
                 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::keeper::Gate;
 use crate::audit::record::Record;
+use crate::credential::assume::Session;
 use crate::digest::Digest;
 use crate::id::{ActionId, HoldId};
 use crate::journal::Durable;
@@ -29,6 +30,8 @@ pub(super) struct Granted {
     pub(super) gate: Arc<Gate>,
     pub(super) action_id: ActionId,
     pub(super) way: Way,
+    /// The session of a role that it is sent in, where it is not the upstream's own credential.
+    pub(super) session: Option<Box<Session>>,
 }
 
 #[derive(Debug)]
@@ -85,6 +88,13 @@ impl Permit {
     /// The hold this permit came from, to be told to the client.
     pub(crate) fn hold(&self) -> Option<&HoldId> {
         self.0.as_ref()?.matched()?.hold.as_ref()
+    }
+
+    /// The request is signed in this session, which its outcome's record will name.
+    pub(crate) fn set_session(&mut self, session: Session) {
+        if let Some(granted) = &mut self.0 {
+            granted.session = Some(Box::new(session));
+        }
     }
 
     /// Spends the permit of a matched request on the request with that digest.

@@ -14,6 +14,7 @@ use super::{Approver, Ask, Modified, Passing, Refusal, Wording};
 use crate::action::{Action, Context, Shown, Trait};
 use crate::audit::record::{Kind, Record};
 use crate::audit::spelling::{Members, write_decimal, write_map};
+use crate::credential::assume::Session;
 use crate::digest::{Digest, write_array, write_json_string, write_object};
 use crate::hold::{Change, Ending, HoldState};
 use crate::id::{ActionId, HoldId, PersonId, RuleId};
@@ -245,17 +246,28 @@ pub(super) fn ended(entry: &Entry, by: Option<&str>) -> Option<Record> {
 }
 
 /// How a forwarded request ended that no rule matched: its one record, or when that is written already another.
-pub(super) fn passed_outcome(action_id: &ActionId, passed: Passed, outcome: &Outcome) -> Record {
+pub(super) fn passed_outcome(
+    action_id: &ActionId,
+    passed: Passed,
+    session: Option<&Session>,
+    outcome: &Outcome,
+) -> Record {
     let late = || Record::new(Kind::ActionOutcome).text("action_id", action_id.as_str());
-    with_outcome(passed.record.unwrap_or_else(late), None, outcome)
+    with_outcome(passed.record.unwrap_or_else(late), None, session, outcome)
 }
 
 /// How a forwarded request ended that a rule matched.
-pub(super) fn matched_outcome(action_id: &ActionId, matched: &Matched, outcome: &Outcome) -> Record {
-    with_outcome(Record::new(Kind::ActionOutcome).text("action_id", action_id.as_str()), Some(matched), outcome)
+pub(super) fn matched_outcome(
+    action_id: &ActionId,
+    matched: &Matched,
+    session: Option<&Session>,
+    outcome: &Outcome,
+) -> Record {
+    let record = Record::new(Kind::ActionOutcome).text("action_id", action_id.as_str());
+    with_outcome(record, Some(matched), session, outcome)
 }
 
-fn with_outcome(record: Record, matched: Option<&Matched>, outcome: &Outcome) -> Record {
+fn with_outcome(record: Record, matched: Option<&Matched>, session: Option<&Session>, outcome: &Outcome) -> Record {
     let integer = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     let (bytes, sha256) = match outcome {
@@ -269,6 +281,12 @@ fn with_outcome(record: Record, matched: Option<&Matched>, outcome: &Outcome) ->
         .integer_if("forward_seq", matched.map(|it| integer(it.forward.seq())))
         .integer_if("held_us", matched.and_then(|it| it.held).map(micros))
         .text_if("hold", matched.and_then(|it| it.hold.as_ref()).map(HoldId::as_str));
+    let record = match session {
+        None => record,
+        Some(Session { key, role, name }) => {
+            record.text("upstream_key_id", key.id.as_str()).text("upstream_role", role).text("upstream_session", name)
+        }
+    };
     match outcome {
         Outcome::Answered { status, upstream_request_id, .. } => record
             .text("outcome", "answered")

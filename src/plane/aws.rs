@@ -41,7 +41,7 @@ use crate::net::listen::Arrived;
 use crate::net::spool::Spool;
 use crate::net::unstopped::Unstopped;
 use crate::net::upstream::Pool;
-use crate::rules::{Decision, Ruling};
+use crate::rules::{Assume, Decision, Ruling};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 use crate::wire::head::fields;
@@ -60,6 +60,10 @@ pub(crate) struct Options {
     /// Host names by which agents reach this plane when they set an endpoint URL.
     pub(crate) endpoint_hosts: Vec<String>,
     pub(crate) interims: InterimOptions,
+    /// The role that requests are sent in for which no rule names another.
+    pub(crate) assume: Option<Arc<Assume>>,
+    /// Whether those that no rule matched are, too.
+    pub(crate) assumes_unmatched: bool,
 }
 
 impl Default for Options {
@@ -71,6 +75,8 @@ impl Default for Options {
             endpoints: Endpoints::default(),
             endpoint_hosts: Vec::new(),
             interims: InterimOptions::default(),
+            assume: None,
+            assumes_unmatched: false,
         }
     }
 }
@@ -184,8 +190,15 @@ impl Plane {
             actions: &request.named.actions,
             wording: None,
         };
-        let permit = self.gate.pass(&passing, ruling).await?;
-        let ready = self.ready_unmatched(*request)?;
+        let mut permit = self.gate.pass(&passing, ruling).await?;
+        let session = match self.options.assume.as_ref().filter(|_| self.options.assumes_unmatched) {
+            Some(assume) => Some(Box::pin(self.session_unmatched(assume, exchange, &request)).await?),
+            None => None,
+        };
+        let ready = self.ready_unmatched(*request, session.as_ref())?;
+        if let Some(session) = session {
+            permit.set_session(session);
+        }
         self.forward_unmatched(permit, &exchange.action, ready).await
     }
 
@@ -223,7 +236,8 @@ impl Plane {
             }
             Decision::Allow | Decision::Deny => None,
         };
-        let (ask, sending) = Self::ask(exchange, *request)?;
+        let assume = self.gate.role(&ruling).or_else(|| self.options.assume.clone());
+        let (ask, sending) = Self::ask(exchange, *request, assume)?;
         let (agent, key_id) = (ask.agent.clone(), ask.key_id.clone());
         let admission = Box::pin(self.gate.admit(ask, ruling));
         let admission = match patience {
@@ -262,7 +276,11 @@ impl Plane {
     }
 
     /// Splits a request into what the gate is asked and what would be sent.
-    fn ask(exchange: &Exchange, request: Request) -> Result<(Arc<Ask>, Box<Sending>), Fault> {
+    fn ask(
+        exchange: &Exchange,
+        request: Request,
+        assume: Option<Arc<Assume>>,
+    ) -> Result<(Arc<Ask>, Box<Sending>), Fault> {
         let Request { naming, agent, context, mut head, named, presented, body, look } = request;
         head.detach();
         let identity = body.identity();
@@ -293,7 +311,8 @@ impl Plane {
             wording: None,
         };
         let (action, is_head) = (exchange.action.clone(), exchange.is_head);
-        Ok((Arc::new(ask), Box::new(Sending { action, naming, call, body, payload, original, is_head })))
+        let role = assume.map(|assume| (assume, ask.agent.id.clone(), Arc::clone(&ask.actions)));
+        Ok((Arc::new(ask), Box::new(Sending { action, naming, call, body, payload, original, is_head, role })))
     }
 
     /// Records that a connection ended over what was sent on it, before there was a request.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::assume::Assume;
 use super::condition::Condition;
 use super::criteria::{Criteria, Field, ParameterTest, TraitTest, Wanted};
 use super::volume::{Limit, Volume};
@@ -65,6 +66,7 @@ fn read_rule(node: &Node, problems: &Problems, options: &Options) -> Option<Rule
     let condition = condition_node.and_then(|node| read_condition(node, problems));
     let says_in_transaction = fields.entry("in_transaction").is_some();
     let volume = fields.typed("volume", read_volume);
+    let assume = fields.typed("assume", Assume::read).map(Arc::new);
     let hold = read_hold(&mut fields, decision, options);
     let message =
         fields.typed("message", |node, problems| short_text(node, problems)).map(|text| text.trim().to_owned());
@@ -74,6 +76,11 @@ fn read_rule(node: &Node, problems: &Problems, options: &Options) -> Option<Rule
             Diagnostic::error(problems.source(), entry.key_span, "an allow rule has no `volume`")
                 .help("put what it should not hold into `unless` of the rule with the limit"),
         );
+    }
+    let no_role = (decision == Some(Decision::Deny)).then_some("a deny rule has no `assume`: nothing is sent");
+    let no_role = no_role.or(volume.is_some().then_some("a rule with a `volume` has no `assume`: it is about answers"));
+    if let (Some(why), Some(entry)) = (no_role, fields.entry("assume")) {
+        problems.error(entry.key_span, why);
     }
     fields.finish();
 
@@ -110,6 +117,7 @@ fn read_rule(node: &Node, problems: &Problems, options: &Options) -> Option<Rule
         message,
         controls,
         volume,
+        assume,
         source: problems.source().clone(),
         span,
     })
@@ -386,6 +394,9 @@ fn canonical_rule(rule: &Rule) -> Value {
     // Absent where there is none, so that rules without it keep their digest.
     if let (Some(limit), Some(members)) = (&rule.volume, value.as_object_mut()) {
         members.insert("volume".to_owned(), canonical_volume(&limit.volume));
+    }
+    if let (Some(assume), Some(members)) = (&rule.assume, value.as_object_mut()) {
+        members.insert("assume".to_owned(), assume.canonical());
     }
     value
 }

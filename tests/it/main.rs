@@ -25,6 +25,7 @@ mod patience;
 mod postgres;
 mod rest;
 mod retry;
+mod roles;
 mod rules;
 mod secrets;
 mod signature;

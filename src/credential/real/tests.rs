@@ -126,8 +126,9 @@ async fn a_credential_is_renewed_before_it_expires_and_unusable_after() {
         account: ArcSwapOption::from_pointee("123456789012".to_owned()),
     });
     let begun = tokio::time::Instant::now();
+    let sessions = Sessions::new(source.sts.clone());
     let renewal = tokio::spawn(renew(Arc::clone(&held), source, Clock::manual(start()))).abort_handle();
-    let real = RealCredentials { held, renewal };
+    let real = RealCredentials { held, sessions, renewal };
     for id in ["ASIA1", "ASIA2", "ASIA2", "ASIA2"] {
         asked.notified().await;
         tokio::task::yield_now().await;
@@ -136,4 +137,65 @@ async fn a_credential_is_renewed_before_it_expires_and_unusable_after() {
     assert!(begun.elapsed() <= Duration::from_secs(4 * 150), "half of a short life is not slept away");
     let expired = start().plus(Duration::from_secs(300));
     assert!(matches!(real.current(expired), Err(RealError::Expired)));
+}
+
+const SESSION: &str = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIASESSION</AccessKeyId>\
+    <SecretAccessKey>session-secret</SecretAccessKey><SessionToken>session-token</SessionToken>\
+    <Expiration>2026-11-20T11:40:55Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+
+/// What STS is asked for, and that an equal request of the same agent asks again only when it must.
+#[tokio::test]
+async fn a_session_is_asked_for_and_kept_as_long_as_a_rule_says() {
+    let (url, mut requests) = sts("200 OK", SESSION).await;
+    let sessions = Sessions::new(source(real_key(), &url).sts);
+    let mut assume = Assume {
+        role: "arn:aws:iam::123456789012:role/agents".to_owned(),
+        external_id: Some("ours".to_owned()),
+        cut: crate::rules::Cut::Resources,
+        cache: None,
+    };
+    let verbs = vec!["iam:CreateUser".into()];
+    let resources = vec!["arn:aws:iam::123456789012:user/x".to_owned()];
+    let action = crate::action::Action {
+        name: "aws:iam:CreateUser".into(),
+        access: crate::action::Access::Permissions,
+        traits: crate::action::Traits::EMPTY,
+        resources,
+        region: None,
+        account: None,
+        parameters: serde_json::Map::new(),
+        sensitive: Vec::new(),
+        iam_actions: verbs,
+        tags: Vec::new(),
+        unknown: None,
+    };
+    let (bot, other) = (crate::id::AgentId::new("bot"), crate::id::AgentId::new("other"));
+    let actions = [action];
+    let task = |agent| Task { agent, id: "h_1", actions: &actions, account: Some("123456789012") };
+    for _ in 0..2 {
+        let session = sessions.session(&assume, &task(&bot), start()).await.unwrap();
+        assert_eq!((session.key.id.as_str(), &*session.name), ("ASIASESSION", "bot-h_1"));
+        assert_eq!(session.key.expires, Timestamp::parse_amz_date("20261120T114055Z"));
+        let asked = requests.recv().await.unwrap();
+        for part in ["RoleSessionName=bot-h_1", "SourceIdentity=bot", "ExternalId=ours", "DurationSeconds=900"] {
+            assert!(asked.contains(part), "{part}: {asked}");
+        }
+        assert!(asked.contains("iam%3ACreateUser") && asked.contains("user%2Fx"), "{asked}");
+        let shown = format!("{session:?} {sessions:?}");
+        assert!(!shown.contains("session-secret") && !shown.contains("session-token"), "{shown}");
+    }
+    assume.cache = Some(Duration::from_secs(60));
+    for (agent, at, is_asked) in [
+        (&bot, start(), true),
+        (&bot, start().plus(Duration::from_secs(59)), false),
+        (&other, start(), true),
+        (&bot, start().plus(Duration::from_secs(60)), true),
+    ] {
+        let session = sessions.session(&assume, &task(agent), at).await.unwrap();
+        assert_eq!(&*session.name, agent.as_str());
+        assert_eq!(requests.try_recv().is_ok(), is_asked, "{agent} {at:?}");
+    }
+    let elsewhere = Task { account: Some("999999999999"), ..task(&bot) };
+    let refused = sessions.session(&assume, &elsewhere, start()).await;
+    assert!(matches!(refused, Err(AssumeError::Account { .. })) && requests.try_recv().is_err());
 }

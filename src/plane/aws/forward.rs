@@ -10,16 +10,19 @@ use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::Plane;
 use super::answer::{Gathered, again, body_error, gather, kept, mark, request_id};
-use super::arrive::{self, Body};
+use super::arrive::{self, Body, Exchange};
 use super::call::{BodyIdentity, Call};
 use super::dialect::{Cause, Fault};
 use super::naming::{Naming, Original};
+use crate::action::Action;
+use crate::credential::assume::{Session, Task};
 use crate::digest::sha256;
 use crate::gate::{Drift, OVERDUE_AFTER, Outcome, Permit, Receipt};
 use crate::hold::Ending;
-use crate::id::ActionId;
+use crate::id::{ActionId, AgentId, HoldId};
 use crate::net::body::{AnswerBody, BodyError, Outgoing};
 use crate::net::upstream::{Endpoint, Overdue, SendError, UpstreamBody};
+use crate::rules::Assume;
 use crate::wire::sigv4::{Payload, SigError};
 
 /// What would be sent, while the decision is awaited.
@@ -32,6 +35,8 @@ pub(super) struct Sending {
     /// What a modification starts from.
     pub(super) original: Option<Arc<Original>>,
     pub(super) is_head: bool,
+    /// The role it is sent in, for whom, and what it needs there.
+    pub(super) role: Option<(Arc<Assume>, AgentId, Arc<[Action]>)>,
 }
 
 /// What went wrong on the way to the upstream or back.
@@ -48,10 +53,29 @@ pub(super) struct Ready {
 
 impl Plane {
     /// What would be sent of a request that no rule matched.
-    pub(super) fn ready_unmatched(&self, request: arrive::Request) -> Result<Ready, Fault> {
+    pub(super) fn ready_unmatched(&self, request: arrive::Request, session: Option<&Session>) -> Result<Ready, Fault> {
         let arrive::Request { naming, head, named, presented, body, .. } = request;
         let payload = body.payload(presented.payload);
-        self.ready(naming.call(head, named.route)?, payload, body)
+        self.ready(naming.call(head, named.route)?, payload, body, session)
+    }
+
+    /// A session for a request that no rule matched.
+    pub(super) async fn session_unmatched(
+        &self,
+        assume: &Assume,
+        exchange: &Exchange,
+        request: &arrive::Request,
+    ) -> Result<Session, Fault> {
+        let account = request.naming.front.account.as_deref();
+        let actions = &request.named.actions;
+        self.session(assume, &Task { agent: &request.agent.id, id: exchange.action.as_str(), actions, account }).await
+    }
+
+    async fn session(&self, assume: &Assume, task: &Task<'_>) -> Result<Session, Fault> {
+        self.real.session(assume, task, self.clock.now()).await.map_err(|error| {
+            tracing::error!(%error, "no session of a role to forward with");
+            internal(&format!("{error}; nothing was sent. Tell the operator of countersign."))
+        })
     }
 
     /// Sends a request that no rule matched.
@@ -100,9 +124,13 @@ impl Plane {
         self.forward_and_record(permit, sending).await.map_err(|fault| fault.with_hold(hold))
     }
 
-    async fn forward_and_record(&self, permit: Permit, sending: Box<Sending>) -> Result<Response<AnswerBody>, Fault> {
+    async fn forward_and_record(
+        &self,
+        mut permit: Permit,
+        sending: Box<Sending>,
+    ) -> Result<Response<AnswerBody>, Fault> {
         let hold = permit.hold().cloned();
-        let Sending { action, naming, mut call, mut body, mut payload, original, is_head } = *sending;
+        let Sending { action, naming, mut call, mut body, mut payload, original, is_head, mut role } = *sending;
         let mut difference = None;
         if let Some(parameters) = permit.modified() {
             let original =
@@ -112,12 +140,26 @@ impl Plane {
                 .map_err(|error| internal(&format!("the modification cannot be made: {error}; nothing was sent.")))?;
             difference = Some(original.difference(&narrowed));
             payload = Payload::Sha256(sha256(&narrowed.body));
+            if let Some((_, _, actions)) = &mut role {
+                *actions = narrowed.actions.into();
+            }
             call = narrowed.call;
             body = Body::Whole(narrowed.body);
         }
+        let session = match &role {
+            Some((assume, agent, actions)) => {
+                let id = hold.as_ref().map_or(action.as_str(), HoldId::as_str);
+                let account = naming.front.account.as_deref();
+                Some(self.session(assume, &Task { agent, id, actions, account }).await?)
+            }
+            None => None,
+        };
         // Taken from what will be sent, not from what was asked: this is the check that they are one.
         let digest = naming.digest(&call, body.identity());
-        let ready = self.ready(call, payload, body)?;
+        let ready = self.ready(call, payload, body, session.as_ref())?;
+        if let Some(session) = session {
+            permit.set_session(session);
+        }
         let receipt = permit.spend(digest).map_err(drifted)?;
         let response = match self.pool.send(&ready.endpoint, ready.request).await {
             Ok(response) => response,
@@ -143,10 +185,15 @@ impl Plane {
         })
     }
 
-    /// Signs with the real credential. Nothing has left when this fails: the permit is still whole.
-    pub(super) fn ready(&self, call: Call, payload: Payload, body: Body) -> Result<Ready, Fault> {
+    /// Signs with the real credential, or in a session of a role. Nothing has left when this fails: the permit
+    /// is still whole.
+    fn ready(&self, call: Call, payload: Payload, body: Body, session: Option<&Session>) -> Result<Ready, Fault> {
         let now = self.clock.now();
-        let key = self.real.current(now).map_err(|error| {
+        let key = match session {
+            Some(session) => Ok(Arc::clone(&session.key)),
+            None => self.real.current(now),
+        };
+        let key = key.map_err(|error| {
             tracing::error!(%error, "no real credential to forward with");
             internal(
                 "there is no real credential to send this with; nothing was sent. Tell the operator of countersign.",

@@ -20,6 +20,7 @@ fn rule(id: usize, decision: Decision, criteria: Criteria) -> Rule {
         message: None,
         controls: Vec::new(),
         volume: None,
+        assume: None,
         source: Source::new("m", ""),
         span: Span::default(),
     }

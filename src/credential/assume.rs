@@ -1,0 +1,198 @@
+//! Just-in-time credentials: a session of a role, asked for at STS for one request, that can do no more
+//! than this request needs (AWS STS API reference, AssumeRole; IAM user guide, session policies).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
+use dashmap::DashMap;
+use serde_json::{Value, json};
+
+use super::real::with_causes;
+use crate::action::{Action, Trait};
+use crate::digest::{Digest, sha256};
+use crate::id::AgentId;
+use crate::rules::{Assume, Cut};
+use crate::secret::Secret;
+use crate::time::Timestamp;
+use crate::wire::sigv4::Key;
+
+/// The shortest life that STS gives a session, in seconds.
+const LIFE_SECONDS: i32 = 900;
+/// The longest session policy that STS takes, in characters.
+const POLICY_LIMIT_CHARS: usize = 2048;
+/// The longest name of a session, in characters.
+const NAME_LIMIT_CHARS: usize = 64;
+/// Sessions that are kept for equal requests, at most.
+const KEPT_LIMIT: usize = 10_000;
+
+/// What a session is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Task<'a> {
+    pub(crate) agent: &'a AgentId,
+    /// The hold's id, else the action's: CloudTrail names it with each event of the session.
+    pub(crate) id: &'a str,
+    pub(crate) actions: &'a [Action],
+    /// The account that the actions were named for.
+    pub(crate) account: Option<&'a str>,
+}
+
+/// A session of a role, and what an auditor finds it by.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) key: Arc<Key>,
+    pub(crate) role: Arc<str>,
+    pub(crate) name: Arc<str>,
+}
+
+/// Why there is no session to sign a request with. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AssumeError {
+    #[error(
+        "the role {role} is in another account than the upstream's credential, {account}, by which the request was named"
+    )]
+    Account { role: String, account: String },
+    #[error("no IAM action is known that `{0}` needs, so that no session can be cut to it")]
+    NoIamAction(String),
+    #[error("the session policy of this request would have {0} characters, and STS takes {POLICY_LIMIT_CHARS}")]
+    TooLong(usize),
+    #[error("STS gives no session of {role}: {why}")]
+    Refused { role: String, why: String },
+    #[error("STS cannot be reached for a session: {0}")]
+    Unreachable(String),
+}
+
+/// Sessions of roles.
+pub(super) struct Sessions {
+    sts: aws_sdk_sts::Client,
+    /// For equal requests of an agent, as long as a rule lets them be: by role, agent and policy.
+    kept: DashMap<Digest, (Session, Timestamp)>,
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sessions({} kept)", self.kept.len())
+    }
+}
+
+impl Sessions {
+    pub(super) fn new(sts: aws_sdk_sts::Client) -> Self {
+        Self { sts, kept: DashMap::new() }
+    }
+
+    pub(super) async fn session(
+        &self,
+        assume: &Assume,
+        task: &Task<'_>,
+        now: Timestamp,
+    ) -> Result<Session, AssumeError> {
+        if let Some(account) = task.account.filter(|account| *account != assume.account()) {
+            return Err(AssumeError::Account { role: assume.role.clone(), account: account.to_owned() });
+        }
+        let policy = policy(task.actions, assume.cut)?;
+        let Some(cache) = assume.cache else {
+            return self.fresh(assume, task, &policy, &name(task.agent, Some(task.id))).await;
+        };
+        let parts = [assume.role.as_str(), assume.external_id.as_deref().unwrap_or_default(), task.agent.as_str()];
+        let place = sha256([parts.join("\0"), policy.clone()].join("\0").as_bytes());
+        if let Some(kept) = self.kept.get(&place).filter(|kept| now < kept.1) {
+            return Ok(kept.0.clone());
+        }
+        // It serves several requests: none of them gives it its name.
+        let session = self.fresh(assume, task, &policy, &name(task.agent, None)).await?;
+        let until = now.plus(cache);
+        let until = session.key.expires.map_or(until, |expires| until.min(expires));
+        if self.kept.len() >= KEPT_LIMIT {
+            self.kept.retain(|_, (_, until)| now < *until);
+        }
+        if self.kept.len() < KEPT_LIMIT {
+            self.kept.insert(place, (session.clone(), until));
+        }
+        Ok(session)
+    }
+
+    async fn fresh(&self, assume: &Assume, task: &Task<'_>, policy: &str, name: &str) -> Result<Session, AssumeError> {
+        let asked = self
+            .sts
+            .assume_role()
+            .role_arn(&assume.role)
+            .role_session_name(name)
+            .source_identity(task.agent.as_str())
+            .set_external_id(assume.external_id.clone())
+            .policy(policy)
+            .duration_seconds(LIFE_SECONDS);
+        let answer = asked.send().await.map_err(|error| match error {
+            SdkError::ServiceError(error) => {
+                let error = error.into_err();
+                let (code, message) = (error.code().unwrap_or("no code"), error.message().unwrap_or("no message"));
+                AssumeError::Refused { role: assume.role.clone(), why: format!("{code}: {message}") }
+            }
+            error => AssumeError::Unreachable(with_causes(&error)),
+        })?;
+        let missing = || AssumeError::Unreachable("its answer holds no credential".to_owned());
+        let given = answer.credentials().ok_or_else(missing)?;
+        let expires = Timestamp::from_micros(given.expiration().secs().saturating_mul(1_000_000));
+        let token = Some(Secret::new(given.session_token()));
+        let key = Key::new(given.access_key_id(), Secret::new(given.secret_access_key()), token, Some(expires));
+        Ok(Session { key: Arc::new(key), role: assume.role.as_str().into(), name: name.into() })
+    }
+}
+
+/// Agent first, since operators look for it; both are made of characters that STS takes.
+fn name(agent: &AgentId, id: Option<&str>) -> String {
+    let Some(id) = id else { return agent.as_str().to_owned() };
+    let room = NAME_LIMIT_CHARS.saturating_sub(id.len() + 1);
+    let agent: String = agent.as_str().chars().take(room).collect();
+    format!("{agent}-{id}")
+}
+
+/// A policy that allows what these actions need and nothing else.
+fn policy(actions: &[Action], cut: Cut) -> Result<String, AssumeError> {
+    let mut statements: Vec<(BTreeSet<&str>, BTreeSet<String>)> = Vec::new();
+    for action in actions {
+        if action.iam_actions.is_empty() || action.traits.contains(Trait::Unknown) {
+            return Err(AssumeError::NoIamAction(action.name.to_string()));
+        }
+        let verbs = action.iam_actions.iter().map(AsRef::as_ref).collect();
+        let resources = match cut {
+            Cut::Resources => resources(action),
+            Cut::Actions => BTreeSet::from(["*".to_owned()]),
+        };
+        match statements.iter_mut().find(|(_, of)| *of == resources) {
+            Some((known, _)) => known.extend::<BTreeSet<&str>>(verbs),
+            None => statements.push((verbs, resources)),
+        }
+    }
+    let statements: Vec<Value> = statements
+        .into_iter()
+        .map(|(verbs, resources)| json!({ "Effect": "Allow", "Action": verbs, "Resource": resources }))
+        .collect();
+    let policy = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
+    let length = policy.chars().count();
+    if length > POLICY_LIMIT_CHARS { Err(AssumeError::TooLong(length)) } else { Ok(policy) }
+}
+
+/// The resources of an action as a policy names them. A name that an agent chose may hold what a policy would
+/// read as a pattern or a variable: it then stands for itself (IAM user guide, policy variables for special
+/// characters).
+fn resources(action: &Action) -> BTreeSet<String> {
+    if action.resources.iter().any(|it| !it.starts_with("arn:")) {
+        return BTreeSet::from(["*".to_owned()]);
+    }
+    let has_patterns = action.parameters.values().any(|value| value.to_string().contains(['*', '?', '$']));
+    let escaped = |resource: &String| {
+        let mut text = String::with_capacity(resource.len());
+        for character in resource.chars() {
+            match character {
+                '*' | '?' | '$' => text.extend(["${", character.encode_utf8(&mut [0; 4]), "}"]),
+                _ => text.push(character),
+            }
+        }
+        text
+    };
+    action.resources.iter().map(|it| if has_patterns { escaped(it) } else { it.clone() }).collect()
+}
+
+#[cfg(test)]
+mod tests;
