@@ -23,6 +23,7 @@ mod config;
 mod credentials;
 mod decide;
 mod demo;
+mod facts;
 mod holds;
 mod init;
 mod rules;
@@ -98,6 +99,9 @@ enum Command {
     Deny(decide::Deny),
     /// Print the environment an agent needs.
     Env(credentials::Env),
+    /// Show and replace the facts about AWS by which requests are named.
+    #[command(subcommand)]
+    Facts(facts::Arguments),
     /// List, show and watch holds.
     #[command(subcommand)]
     Holds(holds::Arguments),
@@ -147,6 +151,7 @@ fn dispatch(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Demo(arguments) => demo::run(arguments, common, out),
         Command::Deny(arguments) => decide::deny(arguments, common, out),
         Command::Env(arguments) => credentials::env(arguments, common, out),
+        Command::Facts(arguments) => facts::run(arguments, common, out),
         Command::Holds(arguments) => holds::run(arguments, common, out),
         Command::Init(arguments) => init::run(arguments, common, out),
         Command::Modify(arguments) => decide::modify(arguments, common, out),
@@ -175,6 +180,22 @@ impl Common {
             config.data.clone_from(data);
         }
         Ok(config)
+    }
+
+    /// Puts the facts of the data directory in force, where there is one: what the server names by, too.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn use_facts(&self) -> anyhow::Result<()> {
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None if self.config_file().exists() => self.load()?.data,
+            None => return Ok(()),
+        };
+        if let Some(table) = crate::config::facts::load_from(&data)? {
+            crate::catalog::aws::put_in_force(table);
+        }
+        Ok(())
     }
 
     /// The data directory: `--data`, else the configuration's.

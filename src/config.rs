@@ -18,6 +18,7 @@ use crate::net::upstream::UpstreamOptions;
 use crate::people::People;
 use crate::yaml::{Diagnostic, Problems, Source};
 
+pub(crate) mod facts;
 mod page;
 mod postgres;
 mod schema;

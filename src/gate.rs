@@ -68,6 +68,8 @@ pub(crate) struct Ask {
     /// Id of the virtual credential the request was signed with.
     pub(crate) key_id: String,
     pub(crate) actions: Arc<[Action]>,
+    /// Digest of the fact table they were named by.
+    pub(crate) facts: Digest,
     /// Digest of exactly what would run: plane, method, upstream host, path, query, the fields
     /// that bear meaning, body hash, upstream identity. Signature, date, retry count and user
     /// agent are not in it, so that a retry has the digest of its first attempt.
@@ -131,6 +133,8 @@ pub(crate) struct Passing<'a> {
     pub(crate) key_id: &'a str,
     pub(crate) peer: IpAddr,
     pub(crate) actions: &'a [Action],
+    /// Digest of the fact table they were named by.
+    pub(crate) facts: Digest,
     pub(crate) wording: Option<&'a Wording>,
 }
 

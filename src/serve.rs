@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use crate::catalog::aws as facts;
 use crate::channel::api::Api;
 use crate::channel::card;
 use crate::config::{Config, Listen, Log, Postgres};
@@ -71,7 +72,7 @@ pub(crate) async fn run(config: Config, config_file: PathBuf, out: &mut dyn Writ
         tokio::select! {
             () = stop.told() => break,
             _ = hangup.recv() => reload.all(),
-            () = reload.tick() => reload.changed_rules(),
+            () = reload.tick() => reload.changed(),
             _ = server.serving.join_next() => anyhow::bail!("a listener ended by itself"),
         }
     }
@@ -96,6 +97,7 @@ impl Server {
     async fn start(config: &Config, out: &mut dyn Write) -> anyhow::Result<Self> {
         let clock = Clock::default();
         let metrics = Arc::new(Metrics::default());
+        reload::load_facts(&config.data)?;
         let (journal, recovered) = Journal::open(&config.journal, clock.clone(), Arc::clone(&metrics))?;
         let (store, saved) = Store::open(&config.data.join("state.redb"))?;
         let rules = reload::compile(&config.rules, &metrics)?;
@@ -111,6 +113,8 @@ impl Server {
             Arc::clone(&metrics),
         )
         .await?;
+        let facts = facts::in_force();
+        gate.note_facts(facts.digest, &facts.version());
         let is_before_aws = config.listen.agents.is_some() || config.listen.agents_tls.is_some();
         let plane = match is_before_aws {
             true => Some(plane(config, &gate, &clock, &metrics).await?),

@@ -10,6 +10,7 @@ use hashbrown::{HashMap, HashSet};
 use serde::Deserialize;
 
 use crate::action::{Access, Trait, Traits};
+use crate::digest::{Digest, sha256};
 
 /// A command, or a part that hides in one.
 #[derive(Debug)]
@@ -93,6 +94,12 @@ pub(crate) fn action_names() -> impl Iterator<Item = &'static str> {
 /// The server the table was made from: `PostgreSQL 15.18 (…)`.
 pub(crate) fn facts_version() -> String {
     format!("PostgreSQL {}", TABLE.version)
+}
+
+/// Digest of the table, for records.
+pub(crate) fn facts_digest() -> Digest {
+    static DIGEST: LazyLock<Digest> = LazyLock::new(|| sha256(BYTES));
+    *DIGEST
 }
 
 #[derive(Default)]

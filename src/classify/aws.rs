@@ -12,8 +12,8 @@ use std::fmt::Display;
 use serde_json::{Map, Value};
 
 use crate::action::{Access, Action, Trait, Traits};
-use crate::catalog::aws as catalog;
 use crate::catalog::aws::operation::Payload;
+use crate::catalog::aws::{self as catalog, Table};
 use crate::wire::aws::BodyError;
 use crate::wire::head::Head;
 
@@ -30,14 +30,22 @@ use identify::{Protocol, Selector};
 use place::Place;
 
 /// What is known about the place a request arrived at, besides its bytes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Front {
+    /// By what requests are named.
+    pub(crate) facts: &'static Table,
     /// Host names by which agents reach us when they set an endpoint URL (lower case, no port).
     /// IP addresses and `localhost` always count. A host that is neither one of these nor an AWS
     /// host is unknown.
     pub(crate) endpoint_hosts: Vec<String>,
     /// Account of the upstream identity, for resource names; `None` while not known.
     pub(crate) account: Option<String>,
+}
+
+impl Default for Front {
+    fn default() -> Self {
+        Self { facts: catalog::in_force(), endpoint_hosts: Vec::new(), account: None }
+    }
 }
 
 /// What of the body the naming may look at.
@@ -231,7 +239,7 @@ fn dialect(protocol: Protocol) -> Dialect {
 }
 
 fn guessed_dialect(head: &Head, place: &Place<'_>) -> Dialect {
-    let speaks = |protocol| place.services.iter().filter_map(|it| catalog::entry(*it)).any(|it| it.speaks(protocol));
+    let speaks = |protocol| place.entries().any(|it| it.speaks(protocol));
     match identify::selector(head, place) {
         Ok(Selector::Form) if speaks("ec2") => Dialect::Ec2,
         Ok(Selector::Form) => Dialect::Query,

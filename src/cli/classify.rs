@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Common, Exit};
 use crate::action::Action;
+use crate::catalog::aws::in_force;
 use crate::classify::aws::{Body, Classified, Front, classify};
 use crate::wire::head::Head;
 
@@ -30,6 +31,9 @@ pub(crate) struct Arguments {
     /// Account of the upstream identity, for resource names.
     #[arg(long, value_name = "ID")]
     account: Option<String>,
+    /// Table of AWS facts to name by (else that of the data directory, or the built-in one).
+    #[arg(long, value_name = "FILE")]
+    facts: Option<PathBuf>,
     /// Requests, one JSON object a line (else standard input).
     #[arg(value_name = "FILE")]
     input: Option<PathBuf>,
@@ -43,10 +47,17 @@ enum Plane {
 
 mod postgres;
 
-pub(crate) fn run(arguments: Arguments, _common: &Common, out: &mut dyn Write) -> anyhow::Result<Exit> {
+pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let plane = arguments.plane;
     let hosts = arguments.endpoint_hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
-    let front = Front { endpoint_hosts: hosts, account: arguments.account };
+    let facts = match &arguments.facts {
+        Some(file) => crate::config::facts::load(file)?,
+        None => {
+            common.use_facts()?;
+            in_force()
+        }
+    };
+    let front = Front { facts, endpoint_hosts: hosts, account: arguments.account };
     match arguments.input {
         Some(path) => {
             let file = std::fs::File::open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;

@@ -54,6 +54,7 @@ pub(crate) struct Explain {
 }
 
 pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    common.use_facts()?;
     match arguments {
         Arguments::Check(Check { directory }) => check(&Files::read(directory.as_deref(), common)?, out),
         Arguments::Test(Check { directory }) => test(&Files::read(directory.as_deref(), common)?, out),

@@ -250,6 +250,11 @@ impl Gate {
         });
     }
 
+    /// Records by which facts requests are named from here on.
+    pub(crate) fn note_facts(self: &Arc<Self>, digest: Digest, version: &str) {
+        self.note(records::facts_changed(digest, version));
+    }
+
     /// Ends a hold whose client said that it does not want it any more, unless another client waits on it.
     pub(crate) fn withdraw(self: &Arc<Self>, id: &HoldId) {
         self.end_open(Event::Withdrawn, |entry| entry.about.id == *id);

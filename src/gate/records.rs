@@ -32,6 +32,7 @@ pub(super) fn passed(request: &Passing<'_>) -> Record {
         .text_if("action", action.map(|it| &*it.name))
         .text("action_id", request.action_id.as_str())
         .text("agent", request.agent.id.as_str())
+        .digest("facts", request.facts)
         .text("key_id", request.key_id)
         .address("peer", request.peer);
     let record = match action {
@@ -95,6 +96,7 @@ fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Opt
         .texts("controls", &ruling.controls)
         .text("decision", ruling.decision.as_str())
         .digest_if("digest", digest)
+        .digest("facts", ask.facts)
         .member("headers", |text| write_object(&shown.headers, text, |value, text| write_json_string(value, text)))
         .text("key_id", ask.key_id.as_str())
         .text("method", shown.method.as_str())
@@ -329,6 +331,11 @@ pub(super) fn people_changed(people: &People) -> Record {
     let groups = |person: &Person| person.groups.iter().map(ToString::to_string).collect::<Vec<_>>();
     let people: BTreeMap<_, _> = people.persons().map(|person| (person.id.to_string(), groups(person))).collect();
     Record::new(Kind::ConfigChange).text("what", "people").json("people", &json!(people))
+}
+
+/// The table of facts by which requests are named, after a change or at the start.
+pub(super) fn facts_changed(digest: Digest, version: &str) -> Record {
+    Record::new(Kind::ConfigChange).text("what", "facts").digest("facts", digest).text("version", version)
 }
 
 /// Holds that a start found open in the state database, with what the log says they are.

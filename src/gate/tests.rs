@@ -181,6 +181,7 @@ fn ask(clock: &Clock, name: &str, body: &str, retry_id: Option<&str>, signature:
         peer: "127.0.0.1".parse().unwrap(),
         key_id: "AKCS".into(),
         actions: [action(name, json!({"UserName": body, "Password": "hunter2-secret"}))].into(),
+        facts: sha256(b"facts"),
         digest: sha256(body.as_bytes()),
         retry_id: retry_id.map(str::to_owned),
         signature: sha256(signature.as_bytes()),
@@ -209,6 +210,7 @@ fn passing(ask: &Ask) -> Passing<'_> {
         key_id: &ask.key_id,
         peer: ask.peer,
         actions: &ask.actions,
+        facts: ask.facts,
         wording: None,
     }
 }

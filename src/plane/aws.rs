@@ -32,6 +32,7 @@ use forward::Sending;
 use naming::{Naming, Original, unseen};
 
 use crate::action::Agent;
+use crate::catalog::aws::in_force;
 use crate::classify::aws::Front;
 use crate::credential::agent::{Agents, LookupError};
 use crate::credential::real::RealCredentials;
@@ -112,7 +113,8 @@ pub(crate) struct Plane {
 impl Plane {
     pub(crate) fn new(options: Options, parts: Parts) -> Arc<Self> {
         let Parts { agents, real, pool, spool, gate, clock, metrics } = parts;
-        let front = Front { endpoint_hosts: options.endpoint_hosts.clone(), account: real.account() };
+        let front =
+            Front { endpoint_hosts: options.endpoint_hosts.clone(), account: real.account(), ..Front::default() };
         let naming = ArcSwap::from_pointee(Naming { front, endpoints: options.endpoints.clone() });
         Arc::new(Self {
             options,
@@ -131,11 +133,16 @@ impl Plane {
     /// What requests are named by from now on. STS may have told the account only after the start.
     fn naming(&self) -> Arc<Naming> {
         let naming = self.naming.load_full();
-        if naming.front.account.is_some() {
+        let facts = in_force();
+        let is_current = std::ptr::eq(naming.front.facts, facts);
+        if is_current && naming.front.account.is_some() {
             return naming;
         }
-        let Some(account) = self.real.account() else { return naming };
-        let front = Front { account: Some(account), ..naming.front.clone() };
+        let account = naming.front.account.clone().or_else(|| self.real.account());
+        if is_current && account.is_none() {
+            return naming;
+        }
+        let front = Front { facts, account, ..naming.front.clone() };
         let naming = Arc::new(Naming { front, endpoints: naming.endpoints.clone() });
         self.naming.store(Arc::clone(&naming));
         naming
@@ -188,6 +195,7 @@ impl Plane {
             key_id: request.presented.key_id(),
             peer: exchange.peer,
             actions: &request.named.actions,
+            facts: request.naming.front.facts.digest,
             wording: None,
         };
         let mut permit = self.gate.pass(&passing, ruling).await?;
@@ -297,6 +305,7 @@ impl Plane {
             agent,
             context,
             peer: exchange.peer,
+            facts: naming.front.facts.digest,
             digest: naming.digest(&call, identity),
             retry_id,
             signature: presented.replay_key(),

@@ -243,7 +243,7 @@ fn read_action(fields: &mut Fields<'_>) -> Option<Action> {
         node.list_of(problems, |item, problems| item.one_of(problems, "trait", &choices))
     });
     let (node, name) = name?;
-    let (operation, known) = (catalog::aws::operation_named(name), super::lint::Known::named(name));
+    let (operation, known) = (catalog::aws::in_force().operation_named(name), super::lint::Known::named(name));
     if known.is_none() && unknown.is_none() {
         super::lint::unknown_action(node, name, problems);
         return None;

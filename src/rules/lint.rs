@@ -37,7 +37,7 @@ pub(super) fn unknown_action(node: &Node, text: &str, problems: &Problems) {
     }
     problems.push(diagnostic.help(format!(
         "names are `aws:<IAM prefix>:<operation>` or `postgres:<command>`; facts: {}, {}",
-        catalog::aws::facts_version(),
+        catalog::aws::in_force().version(),
         catalog::postgres::facts_version()
     )));
 }
@@ -166,7 +166,7 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn named(name: &str) -> Option<Self> {
-        if let Some(it) = catalog::aws::operation_named(name) {
+        if let Some(it) = catalog::aws::in_force().operation_named(name) {
             let traits = it.traits.union(it.traits_with_role).union(DEPENDENT.into_iter().collect());
             return Some(Self { access: vec![it.access()], traits, certain: it.traits });
         }
@@ -220,26 +220,29 @@ fn glob_covers(wide: &Glob, narrow: &Glob) -> bool {
     }
 }
 
-/// Every action name that any plane's facts know, sorted.
-fn known_actions() -> &'static [&'static str] {
-    static NAMES: std::sync::LazyLock<Vec<&'static str>> =
-        std::sync::LazyLock::new(|| catalog::aws::action_names().chain(catalog::postgres::action_names()).collect());
-    &NAMES
+/// Every action name that any plane's facts know: a sorted list for each plane.
+fn known_actions() -> [&'static [&'static str]; 2] {
+    static OF_DATABASES: std::sync::LazyLock<Vec<&'static str>> =
+        std::sync::LazyLock::new(|| catalog::postgres::action_names().collect());
+    [catalog::aws::in_force().action_names(), &OF_DATABASES]
 }
 
 /// The known names that a glob matches.
 fn matching(glob: &str) -> impl Iterator<Item = &'static str> {
-    let names = known_actions();
     let beginning = literal_prefix(glob).to_owned();
-    let from = names.partition_point(|name| *name < beginning.as_str());
     let glob = Glob::new(glob);
-    let under = names.get(from..).unwrap_or_default().iter().copied();
-    under.take_while(move |name| name.starts_with(&beginning)).filter(move |name| glob.matches(name))
+    let under = known_actions().into_iter().flat_map(move |names| {
+        let from = names.partition_point(|name| *name < beginning.as_str());
+        let under = names.get(from..).unwrap_or_default();
+        let count = under.partition_point(|name| name.starts_with(&beginning));
+        under.iter().take(count).copied()
+    });
+    under.filter(move |name| glob.matches(name))
 }
 
 /// What was probably meant by an action glob that matches nothing: a name, a beginning of names, or a service.
 fn near_actions(text: &str) -> Vec<String> {
-    let names = known_actions();
+    let names = known_actions().concat();
     let beginning = literal_prefix(text);
     let rest = text.get(beginning.len()..).unwrap_or_default();
     let service = |name: &str| name.rsplit_once(':').map(|(service, _)| service.to_owned());

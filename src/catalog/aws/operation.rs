@@ -8,7 +8,7 @@ use crate::action::{Access, Trait, Traits};
 /// One operation.
 #[derive(Debug)]
 pub(crate) struct Operation {
-    pub(crate) row: OperationRow,
+    pub(crate) row: OperationRow<'static>,
     /// `aws:iam:CreateAccessKey`
     pub(crate) action_name: String,
     /// The path template; empty for `/`.
@@ -92,55 +92,78 @@ pub(crate) enum Payload {
 
 /// The operation as the table holds it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct OperationRow {
+pub(crate) struct OperationRow<'t> {
     #[serde(rename = "n")]
-    pub(crate) name: &'static str,
+    pub(crate) name: &'t str,
     #[serde(rename = "v")]
-    pub(crate) method: &'static str,
+    pub(crate) method: &'t str,
     #[serde(rename = "u")]
-    uri: &'static str,
+    uri: &'t str,
     #[serde(rename = "i", default)]
     pub(crate) input: Option<usize>,
-    #[serde(rename = "rq", default)]
-    required: Vec<&'static str>,
-    #[serde(rename = "pl", default)]
-    pub(crate) payload: Option<&'static str>,
+    #[serde(rename = "rq", default, borrow)]
+    required: Vec<&'t str>,
+    #[serde(rename = "pl", default, borrow)]
+    pub(crate) payload: Option<&'t str>,
     #[serde(rename = "pk", default)]
     payload_kind: Option<char>,
     /// Name of the XML element that wraps the body members.
-    #[serde(rename = "xr", default)]
-    pub(crate) xml_root: Option<&'static str>,
+    #[serde(rename = "xr", default, borrow)]
+    pub(crate) xml_root: Option<&'t str>,
     /// What precedes the service's host name, `{AccountId}.`.
-    #[serde(rename = "hp", default)]
-    pub(crate) host_prefix: Option<&'static str>,
+    #[serde(rename = "hp", default, borrow)]
+    pub(crate) host_prefix: Option<&'t str>,
     #[serde(rename = "fl", default)]
-    flags: &'static str,
+    flags: &'t str,
     #[serde(rename = "a")]
     access: usize,
     /// IAM actions, the main one first.
-    #[serde(rename = "ia", default)]
-    pub(crate) iam_actions: Vec<&'static str>,
+    #[serde(rename = "ia", default, borrow)]
+    pub(crate) iam_actions: Vec<&'t str>,
     /// Member path and the IAM action its presence adds; `=` in front: instead of the main one.
-    #[serde(rename = "ci", default)]
-    conditional_iam: Vec<(&'static str, &'static str)>,
+    #[serde(rename = "ci", default, borrow)]
+    conditional_iam: Vec<(&'t str, &'t str)>,
     #[serde(rename = "t", default)]
     traits: u16,
     #[serde(rename = "tr", default)]
     traits_with_role: u16,
     /// A text member, and the words that make the operation an export.
-    #[serde(rename = "tx", default)]
-    export_words: Vec<&'static str>,
+    #[serde(rename = "tx", default, borrow)]
+    export_words: Vec<&'t str>,
     /// Paths of members that hand over a role.
-    #[serde(rename = "pr", default)]
-    roles: Vec<&'static str>,
-    #[serde(rename = "r", default)]
-    resources: Vec<&'static str>,
-    #[serde(rename = "se", default)]
-    pub(crate) sensitive: Vec<&'static str>,
+    #[serde(rename = "pr", default, borrow)]
+    roles: Vec<&'t str>,
+    #[serde(rename = "r", default, borrow)]
+    resources: Vec<&'t str>,
+    #[serde(rename = "se", default, borrow)]
+    pub(crate) sensitive: Vec<&'t str>,
 }
 
+impl OperationRow<'_> {
+    /// What would make requests be read wrongly, or not at all; the input must be a structure.
+    pub(super) fn mistake(&self, is_structure: impl Fn(usize) -> bool) -> Option<&'static str> {
+        let is_name =
+            (1..=128).contains(&self.name.len()) && self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        match () {
+            () if !is_name => Some("the name is malformed"),
+            () if !METHODS.contains(&self.method) => Some("the method is none that is served"),
+            () if !self.uri.starts_with('/') => Some("the path does not begin with a slash"),
+            () if self.input.is_some_and(|number| !is_structure(number)) => {
+                Some("its input is no structure of the block")
+            }
+            () if self.access >= LEVELS.len() => Some("the access is none of the five"),
+            () => None,
+        }
+    }
+}
+
+const METHODS: [&str; 6] = ["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"];
+
+/// The generator numbers the levels in this order.
+const LEVELS: [Access; 5] = [Access::List, Access::Read, Access::Tagging, Access::Write, Access::Permissions];
+
 impl Operation {
-    pub(super) fn new(row: OperationRow, prefix: &str, shapes: &[Shape]) -> Self {
+    pub(super) fn new(row: OperationRow<'static>, prefix: &str, shapes: &[Shape]) -> Self {
         let (path, query) = row.uri.split_once('?').unwrap_or((row.uri, ""));
         let members = row.input.and_then(|number| shapes.get(number)).map_or(&[][..], Shape::members);
         let required = |location| {
@@ -189,7 +212,6 @@ impl Operation {
     }
 
     pub(crate) fn access(&self) -> Access {
-        const LEVELS: [Access; 5] = [Access::List, Access::Read, Access::Tagging, Access::Write, Access::Permissions];
         LEVELS.get(self.row.access).copied().unwrap_or(Access::Permissions)
     }
 

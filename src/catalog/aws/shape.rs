@@ -66,6 +66,11 @@ impl Member {
         self.wire.unwrap_or(self.name)
     }
 
+    /// Name in a form by the model of today, where old clients use another one.
+    pub(crate) fn newer_form_name(&self) -> Option<&'static str> {
+        self.query.map(|_| self.wire_name())
+    }
+
     /// Name in a form.
     pub(crate) fn form_name(&self) -> &'static str {
         self.query.unwrap_or_else(|| self.wire_name())
@@ -73,39 +78,50 @@ impl Member {
 }
 
 #[derive(Deserialize)]
-pub(super) struct ShapeRow {
+pub(super) struct ShapeRow<'t> {
     #[serde(rename = "k")]
     kind: char,
-    #[serde(rename = "m", default)]
-    members: Vec<MemberRow>,
+    #[serde(rename = "m", default, borrow)]
+    members: Vec<MemberRow<'t>>,
     #[serde(rename = "e", default)]
     element: usize,
-    #[serde(rename = "n", default)]
-    name: Option<&'static str>,
-    #[serde(rename = "v", default)]
-    value_name: Option<&'static str>,
+    #[serde(rename = "n", default, borrow)]
+    name: Option<&'t str>,
+    #[serde(rename = "v", default, borrow)]
+    value_name: Option<&'t str>,
     #[serde(rename = "f", default)]
     flat: u8,
 }
 
 #[derive(Deserialize)]
-struct MemberRow {
+struct MemberRow<'t> {
     #[serde(rename = "n")]
-    name: &'static str,
+    name: &'t str,
     #[serde(rename = "s")]
     shape: usize,
-    #[serde(rename = "w", default)]
-    wire: Option<&'static str>,
-    #[serde(rename = "q", default)]
-    query: Option<&'static str>,
+    #[serde(rename = "w", default, borrow)]
+    wire: Option<&'t str>,
+    #[serde(rename = "q", default, borrow)]
+    query: Option<&'t str>,
     #[serde(rename = "l", default)]
     location: Option<char>,
     #[serde(rename = "f", default)]
     flat: u8,
 }
 
-impl From<ShapeRow> for Shape {
-    fn from(row: ShapeRow) -> Self {
+impl ShapeRow<'_> {
+    /// Whether it is of a known kind and refers to shapes that are there.
+    pub(super) fn is_sound(&self, count: usize) -> bool {
+        "bdfilmostx".contains(self.kind) && self.element < count && self.members.iter().all(|it| it.shape < count)
+    }
+
+    pub(super) fn is_structure(&self) -> bool {
+        self.kind == 's'
+    }
+}
+
+impl From<ShapeRow<'static>> for Shape {
+    fn from(row: ShapeRow<'static>) -> Self {
         match row.kind {
             'b' => Self::Boolean,
             'd' => Self::Timestamp,
@@ -123,8 +139,8 @@ impl From<ShapeRow> for Shape {
     }
 }
 
-impl From<MemberRow> for Member {
-    fn from(row: MemberRow) -> Self {
+impl From<MemberRow<'static>> for Member {
+    fn from(row: MemberRow<'static>) -> Self {
         Self {
             name: row.name,
             shape: row.shape,

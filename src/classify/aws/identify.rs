@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::place::{Place, clip};
 use super::{Body, Trouble};
 use crate::catalog::aws::operation::Operation;
-use crate::catalog::aws::{self as catalog, Service};
+use crate::catalog::aws::{Service, ServiceNumber, Table};
 use crate::wire::aws::form::{self, Fields, Flavour};
 use crate::wire::head::{Head, fields};
 
@@ -64,7 +64,7 @@ pub(super) enum Selector<'h> {
 pub(super) fn selector<'h>(head: &'h Head, place: &Place<'_>) -> Result<Selector<'h>, Trouble> {
     let target = head.header(&fields::X_AMZ_TARGET);
     let smithy = head.header(&fields::SMITHY_PROTOCOL);
-    let speaks_forms = place.services.iter().filter_map(|it| catalog::entry(*it)).any(|it| it.speaks_forms);
+    let speaks_forms = place.entries().any(|it| it.speaks_forms);
     let has_action = head.query.iter().any(|(name, _)| name == "Action");
     let has_form = is_form(head);
     if speaks_forms && has_action || has_form && (speaks_forms && head.method == Method::POST || target.is_some()) {
@@ -107,7 +107,7 @@ fn by_target<'b>(head: &Head, place: &Place<'_>, target: &str) -> Result<Identif
         .rsplit_once('.')
         .filter(|_| !target.contains([',', ' ', ';']))
         .ok_or_else(|| Trouble::refused("X-Amz-Target is malformed"))?;
-    let known = catalog::services_with_target(prefix);
+    let known = place.facts.services_with_target(prefix);
     let services: SmallVec<[_; 2]> = known.iter().copied().filter(|it| place.services.contains(it)).collect();
     if services.is_empty() {
         return Err(if known.is_empty() {
@@ -118,7 +118,7 @@ fn by_target<'b>(head: &Head, place: &Place<'_>, target: &str) -> Result<Identif
         });
     }
     check_rpc_shape(head, "X-Amz-Target")?;
-    let candidates = with_operation(&services, name);
+    let candidates = with_operation(place.facts, &services, name);
     if candidates.is_empty() {
         return Err(no_operation(prefix_of(place), name));
     }
@@ -132,14 +132,14 @@ fn by_rpc<'b>(
     is_cbor: bool,
 ) -> Result<Identified<'b>, Trouble> {
     let services: SmallVec<[_; 2]> =
-        catalog::services_with_target(prefix).iter().copied().filter(|it| place.services.contains(it)).collect();
+        place.facts.services_with_target(prefix).iter().copied().filter(|it| place.services.contains(it)).collect();
     if services.is_empty() {
         return Err(Trouble::refused("the RPC path names another service than host and credential scope"));
     }
     if head.method != Method::POST || has_query(head) {
         return Err(Trouble::refused("an RPC request is a POST without query"));
     }
-    let candidates = with_operation(&services, name);
+    let candidates = with_operation(place.facts, &services, name);
     if candidates.is_empty() {
         return Err(no_operation(prefix_of(place), name));
     }
@@ -205,9 +205,9 @@ fn form_candidates<'h>(place: &Place<'_>, action: &str, version: &str) -> SmallV
         .services
         .iter()
         .copied()
-        .filter(|it| catalog::entry(*it).is_some_and(|it| it.speaks_forms && it.versions.contains(&version)))
+        .filter(|it| place.facts.entry(*it).is_some_and(|it| it.speaks_forms && it.versions.contains(&version)))
         .collect();
-    with_operation(&services, action)
+    with_operation(place.facts, &services, action)
 }
 
 /// Old SQS clients send to the queue's own URL; every other form goes to `/`.
@@ -249,10 +249,10 @@ fn check_rpc_shape(head: &Head, selector: &str) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn with_operation<'h>(services: &[catalog::ServiceNumber], name: &str) -> SmallVec<[Candidate<'h>; 2]> {
+fn with_operation<'h>(facts: &'static Table, services: &[ServiceNumber], name: &str) -> SmallVec<[Candidate<'h>; 2]> {
     let mut candidates: SmallVec<[Candidate<'h>; 2]> = services
         .iter()
-        .filter_map(|number| catalog::service(*number))
+        .filter_map(|number| facts.service(*number))
         .filter_map(|service| {
             let operation = service.operation(name)?;
             Some(Candidate { service, operation, labels: Labels::new() })
@@ -265,7 +265,7 @@ fn with_operation<'h>(services: &[catalog::ServiceNumber], name: &str) -> SmallV
 
 /// The IAM prefix when all candidates share one.
 pub(super) fn prefix_of(place: &Place<'_>) -> Option<&'static str> {
-    let mut prefixes = place.services.iter().filter_map(|it| catalog::entry(*it)).map(|it| it.prefix);
+    let mut prefixes = place.entries().map(|it| it.prefix);
     let first = prefixes.next()?;
     prefixes.all(|it| it == first).then_some(first)
 }

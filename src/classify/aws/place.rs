@@ -13,16 +13,18 @@ use smallvec::SmallVec;
 
 use super::s3::{Bucket, s3_host};
 use super::{Front, Trouble};
-use crate::catalog::aws::{self as catalog, Partition, ServiceNumber};
+use crate::catalog::aws::{Partition, ServiceEntry, ServiceNumber, Table};
 use crate::wire::head::{Head, fields};
 use crate::wire::sigv4::{ScopeRef, claimed_scope};
 
 /// What host and credential scope say.
 #[derive(Debug)]
 pub(super) struct Place<'h> {
+    /// By what the request is named, from its host to its parameters.
+    pub(super) facts: &'static Table,
     pub(super) is_endpoint: bool,
     pub(super) services: SmallVec<[ServiceNumber; 8]>,
-    pub(super) partition: &'static Partition,
+    pub(super) partition: &'static Partition<'static>,
     /// Region of the scope, or of the host where nothing is signed.
     pub(super) region: Option<Cow<'static, str>>,
     /// Signing name of the scope.
@@ -33,15 +35,27 @@ pub(super) struct Place<'h> {
     pub(super) is_signed: bool,
 }
 
+impl Place<'_> {
+    /// What the index says about the services that may be meant.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &'static ServiceEntry<'static>> {
+        let facts = self.facts;
+        self.services.iter().filter_map(move |it| facts.entry(*it))
+    }
+
+    pub(super) fn is_s3(&self, number: ServiceNumber) -> bool {
+        is_s3(self.facts, number)
+    }
+}
+
 /// Finds the place of a request.
 ///
 /// # Errors
 /// When host and scope contradict each other, or one of them is not known.
 pub(super) fn locate<'h>(head: &'h Head, front: &Front) -> Result<Place<'h>, Trouble> {
-    let scope = scope(head)?;
+    let scope = scope(head, front.facts)?;
     match endpoint(&head.host.name, front) {
-        Some(label) => at_endpoint(head, scope, label),
-        None => at_aws(&head.host.name, scope),
+        Some(label) => at_endpoint(head, front.facts, scope, label),
+        None => at_aws(&head.host.name, front.facts, scope),
     }
 }
 
@@ -69,13 +83,18 @@ fn endpoint<'h>(host: &'h str, front: &Front) -> Option<Option<&'h str>> {
     })
 }
 
-fn at_endpoint<'h>(head: &Head, scope: Claim, label: Option<&'h str>) -> Result<Place<'h>, Trouble> {
+fn at_endpoint<'h>(
+    head: &Head,
+    facts: &'static Table,
+    scope: Claim,
+    label: Option<&'h str>,
+) -> Result<Place<'h>, Trouble> {
     let mut services: SmallVec<[ServiceNumber; 8]> = SmallVec::new();
     let mut region = None;
     let signing_name = scope.signing_name();
     match &scope {
         Claim::Scope(scope) => {
-            services.extend(signed_as(&scope.service));
+            services.extend(signed_as(facts, &scope.service));
             if services.is_empty() {
                 return Err(Trouble::unknown(format_args!(
                     "no service known to the table signs as `{}`",
@@ -84,21 +103,21 @@ fn at_endpoint<'h>(head: &Head, scope: Claim, label: Option<&'h str>) -> Result<
             }
             region.clone_from(&scope.region);
         }
-        Claim::SigV2 if is_storage_v2(head) => services.extend(signed_as("s3")),
+        Claim::SigV2 if is_storage_v2(head) => services.extend(signed_as(facts, "s3")),
         Claim::SigV2 | Claim::None => {
             let target = head.header(&fields::X_AMZ_TARGET).and_then(|target| target.rsplit_once('.'));
             match target {
-                Some((prefix, _)) => services.extend_from_slice(catalog::services_with_target(prefix)),
-                None if is_form(head) => services.extend_from_slice(catalog::services_with_forms()),
-                None => services.extend_from_slice(catalog::services_without_signature()),
+                Some((prefix, _)) => services.extend_from_slice(facts.services_with_target(prefix)),
+                None if is_form(head) => services.extend_from_slice(facts.services_with_forms()),
+                None => services.extend_from_slice(facts.services_without_signature()),
             }
         }
     }
     let partition = match &region {
-        Some(region) => partition(region)?,
-        None => default_partition()?,
+        Some(region) => partition(facts, region)?,
+        None => default_partition(facts)?,
     };
-    let is_storage = services.iter().any(|it| is_s3(*it));
+    let is_storage = services.iter().any(|it| is_s3(facts, *it));
     let bucket = match label {
         Some(label) if is_storage && !is_response(head) => {
             let name = label.strip_suffix('.').unwrap_or_default();
@@ -107,6 +126,7 @@ fn at_endpoint<'h>(head: &Head, scope: Claim, label: Option<&'h str>) -> Result<
         _ => None,
     };
     Ok(Place {
+        facts,
         is_endpoint: true,
         services,
         partition,
@@ -118,22 +138,25 @@ fn at_endpoint<'h>(head: &Head, scope: Claim, label: Option<&'h str>) -> Result<
     })
 }
 
-fn at_aws(host: &str, scope: Claim) -> Result<Place<'_>, Trouble> {
-    let Found { services, region, partition, label, bucket } = find_host(host)
+fn at_aws<'h>(host: &'h str, facts: &'static Table, scope: Claim) -> Result<Place<'h>, Trouble> {
+    let Found { services, region, partition, label, bucket } = find_host(facts, host)
         .ok_or_else(|| Trouble::unknown("the host is no endpoint of ours and not an AWS host the table knows"))?;
     let mut services = services;
-    let mut region = region.map(catalog::region_name);
+    let mut region = region.map(|region| facts.region_name(region));
     if let Claim::Scope(scope) = &scope {
-        let scoped = signed_as(&scope.service);
+        let scoped = signed_as(facts, &scope.service);
         services.retain(|number| scoped.contains(number));
         if services.is_empty() {
             return Err(Trouble::refused("the host and the credential scope name different services"));
         }
         match (&region, &scope.region) {
-            (Some(host), Some(scope)) if host != scope && !signs_elsewhere(&services, partition, host, scope) => {
+            (Some(host), Some(scope))
+                if host != scope && !signs_elsewhere(facts, &services, partition, host, scope) =>
+            {
                 return Err(Trouble::refused("the host and the credential scope name different regions"));
             }
-            (_, Some(scope)) if self::partition(scope)?.suffix != partition.suffix => {
+            // Where the host names the region, some services have one suffix for all partitions.
+            (None, Some(scope)) if self::partition(facts, scope)?.suffix != partition.suffix => {
                 return Err(Trouble::refused("the host and the credential scope name different partitions"));
             }
             (None, scope) => region.clone_from(scope),
@@ -141,10 +164,11 @@ fn at_aws(host: &str, scope: Claim) -> Result<Place<'_>, Trouble> {
         }
     }
     let partition = match &region {
-        Some(region) => self::partition(region)?,
+        Some(region) => self::partition(facts, region)?,
         None => partition,
     };
     Ok(Place {
+        facts,
         is_endpoint: false,
         services,
         partition,
@@ -157,8 +181,14 @@ fn at_aws(host: &str, scope: Claim) -> Result<Place<'_>, Trouble> {
 }
 
 /// Some global services have regional hosts and sign for one region all the same.
-fn signs_elsewhere(services: &[ServiceNumber], partition: &Partition, host: &str, scope: &str) -> bool {
-    let mut entries = services.iter().filter_map(|it| catalog::entry(*it));
+fn signs_elsewhere(
+    facts: &Table,
+    services: &[ServiceNumber],
+    partition: &Partition<'_>,
+    host: &str,
+    scope: &str,
+) -> bool {
+    let mut entries = services.iter().filter_map(|it| facts.entry(*it));
     entries.any(|it| it.endpoint(partition.id, host).is_some_and(|endpoint| endpoint.2 == scope))
 }
 
@@ -166,23 +196,18 @@ fn signs_elsewhere(services: &[ServiceNumber], partition: &Partition, host: &str
 struct Found<'h> {
     services: SmallVec<[ServiceNumber; 8]>,
     region: Option<&'h str>,
-    partition: &'static Partition,
+    partition: &'static Partition<'static>,
     label: Option<&'h str>,
     bucket: Option<Bucket>,
 }
 
-fn find_host(host: &str) -> Option<Found<'_>> {
-    let partition = catalog::partitions()
-        .iter()
-        .find(|it| ends_with_label(host, it.suffix) || ends_with_label(host, it.dual))
-        .or_else(|| {
-            catalog::partitions()
-                .first()
-                .filter(|_| ends_with_label(host, "aws") || ends_with_label(host, "signin.aws.amazon.com"))
-        })?;
-    if let Some(found) = s3_host(host, partition) {
+fn find_host<'h>(facts: &'static Table, host: &'h str) -> Option<Found<'h>> {
+    let known = facts.partitions().iter().find(|it| ends_with_label(host, it.suffix) || ends_with_label(host, it.dual));
+    // Some hosts stand under a suffix of their own; then the table has them whole.
+    let partition = known.or_else(|| facts.partitions().first())?;
+    if let Some(found) = known.and_then(|_| s3_host(facts, host, partition)) {
         return Some(Found {
-            services: signed_as("s3").into_iter().filter(|it| found.has_control || is_s3(*it)).collect(),
+            services: signed_as(facts, "s3").into_iter().filter(|it| found.has_control || is_s3(facts, *it)).collect(),
             region: found.region,
             partition,
             label: None,
@@ -197,7 +222,7 @@ fn find_host(host: &str) -> Option<Found<'_>> {
         let found = |services: &[ServiceNumber], region| {
             Some(Found { services: services.into(), region, partition, label, bucket: None })
         };
-        if let Some(services) = catalog::services_at(skipped, rest) {
+        if let Some(services) = facts.services_at(skipped, rest) {
             return found(services, None);
         }
         // The region label, if any, is the one around which the table knows a service.
@@ -205,8 +230,8 @@ fn find_host(host: &str) -> Option<Found<'_>> {
         for region in rest.split('.') {
             let (before, behind) = (rest.get(..at)?, rest.get(at + region.len()..)?);
             at += region.len() + 1;
-            if catalog::partition_of(region).is_some()
-                && let Some(services) = catalog::services_around(skipped, before, behind)
+            if facts.partition_of(region).is_some()
+                && let Some(services) = facts.services_around(skipped, before, behind)
             {
                 return found(services, Some(region));
             }
@@ -240,11 +265,14 @@ impl Claim {
     }
 }
 
-fn scope(head: &Head) -> Result<Claim, Trouble> {
+fn scope(head: &Head, facts: &Table) -> Result<Claim, Trouble> {
     if let Some(ScopeRef { region, service, .. }) = claimed_scope(head) {
+        if head.headers.get(header::AUTHORIZATION).is_none() {
+            check_signed_fields(head)?;
+        }
         return Ok(Claim::Scope(ClaimedScope {
-            service: catalog::signing_name(service),
-            region: Some(catalog::region_name(region)),
+            service: facts.signing_name(service),
+            region: Some(facts.region_name(region)),
         }));
     }
     let authorization = head.header(header::AUTHORIZATION);
@@ -254,8 +282,9 @@ fn scope(head: &Head) -> Result<Claim, Trouble> {
         (None, 0, 0) => Ok(Claim::None),
         (None, 0, 1) => Ok(Claim::SigV2),
         (None, 1, 0) => {
+            check_signed_fields(head)?;
             let is_asymmetric = head.query_value("X-Amz-Algorithm") == Some(ASYMMETRIC);
-            asymmetric_or_token(head, head.query_value("X-Amz-Credential").unwrap_or_default(), is_asymmetric)
+            asymmetric_or_token(head, facts, head.query_value("X-Amz-Credential").unwrap_or_default(), is_asymmetric)
         }
         (Some(text), 0, 0) => {
             let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
@@ -266,7 +295,7 @@ fn scope(head: &Head) -> Result<Claim, Trouble> {
                 ASYMMETRIC => {
                     let mut fields = rest.split(',').filter_map(|field| field.trim().strip_prefix("Credential="));
                     match (fields.next(), fields.next()) {
-                        (Some(credential), None) => asymmetric_or_token(head, credential, true),
+                        (Some(credential), None) => asymmetric_or_token(head, facts, credential, true),
                         _ => Err(Trouble::refused("the credential is malformed")),
                     }
                 }
@@ -277,45 +306,58 @@ fn scope(head: &Head) -> Result<Claim, Trouble> {
     }
 }
 
+/// A presigned URL may stand for one operation with the header fields it was signed with, and for another without.
+fn check_signed_fields(head: &Head) -> Result<(), Trouble> {
+    let names = head.query_value("X-Amz-SignedHeaders").unwrap_or_default();
+    match names.split(';').find(|name| !name.is_empty() && !head.headers.contains_key(*name)) {
+        Some(name) => Err(Trouble::refused(format_args!(
+            "the URL was signed with a header field that the request does not have: `{}`",
+            clip(name)
+        ))),
+        None => Ok(()),
+    }
+}
+
 const ASYMMETRIC: &str = "AWS4-ECDSA-P256-SHA256";
 
 /// `key/date/region/service/aws4_request`, without the region for SigV4A.
-fn asymmetric_or_token(head: &Head, credential: &str, is_asymmetric: bool) -> Result<Claim, Trouble> {
+fn asymmetric_or_token(head: &Head, facts: &Table, credential: &str, is_asymmetric: bool) -> Result<Claim, Trouble> {
     let parts: SmallVec<[&str; 8]> = credential.rsplitn(if is_asymmetric { 4 } else { 5 }, '/').collect();
     match (parts.as_slice(), is_asymmetric) {
         (["aws4_request", service, region, _, _], false) => Ok(Claim::Scope(ClaimedScope {
-            service: catalog::signing_name(service),
-            region: Some(catalog::region_name(region)),
+            service: facts.signing_name(service),
+            region: Some(facts.region_name(region)),
         })),
         (["aws4_request", service, _, _], true) => {
             let set = head.header("x-amz-region-set").or_else(|| head.query_value("X-Amz-Region-Set"));
-            let region = set.filter(|set| !set.contains([',', '*'])).map(catalog::region_name);
-            Ok(Claim::Scope(ClaimedScope { service: catalog::signing_name(service), region }))
+            let region = set.filter(|set| !set.contains([',', '*'])).map(|region| facts.region_name(region));
+            Ok(Claim::Scope(ClaimedScope { service: facts.signing_name(service), region }))
         }
         _ => Err(Trouble::refused("the credential is malformed")),
     }
 }
 
 /// The services that accept a scope of that name; S3's special scopes lead back to S3.
-fn signed_as(signing_name: &str) -> SmallVec<[ServiceNumber; 8]> {
-    let mut services: SmallVec<[ServiceNumber; 8]> = catalog::services_signed_as(signing_name).into();
+fn signed_as(facts: &Table, signing_name: &str) -> SmallVec<[ServiceNumber; 8]> {
+    let mut services: SmallVec<[ServiceNumber; 8]> = facts.services_signed_as(signing_name).into();
     if matches!(signing_name, "s3express" | "s3-object-lambda" | "s3-outposts") {
-        services.extend_from_slice(catalog::services_signed_as("s3"));
+        services.extend_from_slice(facts.services_signed_as("s3"));
     }
     services
 }
 
-pub(super) fn is_s3(number: ServiceNumber) -> bool {
-    catalog::entry(number).is_some_and(|it| it.id == "s3")
+fn is_s3(facts: &Table, number: ServiceNumber) -> bool {
+    facts.entry(number).is_some_and(|it| it.id == "s3")
 }
 
-fn partition(region: &str) -> Result<&'static Partition, Trouble> {
-    catalog::partition_of(region)
+fn partition(facts: &'static Table, region: &str) -> Result<&'static Partition<'static>, Trouble> {
+    facts
+        .partition_of(region)
         .ok_or_else(|| Trouble::unknown(format_args!("`{}` is not a region of any partition", clip(region))))
 }
 
-fn default_partition() -> Result<&'static Partition, Trouble> {
-    catalog::partitions().first().ok_or_else(|| Trouble::unknown("the fact table is empty"))
+fn default_partition(facts: &'static Table) -> Result<&'static Partition<'static>, Trouble> {
+    facts.partitions().first().ok_or_else(|| Trouble::unknown("the fact table is empty"))
 }
 
 /// What an object lambda answers has a route in front of the host, no bucket.

@@ -12,11 +12,11 @@ use smallvec::SmallVec;
 
 use super::Trouble;
 use super::identify::{Candidate, Identified, Labels, Protocol, is_credential, prefix_of};
-use super::place::{Place, clip, is_s3};
+use super::place::{Place, clip};
 use super::s3::is_bucket_name;
+use crate::catalog::aws::Service;
 use crate::catalog::aws::operation::{Operation, Segment};
 use crate::catalog::aws::shape::{Location, Member, Shape};
-use crate::catalog::aws::{self as catalog, Service};
 use crate::wire::aws::form::Fields;
 use crate::wire::head::Head;
 
@@ -40,7 +40,7 @@ pub(super) fn by_path<'b>(head: &'b Head, place: &Place<'_>) -> Result<Identifie
     paths.each_operation(head, place, head.query.is_empty(), |service, operation, path| {
         if demands_met(head, operation)
             && matches(&operation.path, path, &mut taken)
-            && !is_of_other_host(head, place, operation)
+            && !is_of_other_host(head, place, service, operation)
             && unmodelled_field(head, service, operation).is_none()
         {
             fits.push(Candidate { service, operation, labels: labels(&operation.path, path, &taken) });
@@ -61,9 +61,9 @@ struct Paths<'h> {
 
 impl<'h> Paths<'h> {
     fn read(head: &'h Head, place: &Place<'_>) -> Result<Self, Trouble> {
-        let has_storage = place.services.iter().any(|it| is_s3(*it));
+        let has_storage = place.services.iter().any(|it| place.is_s3(*it));
         let storage = if has_storage { Some(storage_segments(head, place)?) } else { None };
-        let is_storage_alone = has_storage && place.services.iter().all(|it| is_s3(*it));
+        let is_storage_alone = has_storage && place.services.iter().all(|it| place.is_s3(*it));
         let plain = match (!is_storage_alone).then(|| plain_segments(&head.path)) {
             None => None,
             Some(Ok(plain)) => Some(plain),
@@ -84,9 +84,9 @@ impl<'h> Paths<'h> {
         mut tell: impl FnMut(&'static Service, &'static Operation, &[Cow<'h, str>]),
     ) {
         for number in &place.services {
-            let path = if is_s3(*number) { self.storage.as_deref() } else { self.plain.as_deref() };
-            let is_rest = catalog::entry(*number).is_some_and(|it| it.speaks_rest);
-            let (Some(path), true, Some(service)) = (path, is_rest, catalog::service(*number)) else { continue };
+            let path = if place.is_s3(*number) { self.storage.as_deref() } else { self.plain.as_deref() };
+            let is_rest = place.facts.entry(*number).is_some_and(|it| it.speaks_rest);
+            let (Some(path), true, Some(service)) = (path, is_rest, place.facts.service(*number)) else { continue };
             for operation in service.operations_under(head.method.as_str(), path.first().map_or("", |it| it), is_alone)
             {
                 let is_open = place.is_signed || !place.is_endpoint || operation.needs_no_signature();
@@ -102,7 +102,7 @@ impl<'h> Paths<'h> {
         let mut reached = SmallVec::new();
         let mut taken = Taken::new();
         self.each_operation(head, place, false, |service, operation, path| {
-            if matches(&operation.path, path, &mut taken) && !is_of_other_host(head, place, operation) {
+            if matches(&operation.path, path, &mut taken) && !is_of_other_host(head, place, service, operation) {
                 reached.push((service, operation));
             }
         });
@@ -112,16 +112,17 @@ impl<'h> Paths<'h> {
 
 type Candidates<'h> = SmallVec<[Candidate<'h>; 2]>;
 
-/// `GET /` lists buckets, or directory buckets where those are controlled.
-fn is_of_other_host(head: &Head, place: &Place<'_>, operation: &Operation) -> bool {
-    let is_directory = || {
-        head.host.name.starts_with("s3express-control")
-            || place.is_endpoint && place.signing_name.as_deref() == Some("s3express")
-    };
-    match operation.action_name.as_str() {
-        "aws:s3:ListBuckets" => is_directory(),
-        "aws:s3:ListDirectoryBuckets" => !is_directory(),
-        _ => false,
+/// `GET /` lists buckets, or directory buckets where those are controlled; there are no objects.
+fn is_of_other_host(head: &Head, place: &Place<'_>, service: &Service, operation: &Operation) -> bool {
+    if service.entry.id != "s3" {
+        return false;
+    }
+    let is_control = || !place.is_endpoint && place.bucket.is_none() && head.host.name.starts_with("s3express-control");
+    let is_directory = || is_control() || place.is_endpoint && place.signing_name.as_deref() == Some("s3express");
+    match operation.row.name {
+        "ListBuckets" => is_directory(),
+        "ListDirectoryBuckets" => !is_directory(),
+        _ => operation.path.len() > 1 && is_control(),
     }
 }
 
@@ -299,6 +300,7 @@ fn unmodelled_field<'h>(head: &'h Head, service: &Service, operation: &Operation
     let members = operation.row.input.map_or(&[][..], |shape| service.shape(shape).members());
     let takes_any = members.iter().any(|it| is_query_map(service, it));
     let is_storage = service.entry.id == "s3";
+    let is_old_url = is_storage && head.query_value("AWSAccessKeyId").is_some();
     head.query.iter().map(|(name, _)| name.as_str()).find(|name| {
         let is_modelled = takes_any
             || is_credential(name)
@@ -313,6 +315,8 @@ fn unmodelled_field<'h>(head: &'h Head, service: &Service, operation: &Operation
             })
             || *name == "x-id" && head.query_value("x-id") == Some(operation.row.name)
             || is_storage && matches!(*name, "AWSAccessKeyId" | "Signature" | "Expires")
+            // Old presigned URLs repeat the two header fields that their signature covers.
+            || is_storage && is_old_url && matches!(*name, "content-md5" | "content-type")
             || is_storage && name.eq_ignore_ascii_case("x-amz-user-agent");
         !is_modelled
     })
@@ -398,7 +402,7 @@ fn unmatched(head: &Head, place: &Place<'_>, reached: &[Reached]) -> Trouble {
         }
     }
     match (selectors.as_slice(), field) {
-        ([first, second, ..], _) if place.services.iter().any(|it| is_s3(*it)) => Trouble::refused(format_args!(
+        ([first, second, ..], _) if place.services.iter().any(|it| place.is_s3(*it)) => Trouble::refused(format_args!(
             "the query selects two sub-resources: `{}` and `{}`",
             clip(first),
             clip(second)

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::identify::{self, Candidate};
-use super::place::{Place, is_s3};
+use super::place::Place;
 use super::s3::Bucket;
 use super::{Route, Trouble};
-use crate::catalog::aws::{self as catalog, ServiceEntry};
+use crate::catalog::aws::ServiceEntry;
 use crate::wire::head::Head;
 
 /// The route of an identified request.
@@ -34,19 +34,15 @@ pub(super) fn of_operation(
 
 /// The route of a request whose operation is not known; `None` when that leaves the host open.
 pub(super) fn of_service(head: &Head, place: &Place<'_>) -> Option<Route> {
-    let entry = catalog::entry(*place.services.first()?)?;
+    let entry = place.facts.entry(*place.services.first()?)?;
     if !place.is_endpoint {
         return at_aws(head, place, entry);
     }
     let is_form = matches!(identify::selector(head, place), Ok(identify::Selector::Form));
-    let mut routes = place
-        .services
-        .iter()
-        .filter_map(|it| catalog::entry(*it))
-        .filter(|it| !is_form || it.speaks_forms)
-        .map(|it| at_endpoint(head, place, it, ""));
+    let mut routes =
+        place.entries().filter(|it| !is_form || it.speaks_forms).map(|it| at_endpoint(head, place, it, ""));
     let first = routes.next()??;
-    let is_storage = place.services.iter().any(|it| is_s3(*it));
+    let is_storage = place.services.iter().any(|it| place.is_s3(*it));
     (!is_storage && routes.all(|route| route.as_ref() == Some(&first))).then_some(first)
 }
 
@@ -80,7 +76,7 @@ pub(super) fn check_label(
 }
 
 /// A request that came to the real host stays on it.
-fn at_aws(head: &Head, place: &Place<'_>, entry: &ServiceEntry) -> Option<Route> {
+fn at_aws(head: &Head, place: &Place<'_>, entry: &ServiceEntry<'static>) -> Option<Route> {
     let signing_name = place.signing_name.clone().unwrap_or(Cow::Borrowed(entry.signing_name));
     let region = place.region.clone().unwrap_or(Cow::Borrowed(place.partition.global));
     let signing_region = match entry.endpoint(place.partition.id, &region) {
@@ -90,7 +86,7 @@ fn at_aws(head: &Head, place: &Place<'_>, entry: &ServiceEntry) -> Option<Route>
     Some(Route { signing_name, signing_region, host: head.host.name.clone() })
 }
 
-fn at_endpoint(head: &Head, place: &Place<'_>, entry: &ServiceEntry, prefix: &str) -> Option<Route> {
+fn at_endpoint(head: &Head, place: &Place<'_>, entry: &ServiceEntry<'static>, prefix: &str) -> Option<Route> {
     let region = place.region.as_ref()?;
     let endpoint = entry.endpoint(place.partition.id, region)?;
     // The endpoint's own path would have to be put in front, and agents on our endpoint leave it out.

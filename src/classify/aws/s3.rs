@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Trouble;
-use crate::catalog::aws::{self as catalog, Partition};
+use crate::catalog::aws::{Partition, Table};
 
 /// What an S3 host names in front of the service's labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,16 +50,16 @@ pub(super) struct S3Host<'h> {
 
 /// Reads an S3 host name; `None` when it is not one. The rightmost S3 label counts: a bucket's name
 /// may hold dots and even look like one.
-pub(super) fn s3_host<'h>(host: &'h str, partition: &Partition) -> Option<S3Host<'h>> {
+pub(super) fn s3_host<'h>(facts: &Table, host: &'h str, partition: &Partition<'_>) -> Option<S3Host<'h>> {
     let rest = host.strip_suffix(partition.suffix)?.strip_suffix('.')?;
     let labels: SmallVec<[&str; 8]> = rest.split('.').collect();
-    let is_region = |label: &str| catalog::partition_of(label).is_some();
+    let is_region = |label: &str| facts.partition_of(label).is_some();
     let (front, region, kind): (&[&str], Option<&str>, &str) = match labels.as_slice() {
         [front @ .., kind, "dualstack", region] if is_region(region) => (front, Some(region), kind),
         [front @ .., kind @ "s3-accelerate", "dualstack"] => (front, None, kind),
         [front @ .., kind, region] if is_region(region) => (front, Some(region), kind),
         [front @ .., "accesspoint", kind @ "s3-global"] => (front, None, kind),
-        [front @ .., kind] => (front, legacy_region(kind), kind),
+        [front @ .., kind] => (front, legacy_region(facts, kind), kind),
         [] => return None,
     };
     let name = |front: &[&str]| {
@@ -67,7 +67,7 @@ pub(super) fn s3_host<'h>(host: &'h str, partition: &Partition) -> Option<S3Host
     };
     let bucket = match (kind, front) {
         ("s3" | "s3-fips" | "s3-accelerate" | "s3-external-1", front) => name(front)?,
-        (kind, front) if legacy_region(kind).is_some() && region == legacy_region(kind) => name(front)?,
+        (kind, front) if legacy_region(facts, kind).is_some() && region == legacy_region(facts, kind) => name(front)?,
         (kind, []) if kind == "s3express-control" || kind == "s3express-control-fips" => None,
         (kind, front) if kind.starts_with("s3express-") => name(front)?,
         ("s3-global", [alias]) => Some(Bucket::Arn(format!("arn:{}:s3:::accesspoint/{alias}.mrap", partition.id))),
@@ -89,11 +89,11 @@ pub(super) fn s3_host<'h>(host: &'h str, partition: &Partition) -> Option<S3Host
 }
 
 /// `s3-us-west-2`, the oldest regional form.
-fn legacy_region(kind: &str) -> Option<&str> {
-    kind.strip_prefix("s3-").filter(|region| catalog::partition_of(region).is_some())
+fn legacy_region<'h>(facts: &Table, kind: &'h str) -> Option<&'h str> {
+    kind.strip_prefix("s3-").filter(|region| facts.partition_of(region).is_some())
 }
 
-fn access_point(service: &str, point: &str, region: &str, partition: &Partition) -> Option<Bucket> {
+fn access_point(service: &str, point: &str, region: &str, partition: &Partition<'_>) -> Option<Bucket> {
     let (name, account) = split_point(point)?;
     Some(Bucket::Arn(format!("arn:{}:{service}:{region}:{account}:accesspoint/{name}", partition.id)))
 }

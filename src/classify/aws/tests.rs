@@ -12,7 +12,7 @@ mod traps;
 const OWN: &str = "123456789012";
 
 fn front() -> Front {
-    Front { endpoint_hosts: vec!["proxy.corp".into()], account: Some(OWN.into()) }
+    Front { endpoint_hosts: vec!["proxy.corp".into()], account: Some(OWN.into()), ..Front::default() }
 }
 
 /// A request in the shape test tables are written in.

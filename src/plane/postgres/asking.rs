@@ -20,6 +20,7 @@ use super::timeouts::Limit;
 use super::upstream::Host;
 use super::{Plane, ending, reach};
 use crate::action::{Agent, Context, Shown};
+use crate::catalog::postgres::facts_digest;
 use crate::digest::Digest;
 use crate::gate::{Admission, Ask, Ended, Outcome, Passing, Permit, Receipt};
 use crate::id::HoldId;
@@ -96,6 +97,7 @@ impl Asker {
             key_id: self.credential.id(),
             peer: self.peer,
             actions: &named.actions,
+            facts: facts_digest(),
             wording: Some(&named.worded.wording),
         };
         self.plane.gate.pass(&passing, ruling).await
@@ -116,7 +118,15 @@ impl Asker {
                 return Admission::Ended(ending::unprovable(&error));
             }
             let (key_id, wording) = (key_id.as_str(), Some(&wording));
-            let passing = Passing { action_id: &action_id, agent: &agent, key_id, peer, actions: &actions, wording };
+            let passing = Passing {
+                action_id: &action_id,
+                agent: &agent,
+                key_id,
+                peer,
+                actions: &actions,
+                facts: facts_digest(),
+                wording,
+            };
             match plane.gate.pass(&passing, &ruling).await {
                 Ok(permit) => Admission::Permitted(permit),
                 Err(ended) => Admission::Ended(ended),
@@ -144,6 +154,7 @@ impl Asker {
             peer: self.peer,
             key_id: self.credential.id().to_owned(),
             actions: Arc::clone(&named.actions),
+            facts: facts_digest(),
             digest: named.digest,
             retry_id: None,
             // No message of this protocol is signed, and none can be replayed: each has its own.

@@ -8,6 +8,7 @@ use super::ending;
 use super::narrowing::Standing;
 use super::settings::Settings;
 use crate::action::Crossed;
+use crate::catalog::postgres::facts_digest;
 use crate::digest::{Digest, Hasher};
 use crate::gate::{Admission, Ask, Meter};
 use crate::id::{ActionId, HoldId, RuleId};
@@ -62,6 +63,7 @@ impl Asker {
             peer: self.peer,
             key_id: self.credential.id().to_owned(),
             actions: Arc::clone(&named.actions),
+            facts: facts_digest(),
             digest,
             retry_id: None,
             signature: crate::digest::sha256(action_id.as_str().as_bytes()),

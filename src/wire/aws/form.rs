@@ -165,15 +165,23 @@ impl Reader<'_> {
         for (token, rests) in self.grouped(rests) {
             let name =
                 |it: &&Member| form_token(self.service, it, self.flavour) == token && it.location == Location::Body;
-            let Some(member) = members.iter().find(name) else {
+            let named = members.iter().find(name).or_else(|| {
+                let is_query = self.flavour == Flavour::Query;
+                members
+                    .iter()
+                    .find(|it| is_query && it.newer_form_name() == Some(token) && it.location == Location::Body)
+            });
+            let Some(member) = named else {
                 self.reading.doubt(format_args!(
                     "the form has a field that is not modelled: `{}`",
                     token.chars().take(64).collect::<String>()
                 ));
                 continue;
             };
-            if let Some(value) = self.value(member.shape, member.is_flat, rests, depth + 1) {
-                object.insert(member.name.to_owned(), value);
+            if let Some(value) = self.value(member.shape, member.is_flat, rests, depth + 1)
+                && object.insert(member.name.to_owned(), value).is_some()
+            {
+                self.reading.doubt(format_args!("the form has two spellings of `{}`", member.name));
             }
         }
         Some(Value::Object(object))
