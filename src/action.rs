@@ -254,6 +254,13 @@ impl Context {
         })
     }
 
+    /// The task of the credential, which nothing that an agent says can change.
+    pub(crate) fn bind(&mut self, task: Option<String>) {
+        if task.is_some() {
+            self.task = task;
+        }
+    }
+
     /// What this says, and what `other` says where this is silent.
     pub(crate) fn or(&self, other: &Self) -> Self {
         let or = |own: &Option<String>, other: &Option<String>| own.as_ref().or(other.as_ref()).cloned();

@@ -17,6 +17,7 @@
 pub(crate) mod agent;
 pub(crate) mod approver;
 pub(crate) mod assume;
+pub(crate) mod binding;
 mod file;
 pub(crate) mod real;
 mod session;
@@ -44,6 +45,10 @@ pub(crate) fn commitment_key(data: &Path) -> Result<commitment::Key, CredentialE
 pub(crate) enum CredentialError {
     #[error("there is an agent `{0}` already; `countersign agent rotate {0}` gives it a new key")]
     AgentExists(AgentId),
+    #[error(
+        "the task and the networks of a short-lived key take {0} bytes, {1} at most; bind it to less, or make a long-lived one"
+    )]
+    BindingTooLong(usize, usize),
     #[error("agent `{0}` is revoked; `countersign agent add {0} --owner ...` brings it back with a new key")]
     AgentRevoked(AgentId),
     #[error("`{}` is damaged: {why}; restore it from a backup", path.display())]

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{Common, Exit};
 use crate::action::{Agent, Owner};
 use crate::credential::agent::{self, AgentEntry, IssuedKey, KeyEntry, LookupError, Revoked};
+use crate::credential::binding::Binding;
 use crate::credential::is_virtual_key_id;
 use crate::id::{AgentId, is_plain_name};
 use crate::time::{Clock, Timestamp, parse_duration};
@@ -33,12 +35,50 @@ pub(crate) struct Add {
     /// Who answers for it: a person of the configuration, or `group:NAME`. They cannot approve what it asks for.
     #[arg(long, value_name = "PERSON")]
     owner: String,
-    /// The key expires after this time; without it, never.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    lifetime: Option<Duration>,
+    #[command(flatten)]
+    terms: Terms,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args, Debug)]
+struct Terms {
+    /// The key expires after this time; without it, never.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    lifetime: Option<Duration>,
+    #[command(flatten)]
+    bound: Bound,
+}
+
+impl Terms {
+    fn into_terms(self) -> agent::Terms {
+        agent::Terms { lifetime: self.lifetime, binding: self.bound.into_binding() }
+    }
+}
+
+/// What a key is bound to.
+#[derive(Args, Debug)]
+pub(super) struct Bound {
+    /// The key is good from this address or network alone; may be given again.
+    #[arg(long, value_name = "NETWORK", value_parser = Binding::network)]
+    from: Vec<IpNet>,
+    /// The task that its requests are for, whatever they say themselves.
+    #[arg(long, value_name = "TASK", value_parser = task)]
+    task: Option<String>,
+}
+
+impl Bound {
+    pub(super) fn into_binding(self) -> Binding {
+        Binding { from: self.from, task: self.task }
+    }
+}
+
+fn task(text: &str) -> Result<String, String> {
+    match is_plain_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("give 1 to 64 letters, digits and . _ @ + -, starting with a letter or digit".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]
@@ -61,9 +101,8 @@ pub(crate) struct Rotate {
     /// How long its other keys stay valid.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     overlap: Duration,
-    /// The new key expires after this time; without it, never.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    lifetime: Option<Duration>,
+    #[command(flatten)]
+    terms: Terms,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -81,13 +120,13 @@ pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) ->
                 add.id
             );
             let agent = Agent { id: AgentId::new(&add.id), owner };
-            let key = agent::add(&data, agent, add.lifetime, now)?;
+            let key = agent::add(&data, agent, add.terms.into_terms(), now)?;
             print_key(&add.id, &key, add.json, out)?;
         }
         Arguments::List(list) => print_list(&agent::list(&data)?, list.json, now, out)?,
         Arguments::Revoke(revoke) => print_revoked(&data, &revoke.agent_or_key, now, out)?,
         Arguments::Rotate(rotate) => {
-            let key = agent::rotate(&data, &rotate.id, rotate.overlap, rotate.lifetime, now)?;
+            let key = agent::rotate(&data, &rotate.id, rotate.overlap, rotate.terms.into_terms(), now)?;
             print_key(&rotate.id, &key, rotate.json, out)?;
         }
     }
@@ -172,7 +211,10 @@ fn print_list(agents: &[AgentEntry], as_json: bool, now: Timestamp, out: &mut dy
                 ("valid", Some(expires)) => format!("valid until {}", expires.rfc3339()),
                 (state, _) => state.to_owned(),
             };
-            writeln!(out, "{id:<24} {owner:<24} {:<22} {state}", key.key_id)?;
+            let binding = &key.binding;
+            let from = binding.from.iter().map(|it| format!(", from {it}"));
+            let bound: String = from.chain(binding.task.iter().map(|it| format!(", for {it}"))).collect();
+            writeln!(out, "{id:<24} {owner:<24} {:<22} {state}{bound}", key.key_id)?;
         }
     }
     Ok(())
@@ -189,6 +231,8 @@ fn agent_json(entry: &AgentEntry, now: Timestamp) -> Value {
                 "created": key.created.rfc3339(),
                 "expires": key.expires.map(Timestamp::rfc3339),
                 "revoked": key.revoked.map(Timestamp::rfc3339),
+                "from": key.binding.from.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "task": key.binding.task,
             })
         })
         .collect();

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::agent::duration;
+use super::agent::{Bound, duration};
 use super::{Common, Exit};
 use crate::config::Config;
 use crate::credential::agent::issue_session;
@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
     /// How long the key is valid; at most 36h.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     duration: Duration,
+    #[command(flatten)]
+    bound: Bound,
 }
 
 #[derive(Args, Debug)]
@@ -34,6 +36,8 @@ pub(crate) struct Env {
     /// How long the key is valid; at most 36h.
     #[arg(long, value_name = "DURATION", default_value = "12h", value_parser = duration)]
     duration: Duration,
+    #[command(flatten)]
+    bound: Bound,
     /// URL at which the agent reaches countersign (else the address it listens on).
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
@@ -43,7 +47,9 @@ pub(crate) struct Env {
 }
 
 pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let key = issue_session(&common.data_dir()?, &arguments.agent, arguments.duration, Clock::default().now())?;
+    let binding = arguments.bound.into_binding();
+    let now = Clock::default().now();
+    let key = issue_session(&common.data_dir()?, &arguments.agent, arguments.duration, binding, now)?;
     let answer = json!({
         "Version": 1,
         "AccessKeyId": key.key_id,
@@ -64,13 +70,16 @@ pub(crate) fn env(arguments: Env, common: &Common, out: &mut dyn Write) -> anyho
         (None, None) => anyhow::bail!("there is no configuration to take the address from: give --endpoint URL"),
     };
     // Also makes sure that there is such an agent before a profile for it is printed.
-    let key = issue_session(&data, &arguments.agent, arguments.duration, Clock::default().now())?;
+    let binding = arguments.bound.into_binding();
+    let from = binding.from.iter().map(|it| format!(" --from {it}"));
+    let bound: String = from.chain(binding.task.iter().map(|it| format!(" --task {it}"))).collect();
+    let key = issue_session(&data, &arguments.agent, arguments.duration, binding, Clock::default().now())?;
     let region = config.as_ref().and_then(|config| config.aws.credential.region.as_deref());
     // Trust in our own certificate is only needed where TLS is spoken to us.
     let ca = Some(data.join("ca.pem")).filter(|ca| endpoint.starts_with("https:") && ca.exists());
     let ca = ca.as_deref();
     if arguments.profile {
-        print_profile(&arguments.agent, &data, &endpoint, region, ca, out)?;
+        print_profile((&arguments.agent, &bound), &data, &endpoint, region, ca, out)?;
         return Ok(Exit::Done);
     }
     // Any of these would win over the keys below in one SDK or another.
@@ -89,7 +98,7 @@ pub(crate) fn env(arguments: Env, common: &Common, out: &mut dyn Write) -> anyho
 }
 
 fn print_profile(
-    agent: &str,
+    (agent, bound): (&str, &str),
     data: &Path,
     endpoint: &str,
     region: Option<&str>,
@@ -100,7 +109,7 @@ fn print_profile(
     let (program, data) = (program.to_string_lossy(), absolute(data));
     writeln!(out, "[profile countersign-{agent}]")?;
     // SDKs split this at spaces and know double quotes only.
-    writeln!(out, "credential_process = \"{program}\" credentials --agent {agent} --data \"{data}\"")?;
+    writeln!(out, "credential_process = \"{program}\" credentials --agent {agent}{bound} --data \"{data}\"")?;
     writeln!(out, "endpoint_url = {endpoint}")?;
     if let Some(region) = region {
         writeln!(out, "region = {region}")?;

@@ -1,5 +1,7 @@
 //! Agents and their virtual keys: what the command line changes and the server looks up.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +11,7 @@ use dashmap::DashMap;
 use hashbrown::HashMap;
 
 use super::CredentialError;
+use super::binding::Binding;
 use super::file::{Lock, RootKey, Watched, base32, read};
 use super::session::SessionKeyId;
 use crate::action::{Agent, Owner};
@@ -33,6 +36,8 @@ pub(crate) struct Agents {
 pub(crate) struct Found {
     pub(crate) agent: Arc<Agent>,
     pub(crate) key: Arc<Key>,
+    /// The task that the key is bound to: it goes before what a request claims.
+    pub(crate) task: Option<String>,
 }
 
 impl Agents {
@@ -43,19 +48,20 @@ impl Agents {
         Ok(Self { root: RootKey::open(data)?, registry, keys: KeyCache::default() })
     }
 
-    /// The agent that holds `key_id`, and the key to verify its signature with.
+    /// The agent that holds `key_id`, and the key to verify its signature with. `peer` is where it comes from.
     ///
     /// # Errors
     /// When the key is not one of ours or not valid now. The client is told one thing for all of
     /// these, or it could probe for keys; the log gets the difference.
-    pub(crate) fn lookup(&self, key_id: &str, now: Timestamp) -> Result<Found, LookupError> {
-        let mut agent = self.registry.current(now).1.holder(key_id, now);
-        if agent == Err(LookupError::Unknown) {
+    pub(crate) fn lookup(&self, key_id: &str, peer: IpAddr, now: Timestamp) -> Result<Found, LookupError> {
+        let mut holder = self.registry.current(now).1.holder(key_id, peer, now);
+        if holder == Err(LookupError::Unknown) {
             // It may have been made this very second.
             self.registry.refresh();
-            agent = self.registry.current(now).1.holder(key_id, now);
+            holder = self.registry.current(now).1.holder(key_id, peer, now);
         }
-        Ok(Found { agent: agent?, key: self.keys.key(key_id, &self.root) })
+        let (agent, task) = holder?;
+        Ok(Found { agent, key: self.keys.key(key_id, &self.root), task })
     }
 
     /// What to mix into a secret in a SCRAM exchange; the same for each name, whether or not it is a key's.
@@ -82,6 +88,8 @@ impl Agents {
 pub(crate) enum LookupError {
     #[error("the virtual key belongs to an agent that was revoked")]
     AgentRevoked,
+    #[error("the virtual key is bound to other addresses")]
+    Elsewhere,
     #[error("the virtual key has expired")]
     Expired,
     #[error("the virtual key was revoked")]
@@ -110,12 +118,26 @@ pub(crate) struct KeyEntry {
     pub(crate) created: Timestamp,
     pub(crate) expires: Option<Timestamp>,
     pub(crate) revoked: Option<Timestamp>,
+    pub(crate) binding: Binding,
+}
+
+/// How long a key is good, and where and for what.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) binding: Binding,
 }
 
 impl KeyEntry {
-    fn fresh(expires: Option<Timestamp>, now: Timestamp) -> Result<Self, CredentialError> {
+    fn fresh(terms: Terms, now: Timestamp) -> Result<Self, CredentialError> {
         let random = random_bytes::<10>().map_err(CredentialError::Random)?;
-        Ok(Self { key_id: format!("{KEY_PREFIX}{}", base32(&random)), created: now, expires, revoked: None })
+        Ok(Self {
+            key_id: format!("{KEY_PREFIX}{}", base32(&random)),
+            created: now,
+            expires: terms.lifetime.map(|lifetime| now.plus(lifetime)),
+            revoked: None,
+            binding: terms.binding,
+        })
     }
 
     /// # Errors
@@ -144,14 +166,9 @@ pub(crate) struct IssuedKey {
 ///
 /// # Errors
 /// When an agent of that name is in use, or the files cannot be read or written.
-pub(crate) fn add(
-    data: &Path,
-    agent: Agent,
-    lifetime: Option<Duration>,
-    now: Timestamp,
-) -> Result<IssuedKey, CredentialError> {
+pub(crate) fn add(data: &Path, agent: Agent, terms: Terms, now: Timestamp) -> Result<IssuedKey, CredentialError> {
     change(data, |registry, root| {
-        let key = KeyEntry::fresh(lifetime.map(|lifetime| now.plus(lifetime)), now)?;
+        let key = KeyEntry::fresh(terms, now)?;
         let issued = issued(&key, root);
         match registry.agents.iter_mut().find(|entry| entry.agent.id == agent.id) {
             Some(entry) if !entry.is_revoked => return Err(CredentialError::AgentExists(agent.id)),
@@ -184,7 +201,7 @@ pub(crate) fn rotate(
     data: &Path,
     id: &str,
     overlap: Duration,
-    lifetime: Option<Duration>,
+    terms: Terms,
     now: Timestamp,
 ) -> Result<IssuedKey, CredentialError> {
     change(data, |registry, root| {
@@ -193,7 +210,7 @@ pub(crate) fn rotate(
         for key in entry.keys.iter_mut().filter(|key| key.check(now).is_ok()) {
             key.expires = Some(key.expires.map_or(end, |expires| expires.min(end)));
         }
-        let key = KeyEntry::fresh(lifetime.map(|lifetime| now.plus(lifetime)), now)?;
+        let key = KeyEntry::fresh(terms, now)?;
         let issued = issued(&key, root);
         entry.keys.push(key);
         Ok(issued)
@@ -225,7 +242,7 @@ pub(crate) fn revoke(data: &Path, agent_or_key: &str, now: Timestamp) -> Result<
                 entry.keys.iter_mut().for_each(|key| key.revoked = key.revoked.or(Some(now)));
                 return Ok(Revoked::Agent(id));
             }
-            if session.is_some_and(|session| session.agent_number == entry.number) {
+            if session.as_ref().is_some_and(|session| session.agent_number == entry.number) {
                 entry.epoch = entry.epoch.saturating_add(1);
                 return Ok(Revoked::ShortLived(id));
             }
@@ -257,6 +274,7 @@ pub(crate) fn issue_session(
     data: &Path,
     id: &str,
     lifetime: Duration,
+    binding: Binding,
     now: Timestamp,
 ) -> Result<IssuedKey, CredentialError> {
     if lifetime > LONGEST_SESSION {
@@ -266,7 +284,7 @@ pub(crate) fn issue_session(
     let entry = registry.live_mut(id)?;
     // Whole seconds: the key id carries no more.
     let expires = Timestamp::from_micros(now.plus(lifetime).as_seconds() * 1_000_000);
-    let key_id = SessionKeyId { expires, agent_number: entry.number, epoch: entry.epoch }.write()?;
+    let key_id = SessionKeyId { expires, agent_number: entry.number, epoch: entry.epoch, binding }.write()?;
     let secret = RootKey::open(data)?.secret_of(&key_id);
     Ok(IssuedKey { key_id, secret, expires: Some(expires) })
 }
@@ -301,10 +319,11 @@ impl Registry {
         Ok(registry)
     }
 
-    fn holder(&self, key_id: &str, now: Timestamp) -> Result<Arc<Agent>, LookupError> {
-        let (entry, validity) = if let Some((agent, key)) = self.by_key.get(key_id) {
+    fn holder(&self, key_id: &str, peer: IpAddr, now: Timestamp) -> Result<(Arc<Agent>, Option<String>), LookupError> {
+        let (entry, validity, binding) = if let Some((agent, key)) = self.by_key.get(key_id) {
             let entry = self.agents.get(*agent).ok_or(LookupError::Unknown)?;
-            (entry, entry.keys.get(*key).ok_or(LookupError::Unknown)?.check(now))
+            let key = entry.keys.get(*key).ok_or(LookupError::Unknown)?;
+            (entry, key.check(now), Cow::Borrowed(&key.binding))
         } else {
             let session = SessionKeyId::read(key_id).ok_or(LookupError::Unknown)?;
             let entry = self.by_number.get(&session.agent_number).and_then(|agent| self.agents.get(*agent));
@@ -314,12 +333,15 @@ impl Registry {
                 () if session.expires <= now => Err(LookupError::Expired),
                 () => Ok(()),
             };
-            (entry, validity)
+            (entry, validity, Cow::Owned(session.binding))
         };
         if entry.is_revoked {
             return Err(LookupError::AgentRevoked);
         }
-        validity.map(|()| Arc::clone(&entry.agent))
+        if !binding.admits(peer) {
+            return Err(LookupError::Elsewhere);
+        }
+        validity.map(|()| (Arc::clone(&entry.agent), binding.task.clone()))
     }
 
     fn named(&self, id: &str) -> Result<Arc<Agent>, LookupError> {

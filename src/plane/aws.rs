@@ -258,7 +258,7 @@ impl Plane {
             Admission::Answered(reply) => Ok(answer::again(&reply, exchange.is_head)),
             Admission::Ended(ended) => Err(Fault::from(ended)),
             Admission::Permitted(permit) => {
-                self.check_still_holds(&agent, &key_id)?;
+                self.check_still_holds(&agent, &key_id, exchange.peer)?;
                 // From here on the client's leaving stops nothing: no await may come before.
                 let running = Running::new(self.clone());
                 let forwarded = Unstopped::new(async move { running.0.forward_matched(permit, sending).await });
@@ -275,8 +275,8 @@ impl Plane {
 
     /// The credential again, since people take their time: one that was revoked meanwhile, or an agent
     /// that was given to somebody else, runs nothing. That a key's time ran out in between is no fault.
-    fn check_still_holds(&self, agent: &Agent, key_id: &str) -> Result<(), Fault> {
-        match self.agents.lookup(key_id, self.clock.now()) {
+    fn check_still_holds(&self, agent: &Agent, key_id: &str, peer: IpAddr) -> Result<(), Fault> {
+        match self.agents.lookup(key_id, peer, self.clock.now()) {
             Ok(found) if *found.agent == *agent => Ok(()),
             Err(LookupError::Expired) => Ok(()),
             Ok(_) | Err(_) => Err(SigError::UnknownKey.into()),

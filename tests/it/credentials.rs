@@ -141,3 +141,34 @@ fn profile_renews_its_keys_by_itself() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "AKCT\n", "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(upstream.received().len(), 1);
 }
+
+#[test]
+fn a_key_is_bound_to_networks_and_to_a_task() {
+    let (_upstream, site) = site();
+    let user = "client('iam', retries={'total_max_attempts': 1}).list_users(); result = 'done'";
+    let add = |name: &str, more: &[&str]| {
+        let made = json(&site.done(&[&["agent", "add", name, "--owner", "olga", "--json"], more].concat()));
+        Agent {
+            endpoint: format!("http://{}", site.proxy),
+            keys: crate::support::sign::Keys {
+                id: made["access_key_id"].as_str().unwrap().to_owned(),
+                secret: made["secret_access_key"].as_str().unwrap().to_owned(),
+            },
+            extra: Vec::new(),
+        }
+    };
+    let here = add("here", &["--from", "127.0.0.0/8", "--task", "build-42"]);
+    assert_eq!(here.run(user), "done");
+    let away = add("away", &["--from", "10.0.0.0/8"]);
+    assert_eq!(away.run(user)["error"], "InvalidClientTokenId");
+    let said = refused(&site, &["agent", "add", "x", "--owner", "olga", "--from", "10.1.0.0/8"]);
+    assert!(said.contains("did you mean 10.0.0.0/8"), "{said}");
+    assert!(site.done(&["agent", "list"]).contains(", from 127.0.0.0/8, for build-42"));
+
+    // What is held is for the task of the key, not for the one that the agent names.
+    let call = here.start("client('iam', user_agent_extra='x').create_access_key(UserName='u')");
+    let id = site.pending(1).remove(0);
+    assert_eq!(site.hold(&id)["claimed"]["task"], "build-42");
+    site.decide("alice", &id, "deny");
+    call.wait();
+}

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AgentEntry, KeyEntry, parse_owner};
 use crate::action::Agent;
+use crate::credential::binding::Binding;
 use crate::id::{AgentId, is_plain_name};
 use crate::time::Timestamp;
 
@@ -41,6 +42,10 @@ struct SavedKey {
     expires: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    from: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    task: Option<String>,
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<AgentEntry>, String> {
@@ -72,6 +77,10 @@ fn read_key(saved: SavedKey) -> Result<KeyEntry, String> {
         created: moment(&saved.created)?,
         expires: saved.expires.as_deref().map(moment).transpose()?,
         revoked: saved.revoked.as_deref().map(moment).transpose()?,
+        binding: Binding {
+            from: saved.from.iter().map(|it| Binding::network(it)).collect::<Result<_, _>>()?,
+            task: saved.task,
+        },
     })
 }
 
@@ -102,5 +111,7 @@ fn write_key(key: &KeyEntry) -> SavedKey {
         created: key.created.rfc3339(),
         expires: key.expires.map(Timestamp::rfc3339),
         revoked: key.revoked.map(Timestamp::rfc3339),
+        from: key.binding.from.iter().map(ToString::to_string).collect(),
+        task: key.binding.task.clone(),
     }
 }

@@ -166,7 +166,7 @@ impl Plane {
             Fault::new(Cause::Malformed, format!("the request has more than one reading: {error}."))
         })?;
         let presented = Presented::parse(&head, exchange.now)?;
-        let found = self.agents.lookup(presented.key_id(), exchange.now).map_err(|error| {
+        let found = self.agents.lookup(presented.key_id(), exchange.peer, exchange.now).map_err(|error| {
             tracing::debug!(key = presented.key_id(), %error, "virtual key refused");
             SigError::UnknownKey
         })?;
@@ -241,7 +241,8 @@ impl Plane {
         if named.actions.iter().any(|action| action.unknown.is_some()) {
             self.metrics.unknown.increment();
         }
-        let context = context::read(&head);
+        let mut context = context::read(&head);
+        context.bind(found.task);
         Ok(Box::new(Request { naming, agent: found.agent, context, head, named, presented, body, look }))
     }
 

@@ -74,7 +74,7 @@ impl Asker {
 
     /// Whether the virtual credential still is the agent's. That its time ran out ends no session.
     pub(super) fn is_welcome(&self) -> bool {
-        self.credential.still_holds(&self.agent, &self.plane.door.agents, self.plane.clock.now())
+        self.credential.still_holds(&self.agent, &self.plane.door.agents, self.peer, self.plane.clock.now())
     }
 
     pub(super) fn judge(&self, named: &Named) -> Ruling {

@@ -95,7 +95,7 @@ impl Plane {
             tracing::debug!(%error, "a connection ended at once");
             return;
         }
-        match self.door.open(tcp).await {
+        match self.door.open(tcp, peer).await {
             Ok(Arrival::Cancel(cancel)) => {
                 // libpq and others take the end of this connection for the server's word that it was taken.
                 let dealt = self.cancels.cancel(cancel.process_id, &cancel.key);
@@ -132,7 +132,7 @@ impl Plane {
             return say(&mut session.stream, |out| report.write(out)).await;
         }
         let database = self.upstream.database(&session.parameters, session.credential.id());
-        let context = claims(&session.parameters);
+        let context = claims(&session);
         if self.options.attribution.application_name {
             session.parameters.attribute(session.agent.id.as_str());
         }
@@ -316,7 +316,8 @@ fn settings(connected: &Connected, question: String, answers: Vec<String>, user:
 
 /// What the client says of itself: `application_name` names the session, and settings of the family
 /// `countersign`, which the server takes and does nothing with, say the rest.
-fn claims(parameters: &login::Parameters) -> Context {
+fn claims<S>(session: &login::Session<S>) -> Context {
+    let parameters = &session.parameters;
     let mut context = Context::default();
     for (name, value) in parameters.settings() {
         let (slot, value) = match &*name.to_ascii_lowercase() {
@@ -331,6 +332,7 @@ fn claims(parameters: &login::Parameters) -> Context {
     if context.session.is_none() {
         context.session = parameters.text("application_name").as_deref().and_then(claimed);
     }
+    context.bind(session.credential.task());
     context
 }
 

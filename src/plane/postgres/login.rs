@@ -114,24 +114,32 @@ pub(crate) struct Session<S> {
 pub(crate) enum Credential {
     /// SHA-256 of a client certificate.
     Certificate(String),
-    /// The id of a virtual key.
-    Key(String),
+    /// The id of a virtual key, and the task that it is bound to.
+    Key { id: String, task: Option<String> },
 }
 
 impl Credential {
     /// The id under which it stands in records.
     pub(crate) fn id(&self) -> &str {
         match self {
-            Self::Certificate(id) | Self::Key(id) => id,
+            Self::Certificate(id) | Self::Key { id, .. } => id,
+        }
+    }
+
+    /// The task that it is bound to.
+    pub(crate) fn task(&self) -> Option<String> {
+        match self {
+            Self::Certificate(_) => None,
+            Self::Key { task, .. } => task.clone(),
         }
     }
 
     /// Whether it would still let this agent in: people take their time. That a key's time ran out
     /// since the login is no fault.
-    pub(crate) fn still_holds(&self, agent: &Agent, agents: &Agents, now: Timestamp) -> bool {
+    pub(crate) fn still_holds(&self, agent: &Agent, agents: &Agents, peer: IpAddr, now: Timestamp) -> bool {
         let found = match self {
             Self::Certificate(_) => agents.named(agent.id.as_str(), now),
-            Self::Key(id) => agents.lookup(id, now).map(|found| found.agent),
+            Self::Key { id, .. } => agents.lookup(id, peer, now).map(|found| found.agent),
         };
         match found {
             Ok(found) => *found == *agent,
@@ -212,14 +220,14 @@ impl Door {
     ///
     /// # Errors
     /// When nobody was let in; the connection is closed then.
-    pub(crate) async fn open<S>(&self, stream: S) -> Result<Arrival<S>, LoginError>
+    pub(crate) async fn open<S>(&self, stream: S, peer: IpAddr) -> Result<Arrival<S>, LoginError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        tokio::time::timeout(self.timeout, self.greet(stream)).await.unwrap_or(Err(LoginError::TooSlow))
+        tokio::time::timeout(self.timeout, self.greet(stream, peer)).await.unwrap_or(Err(LoginError::TooSlow))
     }
 
-    async fn greet<S>(&self, stream: S) -> Result<Arrival<S>, LoginError>
+    async fn greet<S>(&self, stream: S, peer: IpAddr) -> Result<Arrival<S>, LoginError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -228,7 +236,7 @@ impl Door {
             Ok(opening::Opened::Cancel(process_id, key)) => {
                 return Ok(Arrival::Cancel(Cancel { process_id, key, stream }));
             }
-            Ok(opening::Opened::Startup(startup)) => self.admit(&mut stream, startup).await,
+            Ok(opening::Opened::Startup(startup)) => self.admit(&mut stream, startup, peer).await,
             Err(refused) => Err(refused.into()),
         };
         match answered {
@@ -245,7 +253,12 @@ impl Door {
     }
 
     /// Checks what was asked for, and who asks.
-    async fn admit<S>(&self, stream: &mut Stream<S>, startup: opening::Startup) -> Result<Admitted, LoginError>
+    async fn admit<S>(
+        &self,
+        stream: &mut Stream<S>,
+        startup: opening::Startup,
+        peer: IpAddr,
+    ) -> Result<Admitted, LoginError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -273,7 +286,7 @@ impl Door {
         let user = String::from_utf8_lossy(&user).into_owned();
         let (agent, credential) = match self.by_certificate(stream, &user) {
             Some(it) => it,
-            None => self.by_password(stream, &user, &mut out).await?,
+            None => self.by_password(stream, &user, peer, &mut out).await?,
         };
         backend::authentication_ok(&mut out);
         send(stream, &mut out).await?;
@@ -295,6 +308,7 @@ impl Door {
         &self,
         stream: &mut Stream<S>,
         user: &str,
+        peer: IpAddr,
         out: &mut BytesMut,
     ) -> Result<(Arc<Agent>, Credential), LoginError>
     where
@@ -331,14 +345,14 @@ impl Door {
         send(stream, out).await?;
 
         let client_final = receive(stream).await?;
-        let found = self.agents.lookup(user, self.clock.now());
+        let found = self.agents.lookup(user, peer, self.clock.now());
         // What nobody can prove, where there is no key to prove.
         let secret = found.as_ref().map_or_else(|_| Secret::new(nonce), |found| found.key.secret.clone());
         let proven = exchange.finish(&client_final, &secret);
         match (found, proven) {
-            (Ok(Found { agent, .. }), Ok(server_final)) => {
+            (Ok(Found { agent, task, .. }), Ok(server_final)) => {
                 backend::authentication_sasl_final(out, server_final.as_bytes());
-                Ok((agent, Credential::Key(user.to_owned())))
+                Ok((agent, Credential::Key { id: user.to_owned(), task }))
             }
             (found, proven) => Err(refusal(proven.err().unwrap_or(ScramError::Proof), user, found.err()).into()),
         }

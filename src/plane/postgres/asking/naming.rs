@@ -221,7 +221,11 @@ impl Asker {
         let digest = self.digest(&sql, values, settings, &action_id, (&actions, meant));
         let unread = classify::Wording::default();
         let known = parsed.as_ref().map_or(&unread, |parsed| &parsed.wording);
-        let context = known.claims.as_ref().map(|claims| claims.or(&self.context));
+        let context = known.claims.as_ref().map(|claims| {
+            let mut context = claims.or(&self.context);
+            context.bind(self.credential.task());
+            context
+        });
         let worded = self.plane.words.word(&action_id, What::Statement, &sql, known, values);
         let (rules, cursor) = (self.rule_set(), None);
         Named { action_id, actions, digest, rules, parsed, sql, context, worded, cursor, is_plain: false }

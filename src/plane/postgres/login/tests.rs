@@ -27,6 +27,8 @@ struct Place {
     clock: Clock,
 }
 
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 fn start() -> Timestamp {
     Timestamp::parse_amz_date("20261120T112555Z").unwrap()
 }
@@ -35,7 +37,7 @@ impl Place {
     fn new() -> Self {
         let data = TempDir::new().unwrap();
         let etl = Agent { id: AgentId::new("etl"), owner: Owner::Person(PersonId::new("alice")) };
-        let key = agent::add(data.path(), etl, None, start()).unwrap();
+        let key = agent::add(data.path(), etl, agent::Terms::default(), start()).unwrap();
         let mut authority = CertificateParams::default();
         authority.distinguished_name.push(DnType::CommonName, "CA");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -84,7 +86,7 @@ type Opened<S> = JoinHandle<Result<Arrival<S>, LoginError>>;
 /// A client end whose other end is at the door.
 fn arrive(door: Door) -> (DuplexStream, Opened<DuplexStream>) {
     let (client, server) = tokio::io::duplex(64 << 10);
-    (client, tokio::spawn(async move { door.open(server).await }))
+    (client, tokio::spawn(async move { door.open(server, PEER).await }))
 }
 
 /// Greets a client as a server would, and says yes to every query.
@@ -150,7 +152,7 @@ async fn an_agent_logs_in_with_its_key() {
     client.unwrap();
     let session = session.unwrap();
     assert_eq!(session.agent.id.as_str(), "etl");
-    assert_eq!(session.credential, Credential::Key(place.key.key_id.clone()));
+    assert_eq!(session.credential, Credential::Key { id: place.key.key_id.clone(), task: None });
     assert_eq!(session.version, Version::V3_0);
     assert_eq!(session.parameters.text("database").as_deref(), Some("orders"));
     assert_eq!(session.parameters.text("application_name").as_deref(), Some("night run"));
@@ -161,7 +163,8 @@ async fn an_agent_logs_in_with_its_key() {
 #[tokio::test]
 async fn whoever_is_not_let_in_cannot_tell_why() {
     let place = Place::new();
-    let revoked = agent::rotate(place.data.path(), "etl", Duration::from_secs(60), None, start()).unwrap();
+    let revoked =
+        agent::rotate(place.data.path(), "etl", Duration::from_secs(60), agent::Terms::default(), start()).unwrap();
     agent::revoke(place.data.path(), &revoked.key_id, start()).unwrap();
     let cases = [
         // A wrong password, a name that does not exist, the agent's own name, a revoked key with the right password.
@@ -198,16 +201,16 @@ async fn a_credential_holds_until_it_is_revoked() {
     let session = session.unwrap();
     let (key, certificate) = (session.credential, Credential::Certificate("sha256:00".to_owned()));
     for credential in [&key, &certificate] {
-        assert!(credential.still_holds(&session.agent, &agents, start()));
+        assert!(credential.still_holds(&session.agent, &agents, PEER, start()));
         let another = Agent { id: AgentId::new("etl"), owner: Owner::Person(PersonId::new("mallory")) };
-        assert!(!credential.still_holds(&another, &agents, start()));
+        assert!(!credential.still_holds(&another, &agents, PEER, start()));
     }
     agent::revoke(place.data.path(), &place.key.key_id, start()).unwrap();
     let later = start().plus(Duration::from_secs(2));
-    assert!(!key.still_holds(&session.agent, &agents, later));
-    assert!(certificate.still_holds(&session.agent, &agents, later), "the agent itself is in force");
+    assert!(!key.still_holds(&session.agent, &agents, PEER, later));
+    assert!(certificate.still_holds(&session.agent, &agents, PEER, later), "the agent itself is in force");
     agent::revoke(place.data.path(), "etl", start()).unwrap();
-    assert!(!certificate.still_holds(&session.agent, &agents, later.plus(Duration::from_secs(2))));
+    assert!(!certificate.still_holds(&session.agent, &agents, PEER, later.plus(Duration::from_secs(2))));
 }
 
 /// Sends a startup packet with these parameters; the first message that comes back, as type and body.

@@ -10,7 +10,7 @@ async fn psql(door: Door, settings: &str, environment: &[(&str, &str)]) -> Resul
         // With sslmode=prefer it comes again without TLS, where it was refused with.
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            if let Ok(Arrival::Session(mut session)) = door.open(stream).await {
+            if let Ok(Arrival::Session(mut session)) = door.open(stream, super::PEER).await {
                 serve(&mut session).await;
                 return *session;
             }
