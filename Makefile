@@ -42,6 +42,24 @@ test: setup $(STAMPS)/node $(STAMPS)/suites
 	$(call step,all tests)
 	@$(CARGO) test
 
+## make corpus       a name for every operation of AWS, in every protocol, place and way to sign; other SDKs too (SERVICES=, minutes)
+.PHONY: corpus
+corpus: setup build $(STAMPS)/corpus-node
+	$(call step,every operation that botocore knows)
+	@.venv/bin/python tests/corpus/aws.py --sources botocore,s3,cli,javascript $(if $(SERVICES),--services $(SERVICES))
+
+## make corpus-aged  the same with facts and with SDKs of half a year ago: no name may be wrong
+.PHONY: corpus-aged
+corpus-aged: setup build
+	$(call step,old facts for new requests; new facts for old requests)
+	@.venv/bin/python tests/corpus/aged.py
+
+## make fuzz-naming  random requests and bodies to every parser of AWS's protocols, for minutes (CASES=)
+.PHONY: fuzz-naming
+fuzz-naming: setup
+	$(call step,one name or none)
+	@PROPTEST_CASES=$(or $(CASES),200000) $(CARGO) test --release --lib -- classify::aws::tests::arbitrary
+
 ## make suites-postgres  the suites of PostgreSQL, asyncpg and psycopg2: directly and through countersign
 .PHONY: suites-postgres
 suites-postgres: setup build $(STAMPS)/suites
@@ -140,6 +158,11 @@ $(STAMPS)/venv: tests/requirements.txt $(STAMPS)/packages
 $(STAMPS)/suites: tests/suites/fetch.py tests/requirements.txt $(STAMPS)/venv
 	$(call step,test suites of others in target/suites)
 	@.venv/bin/python tests/suites/fetch.py target/suites
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/corpus-node: tests/corpus/js/package-lock.json $(STAMPS)/node
+	$(call step,clients of the AWS SDK for JavaScript in tests/corpus/js/node_modules)
+	@npm ci --prefix tests/corpus/js --ignore-scripts --no-audit --no-fund --silent
 	@mkdir -p $(@D) && touch $@
 
 # Debian's npm brings hundreds of packages: only where there is none.

@@ -219,6 +219,10 @@ impl Table {
             if let Some(prefix) = entry.target_prefix {
                 table.by_target.entry(prefix).or_default().push(number);
             }
+            // SDKs that are made from the newer models send what stands behind the last dot.
+            if let Some((_, name)) = entry.target_prefix.and_then(|prefix| prefix.rsplit_once('.')) {
+                table.by_target.entry(name).or_default().push(number);
+            }
             if entry.has_unsigned == 1 {
                 table.unsigned.push(number);
             }

@@ -25,6 +25,7 @@ mod rest;
 mod rights;
 mod route;
 mod s3;
+mod upload;
 
 use identify::{Protocol, Selector};
 use place::Place;
@@ -118,6 +119,9 @@ pub(crate) fn classify(head: &Head, body: Body<'_>, front: &Front) -> Classified
         Ok(place) => place,
         Err(trouble) => return trouble.into_classified(None, None, Dialect::Json, front),
     };
+    if upload::is_upload(head) && place.entries().any(|it| it.id == "s3") {
+        return uploaded(head, body, &place, front);
+    }
     let named = identify::identify(head, body, &place).and_then(|identified| {
         let (candidate, reading) = read::read(head, body, &place, &identified)?;
         route::check_label(&place, candidate, &reading.parameters)?;
@@ -132,6 +136,19 @@ pub(crate) fn classify(head: &Head, body: Body<'_>, front: &Front) -> Classified
         let dialect = guessed_dialect(head, &place);
         trouble.into_classified(Some(&place), route::of_service(head, &place), dialect, front)
     })
+}
+
+/// Names an upload by a browser's form.
+fn uploaded(head: &Head, body: Body<'_>, place: &Place<'_>, front: &Front) -> Classified {
+    match upload::read(head, body, place) {
+        Ok((candidate, reading)) => Classified {
+            route: route::of_operation(head, place, &candidate, &reading.parameters),
+            dialect: Dialect::RestXml,
+            actions: vec![rights::action(head, place, &candidate, reading, front)],
+            refused: None,
+        },
+        Err(trouble) => trouble.into_classified(Some(place), route::of_service(head, place), Dialect::RestXml, front),
+    }
 }
 
 /// Writes a form or JSON request anew with `parameters` in place of its own. The result must be

@@ -23,6 +23,9 @@ import tomllib
 import botocore.session
 
 import botocore_calls
+import command_line
+import javascript
+import s3_addresses
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Requests that are named by one process: bounds what is in memory.
@@ -136,7 +139,7 @@ class Score:
                     self.parameters[f"{where}: sent {json.dumps(plain(call.params))[:300]} read {json.dumps(read)[:300]}"] += 1
 
     def show(self, most):
-        print(f"{'protocol':18} {'mode':16} {'requests':>8} {'right':>8} {'unknown':>8} {'wrong':>6} {'parameters':>17}")
+        print(f"{'protocol':18} {'mode':22} {'requests':>8} {'right':>8} {'unknown':>8} {'wrong':>6} {'parameters':>17}")
         total, of_protocol = collections.Counter(), collections.defaultdict(collections.Counter)
         for (protocol, mode), counts in sorted(self.tally.items()):
             total.update(counts)
@@ -155,7 +158,7 @@ class Score:
 def row(protocol, mode, counts):
     asked = counts["right"] + counts["unknown"] + counts["wrong"]
     same = f"{counts['same']}/{counts['compared']}"
-    print(f"{protocol:18} {mode:16} {asked:8} {counts['right']:8} {counts['unknown']:8} {counts['wrong']:6} {same:>17}")
+    print(f"{protocol:18} {mode:22} {asked:8} {counts['right']:8} {counts['unknown']:8} {counts['wrong']:6} {same:>17}")
 
 
 def main():
@@ -204,7 +207,19 @@ def by_botocore(session, services, places, options, not_made):
         yield from botocore_calls.calls(session, name, places, options.rounds, options.seed, not_made)
 
 
-SOURCES = {"botocore": by_botocore}
+def by_javascript(session, services, places, options, not_made):
+    yield from javascript.calls(session, services, options.rounds, options.seed, not_made)
+
+
+def by_s3(session, services, places, options, not_made):
+    yield from s3_addresses.calls(session, services, options.seed, not_made)
+
+
+def by_command_line(session, services, places, options, not_made):
+    yield from command_line.calls(services, not_made)
+
+
+SOURCES = {"botocore": by_botocore, "s3": by_s3, "cli": by_command_line, "javascript": by_javascript}
 
 
 def same_parameters(sent, read, shape):

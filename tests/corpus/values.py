@@ -66,16 +66,18 @@ class Values:
     def string(self, shape, meta, name):
         if shape.enum:
             return self.random.choice(shape.enum)
+        if name.lower() in ("accountid", "awsaccountid"):
+            return "123456789012"
         if self.in_head:
             return "plain" if name.lower() != "requestroute" else "route"
         low, high = meta.get("min", 1) or 1, meta.get("max", 256) or 256
         lower = name.lower()
         if lower == "bucket":
             return "a-bucket.name" if self.random.random() < 0.3 else "my-bucket"
-        if lower in ("accountid", "awsaccountid"):
-            return "123456789012"
         if lower.endswith("arn") and high > 40:
             text = "arn:aws:thing:us-west-2:123456789012:kind/with-a-name"
+        elif lower == "queueurl":
+            text = "https://sqs.us-west-2.amazonaws.com/123456789012/jobs"
         elif lower.endswith("url") and high > 30:
             text = "https://example.com/a/b"
         else:

@@ -12,6 +12,7 @@ use http::header;
 use smallvec::SmallVec;
 
 use super::s3::{Bucket, s3_host};
+use super::upload::is_upload;
 use super::{Front, Trouble};
 use crate::catalog::aws::{Partition, ServiceEntry, ServiceNumber, Table};
 use crate::wire::head::{Head, fields};
@@ -108,6 +109,7 @@ fn at_endpoint<'h>(
             let target = head.header(&fields::X_AMZ_TARGET).and_then(|target| target.rsplit_once('.'));
             match target {
                 Some((prefix, _)) => services.extend_from_slice(facts.services_with_target(prefix)),
+                None if is_upload(head) => services.extend(signed_as(facts, "s3")),
                 None if is_form(head) => services.extend_from_slice(facts.services_with_forms()),
                 None => services.extend_from_slice(facts.services_without_signature()),
             }

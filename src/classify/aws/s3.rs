@@ -70,11 +70,14 @@ pub(super) fn s3_host<'h>(facts: &Table, host: &'h str, partition: &Partition<'_
         (kind, front) if legacy_region(facts, kind).is_some() && region == legacy_region(facts, kind) => name(front)?,
         (kind, []) if kind == "s3express-control" || kind == "s3express-control-fips" => None,
         (kind, front) if kind.starts_with("s3express-") => name(front)?,
-        ("s3-global", [alias]) => Some(Bucket::Arn(format!("arn:{}:s3:::accesspoint/{alias}.mrap", partition.id))),
+        ("s3-global", [alias, "mrap"]) => {
+            Some(Bucket::Arn(format!("arn:{}:s3:::accesspoint/{alias}.mrap", partition.id)))
+        }
         ("s3-accesspoint" | "s3-accesspoint-fips", [point]) => Some(access_point("s3", point, region?, partition)?),
         ("s3-object-lambda" | "s3-object-lambda-fips", [point]) => {
             Some(access_point("s3-object-lambda", point, region?, partition)?)
         }
+        ("s3-outposts" | "s3-outposts-fips", [alias, _]) if alias.ends_with("--op-s3") => name(&[*alias])?,
         ("s3-outposts" | "s3-outposts-fips", [point, outpost]) => {
             let (name, account) = split_point(point)?;
             let region = region?;

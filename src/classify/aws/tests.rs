@@ -3,11 +3,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod arbitrary;
 mod cost;
 mod hostile;
 mod narrowing;
 mod rights;
+mod serializers;
 mod traps;
+mod uploads;
 
 const OWN: &str = "123456789012";
 

@@ -20,7 +20,38 @@ fn requests() -> Vec<(&'static str, Request, &'static str)> {
     let item = format!(r#"{{"TableName":"bench","Item":{{"id":{{"S":"1"}},"text":{{"S":"{}"}}}}}}"#, "x".repeat(940));
     let instances = "Action=DescribeInstances&Version=2016-11-15&InstanceId.1=i-0123456789abcdef0\
                      &Filter.1.Name=instance-state-name&Filter.1.Value.1=running&MaxResults=100";
+    let rpc =
+        "POST https://monitoring.us-east-1.amazonaws.com/service/GraniteServiceVersion20100801/operation/PutMetricData";
+    let metric = |line| {
+        // {"Namespace": "bench", "MetricData": [{"MetricName": "m", "Value": 1.0}]}
+        let cbor = b"\xa2iNamespaceebenchjMetricData\x81\xa2jMetricNameameValue\xfb\x3f\xf0\0\0\0\0\0\0";
+        let request = sent(line, "us-east-1/monitoring").header("content-type", "application/cbor");
+        Request { body: cbor.to_vec(), ..request.header("smithy-protocol", "rpc-v2-cbor") }
+    };
+    let records = "<ChangeResourceRecordSetsRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><ChangeBatch><Changes><Change>\
+                   <Action>UPSERT</Action><ResourceRecordSet><Name>a.example.com</Name><Type>A</Type><TTL>60</TTL><ResourceRecords>\
+                   <ResourceRecord><Value>10.0.0.1</Value></ResourceRecord></ResourceRecords></ResourceRecordSet></Change></Changes>\
+                   </ChangeBatch></ChangeResourceRecordSetsRequest>";
     vec![
+        ("CloudWatch PutMetricData, CBOR", metric(rpc), "aws:cloudwatch:PutMetricData"),
+        (
+            "CloudWatch PutMetricData, RPC JSON",
+            sent(rpc, "us-east-1/monitoring")
+                .header("content-type", "application/json")
+                .header("smithy-protocol", "rpc-v2-json")
+                .body(r#"{"Namespace":"bench","MetricData":[{"MetricName":"m","Value":1.0}]}"#),
+            "aws:cloudwatch:PutMetricData",
+        ),
+        (
+            "Route 53 change, REST XML",
+            sent("POST https://route53.amazonaws.com/2013-04-01/hostedzone/Z123/rrset/", "us-east-1/route53").body(records),
+            "aws:route53:ChangeResourceRecordSets",
+        ),
+        (
+            "unknown form",
+            sent("POST https://iam.amazonaws.com/", "us-east-1/iam").form("Action=FutureOperation&Version=2010-05-08"),
+            "",
+        ),
         ("S3 GetObject", storage("GET https://s3.us-east-1.amazonaws.com/bench/object"), "aws:s3:GetObject"),
         (
             "S3 ListObjectsV2",
@@ -68,8 +99,11 @@ fn requests() -> Vec<(&'static str, Request, &'static str)> {
 
 #[test]
 fn what_is_measured_has_its_name() {
-    for (_, request, name) in requests() {
-        assert_eq!(request.action().name, name);
+    for (title, request, name) in requests() {
+        match name {
+            "" => assert!(request.outcome().starts_with("unknown "), "{title}"),
+            name => assert_eq!(request.action().name, name),
+        }
     }
 }
 
@@ -79,6 +113,32 @@ fn name(head: &Head, body: &[u8], front: &Front, calls: u32) {
     for _ in 0..calls {
         black_box(classify(black_box(head), Body::Whole(black_box(body)), front));
     }
+}
+
+/// What a start costs, and a table that is taken from a file.
+#[test]
+#[ignore = "a measurement: `make bench-naming` runs it in a release build"]
+fn facts_in_microseconds() {
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/src/catalog/data/aws.bin")).unwrap();
+    let milliseconds = |title: &str, work: &mut dyn FnMut()| {
+        let start = Instant::now();
+        work();
+        println!("{title:36} {:6.1} ms", start.elapsed().as_secs_f64() * 1e3);
+    };
+    milliseconds("facts: the built-in table", &mut || drop(black_box(crate::catalog::aws::built_in().version())));
+    milliseconds("facts: the first request of S3", &mut || {
+        drop(request("GET https://s3.us-east-1.amazonaws.com/bench/object", "us-east-1/s3").outcome());
+    });
+    milliseconds("facts: the first request of EC2", &mut || {
+        let form = "Action=DescribeInstances&Version=2016-11-15";
+        drop(request("POST https://ec2.us-east-1.amazonaws.com/", "us-east-1/ec2").form(form).outcome());
+    });
+    milliseconds("facts: every name, for rules", &mut || {
+        black_box(crate::catalog::aws::built_in().action_names().len());
+    });
+    milliseconds("facts: a table from a file, checked", &mut || {
+        crate::catalog::aws::file::read(bytes.clone(), "copy").unwrap();
+    });
 }
 
 #[test]
@@ -96,6 +156,6 @@ fn naming_in_microseconds() {
         };
         // The quickest round: whatever else runs on the machine only ever adds.
         let least = (0..ROUNDS).map(|_| round()).fold(f64::INFINITY, f64::min);
-        println!("{title:32} {least:6.2} µs");
+        println!("{title:36} {least:6.2} µs");
     }
 }

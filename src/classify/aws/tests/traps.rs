@@ -105,6 +105,12 @@ fn targets_split_at_the_last_dot() {
                 .target("com.amazonaws.codeconnections.CodeConnections_20231201.ListConnections", "{}"),
             "aws:codeconnections:ListConnections",
         ),
+        // The SDKs for JavaScript, Go, Rust and Java send what stands behind the last dot of the prefix.
+        (
+            request("POST https://cloudtrail.us-west-2.amazonaws.com/", "us-west-2/cloudtrail")
+                .target("CloudTrail_20131101.StopLogging", r#"{"Name":"t"}"#),
+            "aws:cloudtrail:StopLogging",
+        ),
     ]);
 }
 
@@ -128,6 +134,23 @@ fn s3_addresses_are_all_understood() {
         (at("GET http://b-1.proxy.corp:8080/k"), "GetObject", "b-1", "k"),
         (at("GET http://b-1.localhost:8080/k"), "GetObject", "b-1", "k"),
         (at("GET http://[::1]:8080/b-1/k"), "GetObject", "b-1", "k"),
+        // Aliases of access points stand where buckets do.
+        (at("GET https://ap-x1b-s3alias.s3.us-west-2.amazonaws.com/k"), "GetObject", "ap-x1b-s3alias", "k"),
+        (
+            request("GET https://ap-o1--op-s3.op-1.s3-outposts.us-west-2.amazonaws.com/k", "us-west-2/s3-outposts"),
+            "GetObject",
+            "ap-o1--op-s3",
+            "k",
+        ),
+        (
+            request(
+                "GET https://ap-123456789012.s3-object-lambda.us-west-2.amazonaws.com/k",
+                "us-west-2/s3-object-lambda",
+            ),
+            "GetObject",
+            "arn:aws:s3-object-lambda:us-west-2:123456789012:accesspoint/ap",
+            "k",
+        ),
         // The host's bucket wins over the path.
         (at("DELETE https://innocent.s3.us-west-2.amazonaws.com/prod/k"), "DeleteObject", "innocent", "prod/k"),
         // A key is data: slashes, dots and escapes stay.
