@@ -5,6 +5,7 @@
 pub(crate) mod body;
 pub(crate) mod ca;
 pub(crate) mod certificate;
+pub(crate) mod chunked;
 mod framing;
 mod guard;
 pub(crate) mod hashed;

@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use super::upstream::UpstreamBody;
+use crate::wire::aws::chunks::ChunkError;
 
 /// Why a body did not arrive whole.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,11 @@ pub(crate) enum BodyError {
     /// The bytes do not have the hash that was claimed for them.
     #[error("the body does not have the SHA-256 that was claimed for it")]
     HashDiffers,
+    /// Signed chunks in another form than AWS documents.
+    #[error(transparent)]
+    Chunks(ChunkError),
+    #[error("a chunk of the body does not have the signature that it should")]
+    ChunkSignature,
     /// The agent closed its connection, broke the framing or stalled before the end of the body.
     #[error("the agent's body was cut off")]
     AgentCut,

@@ -13,6 +13,7 @@ mod call;
 mod context;
 mod dialect;
 mod forward;
+mod incoming;
 mod naming;
 mod patience;
 

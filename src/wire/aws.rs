@@ -12,6 +12,7 @@ use serde_json::{Map, Number, Value};
 use crate::catalog::aws::shape::Shape;
 
 pub(crate) mod cbor;
+pub(crate) mod chunks;
 pub(crate) mod form;
 pub(crate) mod json;
 pub(crate) mod multipart;

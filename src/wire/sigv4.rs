@@ -10,12 +10,14 @@
 //! whole query and the payload claim are under the signature, or the request is refused.
 
 mod canonical;
+mod chain;
 mod error;
 mod key;
 mod parse;
 mod sign;
 mod verify;
 
+pub(crate) use chain::Chain;
 pub(crate) use error::{Family, SigError};
 pub(crate) use key::{Key, ScopeRef};
 pub(crate) use parse::{PayloadClaim, Presented, Source, claimed_scope};

@@ -9,6 +9,7 @@ use http_body::Body as _;
 
 use super::call::BodyIdentity;
 use super::dialect::{Cause, Fault, Shape};
+use super::incoming::{Incoming, chunk_fault};
 use super::naming::{Named, Naming};
 use super::{Plane, context};
 use crate::action::{Agent, Context};
@@ -83,7 +84,7 @@ pub(super) enum Body {
     Empty,
     /// Still with the agent. The hash is the one its signature states.
     Streaming {
-        arrived: ArrivedBody,
+        arrived: Incoming,
         stated: Option<Digest>,
     },
     /// Read whole, in memory or on disk.
@@ -113,10 +114,11 @@ impl Body {
     }
 
     /// How the upstream's signature covers this body: by its hash wherever that is known. Chunks
-    /// with a trailer go as they came, since their framing is part of the bytes.
+    /// go as they came, since their framing is part of the bytes; those that were signed are signed again.
     pub(super) fn payload(&self, claim: PayloadClaim) -> Payload {
         match (claim, self.identity().sha256) {
             (PayloadClaim::UnsignedChunks, _) => Payload::UnsignedChunks,
+            (PayloadClaim::SignedChunks { trailer }, _) => Payload::SignedChunks { trailer },
             (_, Some(sha256)) => Payload::Sha256(sha256),
             (_, None) => Payload::Unsigned,
         }
@@ -148,7 +150,7 @@ pub(super) struct Unread {
     presented: Presented,
     /// Absent where the signature covers the body's hash, which nobody has stated.
     verified: Option<Verified>,
-    body: ArrivedBody,
+    body: Incoming,
 }
 
 /// A request that was opened.
@@ -170,20 +172,15 @@ impl Plane {
             tracing::debug!(key = presented.key_id(), %error, "virtual key refused");
             SigError::UnknownKey
         })?;
-        if let PayloadClaim::SignedChunks { .. } = presented.payload {
-            return Err(Fault::new(
-                Cause::NotImplemented,
-                "chunks that are signed one by one (STREAMING-AWS4-HMAC-SHA256-PAYLOAD) are not served: \
-                 state the SHA-256 of the whole body, or send an unsigned trailer.",
-            ));
-        }
         let naming = self.naming();
-        if body.is_end_stream() {
+        // Signed chunks have bytes also when their data has none.
+        if body.is_end_stream() && !matches!(presented.payload, PayloadClaim::SignedChunks { .. }) {
             presented.verify(&head, Some(EMPTY_SHA256), &found.key)?.check_body(EMPTY_SHA256)?;
             let named = self.named(exchange, naming, found, head, presented, Body::Empty, Some(Bytes::new()))?;
             return Ok(Opened::Named(named));
         }
         let verified = if presented.needs_body() { None } else { Some(presented.verify(&head, None, &found.key)?) };
+        let body = Incoming::new(body, &head, &presented, &found.key)?;
         if verified.is_none() || body_need(&head, &naming.front) == BodyNeed::Whole {
             return Ok(Opened::Unread(Box::new(Unread { naming, found, head, presented, verified, body })));
         }
@@ -295,6 +292,7 @@ fn spool_fault(error: SpoolError) -> Fault {
             message: format!("{error}; nothing was sent."),
         }),
         SpoolError::Body(BodyError::HashDiffers | BodyError::LengthDiffers) => SigError::BodyDiffers.into(),
+        SpoolError::Body(error @ (BodyError::ChunkSignature | BodyError::Chunks(_))) => chunk_fault(&error),
         SpoolError::Body(error) => Fault::new(Cause::BodyTimeout, format!("the body did not arrive whole: {error}.")),
         SpoolError::Io { .. } => {
             tracing::error!(error = &error as &dyn std::error::Error, "a body cannot be spooled");

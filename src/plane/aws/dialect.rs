@@ -89,8 +89,6 @@ pub(super) enum Cause {
     Internal,
     /// The request has no single reading.
     Malformed,
-    /// A part of SigV4 that is not served.
-    NotImplemented,
     /// Refused by the verifier.
     Signature(SigError),
     /// The body is larger than this plane takes.
@@ -132,10 +130,7 @@ impl Fault {
     /// True when the request was refused before it was judged: it is recorded as such, and its
     /// connection closes, since framing may be lost or unread bytes may follow.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(
-            self.cause,
-            Cause::BodyTimeout | Cause::Malformed | Cause::NotImplemented | Cause::Signature(_) | Cause::TooLarge
-        )
+        matches!(self.cause, Cause::BodyTimeout | Cause::Malformed | Cause::Signature(_) | Cause::TooLarge)
     }
 
     /// The answer as the client's SDK parses it. `action` doubles as AWS's request id, so that an
@@ -209,7 +204,6 @@ enum Class {
     GatewayTimeout,
     Internal,
     Malformed,
-    NotImplemented,
     OutcomeUnknown,
     Other(u16, &'static str),
     Throttled,
@@ -227,7 +221,6 @@ impl Cause {
             Self::GatewayTimeout => again("upstream-timeout", Class::GatewayTimeout, 1),
             Self::Internal => again("internal", Class::Internal, 5),
             Self::Malformed => last("malformed", Class::Malformed),
-            Self::NotImplemented => last("not-implemented", Class::NotImplemented),
             Self::Signature(error) => {
                 let family = shape.family();
                 last("not-authenticated", Class::Other(error.status(family), error.code(family)))
@@ -272,7 +265,6 @@ impl Class {
             Self::Throttled if matches!(shape, Shape::Ec2 | Shape::S3) => 503,
             Self::Throttled => 429,
             Self::Internal => 500,
-            Self::NotImplemented => 501,
             Self::BadGateway => 502,
             Self::Unavailable => 503,
             Self::GatewayTimeout => 504,
@@ -297,7 +289,6 @@ impl Class {
             Self::Malformed if is_json => "ValidationException",
             Self::Malformed if shape == Shape::Query => "ValidationError",
             Self::Malformed => "InvalidRequest",
-            Self::NotImplemented => "NotImplemented",
             Self::OutcomeUnknown => "OutcomeUnknown",
             Self::Other(_, code) => code,
             Self::Throttled if shape == Shape::S3 => "SlowDown",

@@ -13,6 +13,7 @@ use super::answer::{Gathered, again, body_error, gather, kept, mark, request_id}
 use super::arrive::{self, Body, Exchange};
 use super::call::{BodyIdentity, Call};
 use super::dialect::{Cause, Fault};
+use super::incoming::chunk_fault;
 use super::naming::{Naming, Original};
 use crate::action::Action;
 use crate::credential::assume::{Session, Task};
@@ -21,6 +22,7 @@ use crate::gate::{Drift, OVERDUE_AFTER, Outcome, Permit, Receipt};
 use crate::hold::Ending;
 use crate::id::{ActionId, AgentId, HoldId};
 use crate::net::body::{AnswerBody, BodyError, Outgoing};
+use crate::net::chunked::Chunked;
 use crate::net::upstream::{Endpoint, Overdue, SendError, UpstreamBody};
 use crate::rules::Assume;
 use crate::wire::sigv4::{Payload, SigError};
@@ -200,11 +202,15 @@ impl Plane {
             )
         })?;
         let endpoint = call.endpoint.clone();
-        let request = call.sign(payload, &key, now).map_err(|error| {
+        let (request, chain) = call.sign(payload, &key, now).map_err(|error| {
             tracing::error!(%error, "a request cannot be signed");
             internal("the request cannot be signed for the upstream; nothing was sent.")
         })?;
         let body = body.outgoing().map_err(|_| SigError::BodyDiffers)?;
+        let body = match (payload, chain) {
+            (Payload::SignedChunks { trailer }, Some(chain)) => Outgoing::boxed(Chunked::signed(body, chain, trailer)),
+            _ => body,
+        };
         Ok(Ready { endpoint, request: Box::new(request.map(|()| body)) })
     }
 
@@ -230,6 +236,7 @@ fn send_failure(error: &SendError) -> Failure {
     let outcome = if error.was_sent() { Outcome::Unknown { reason } } else { Outcome::NotSent { reason } };
     let fault = match body_error(error) {
         Some(BodyError::HashDiffers | BodyError::LengthDiffers) => Fault::from(SigError::BodyDiffers),
+        Some(error @ (BodyError::ChunkSignature | BodyError::Chunks(_))) => chunk_fault(error),
         Some(BodyError::AgentCut) => Fault::new(Cause::BodyTimeout, "the body of the request did not arrive whole."),
         _ => match error {
             SendError::AnswerTimeout => Fault::new(Cause::GatewayTimeout, "the upstream did not answer in time."),

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::canonical::{self, ALGORITHM, Canonical, is_s3_family};
 use super::key::ScopeRef;
 use super::parse::{is_credential_field, is_hoisted_field};
-use super::{Key, PayloadClaim};
+use super::{Chain, Key, PayloadClaim};
 use crate::digest::Digest;
 use crate::time::Timestamp;
 use crate::wire::head::{Head, field_text, fields};
@@ -75,6 +75,10 @@ pub(crate) enum Payload {
     Sha256(Digest),
     Unsigned,
     UnsignedChunks,
+    /// Each chunk is signed, and the trailer where there is one.
+    SignedChunks {
+        trailer: bool,
+    },
 }
 
 /// A request about to be sent. `headers` must hold `host` and everything else that will be sent.
@@ -90,11 +94,12 @@ pub(crate) struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    /// Replaces every credential field in the headers by a signature with `key`.
+    /// Replaces every credential field in the headers by a signature with `key`. Gives the chain that the chunks
+    /// of the body are to be signed in, where they are.
     ///
     /// # Errors
     /// When `host` is missing, or a field or the key cannot stand in a header.
-    pub(crate) fn sign(mut self, key: &Key, now: Timestamp) -> Result<(), SignError> {
+    pub(crate) fn sign(mut self, key: &Key, now: Timestamp) -> Result<Option<Chain>, SignError> {
         let amz_date = now.amz_date();
         let digits;
         let payload = match self.payload {
@@ -104,6 +109,7 @@ impl Outgoing<'_> {
             }
             Payload::Unsigned => PayloadClaim::Unsigned.literal().unwrap_or_default(),
             Payload::UnsignedChunks => PayloadClaim::UnsignedChunks.literal().unwrap_or_default(),
+            Payload::SignedChunks { trailer } => PayloadClaim::SignedChunks { trailer }.literal().unwrap_or_default(),
         };
         self.put_fields(key, amz_date.as_str(), payload)?;
         let signed_headers = signed_headers(self.headers)?;
@@ -129,7 +135,8 @@ impl Outgoing<'_> {
             authorization.push_str(part);
         }
         self.headers.insert(header::AUTHORIZATION, sensitive(&authorization)?);
-        Ok(())
+        let is_chain = matches!(self.payload, Payload::SignedChunks { .. });
+        Ok(is_chain.then(|| Chain::new(key, amz_date.as_str(), scope, &signature)))
     }
 
     fn put_fields(&mut self, key: &Key, amz_date: &str, payload: &str) -> Result<(), SignError> {

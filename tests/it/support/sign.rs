@@ -84,6 +84,26 @@ impl Draft {
         head.replacen("content-length: 0\r\n", &format!("content-length: {length}\r\n"), 1).into_bytes()
     }
 
+    /// The request with its body in these chunks and a trailer, each signed by AWS's crate after the one before.
+    pub(crate) fn signed_chunks(&self, keys: &Keys, chunks: &[&[u8]], trailer: Option<(&str, &str)>) -> Vec<u8> {
+        let decoded: usize = chunks.iter().map(|it| it.len()).sum();
+        let mut draft = self.clone();
+        draft = draft.header("content-encoding", "aws-chunked");
+        draft = draft.header("x-amz-decoded-content-length", &decoded.to_string());
+        let literal = match trailer {
+            None => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+            Some((name, _)) => {
+                draft = draft.header("x-amz-trailer", name);
+                "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+            }
+        };
+        let signature = draft.signature(keys, SignableBody::Precomputed(literal.to_owned()));
+        let seed = signature.iter().find(|(name, _)| name == "authorization").unwrap().1.clone();
+        let seed = seed.rsplit_once("Signature=").unwrap().1;
+        draft.body = chunked(keys, draft.at, &draft.region, seed, chunks, trailer);
+        draft.bytes(&signature)
+    }
+
     /// The bytes as they are, without a signature.
     pub(crate) fn unsigned(&self) -> Vec<u8> {
         self.bytes(&[])
@@ -147,6 +167,42 @@ impl Draft {
         bytes.extend_from_slice(&self.body);
         bytes
     }
+}
+
+/// A body of signed chunks behind a head with that signature.
+pub(crate) fn chunked(
+    keys: &Keys,
+    at: SystemTime,
+    region: &str,
+    seed: &str,
+    chunks: &[&[u8]],
+    trailer: Option<(&str, &str)>,
+) -> Vec<u8> {
+    let identity = Credentials::new(&keys.id, &keys.secret, None, None, "tests").into();
+    let parameters: v4::SigningParams<'_, ()> = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name("s3")
+        .time(at)
+        .settings(())
+        .build()
+        .unwrap();
+    let (mut body, mut before) = (Vec::new(), seed.to_owned());
+    for chunk in chunks.iter().copied().chain([&[][..]]) {
+        before = v4::sign_chunk(&bytes::Bytes::copy_from_slice(chunk), &before, &parameters).unwrap().into_parts().1;
+        body.extend_from_slice(format!("{:x};chunk-signature={before}\r\n", chunk.len()).as_bytes());
+        body.extend_from_slice(chunk);
+        if !chunk.is_empty() || trailer.is_none() {
+            body.extend_from_slice(b"\r\n");
+        }
+    }
+    if let Some((name, value)) = trailer {
+        let mut fields = aws_smithy_runtime_api::http::Headers::new();
+        fields.insert(name.to_owned(), value.to_owned());
+        before = v4::sign_trailer(&fields, &before, &parameters).unwrap().into_parts().1;
+        body.extend_from_slice(format!("{name}:{value}\r\nx-amz-trailer-signature:{before}\r\n\r\n").as_bytes());
+    }
+    body
 }
 
 #[expect(clippy::disallowed_methods, reason = "a signature carries the real time")]
