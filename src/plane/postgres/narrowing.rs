@@ -63,7 +63,8 @@ impl Asker {
             let shown = asker.shown(changed.sql(), &settings, &standing);
             let worded = asker.plane.words.again(&changed.worded, What::Modified, &named.action_id, changed.sql());
             let wording = Some(Arc::new(worded.wording));
-            Ok(Modified { actions: changed.actions, digest: changed.digest, shown: Arc::new(shown), wording })
+            let digest = asker.digest_of(&changed);
+            Ok(Modified { actions: changed.actions, digest, shown: Arc::new(shown), wording })
         })
     }
 

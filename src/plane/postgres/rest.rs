@@ -44,7 +44,7 @@ impl Asker {
         let ruling = self.plane.gate.crossed(&self.agent, self.context_of(named), &named.actions, &rules)?;
         let mut hasher = Hasher::new();
         hasher.update(b"the rest of an answer");
-        hasher.update(named.digest.hex().as_bytes());
+        hasher.update(self.digest_of(named).hex().as_bytes());
         for rule in &rules {
             hasher.update(&[0]);
             hasher.update(rule.as_str().as_bytes());

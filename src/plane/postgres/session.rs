@@ -48,6 +48,8 @@ use self::waiting::Waiting;
 const BUFFER_BYTES: usize = 256 << 10;
 /// The longest message of the server's that is looked into.
 const LOOK_BYTES: usize = 1 << 20;
+/// The room for one that is kept.
+const MESSAGE_BYTES: usize = 4 << 10;
 
 /// What the machine needs to see; rows, copied data and notices go by.
 const SEEN: Kinds = Kinds::of(b"123CEGHIKRSTVWZcnstv");
@@ -108,6 +110,8 @@ pub(super) struct Session<C, U> {
     completing: Option<Completing>,
     /// The upstream's message that waits for that.
     last_word: Bytes,
+    /// Room for the message of the upstream's that is looked at; empty between two.
+    message: Vec<u8>,
     running: VecDeque<Running>,
     /// What is said in place of the errors of denied messages, in order.
     denials: VecDeque<Ended>,
@@ -192,6 +196,7 @@ where
             clocks: Clocks::new(Instant::now()),
             completing: None,
             last_word: Bytes::new(),
+            message: Vec::new(),
             running: VecDeque::new(),
             denials: VecDeque::new(),
             has_flushed: true,
@@ -251,7 +256,9 @@ where
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
         loop {
-            let mut moved = self.write_both(cx)?;
+            // What is read is heard and written in the same round; the last round finds that nothing moves.
+            let mut moved = self.read_client(cx)?;
+            moved |= self.read_upstream(cx)?;
             moved |= self.complete(cx)?;
             moved |= self.hear_cancel(cx)?;
             moved |= self.decide(cx)?;
@@ -263,14 +270,13 @@ where
                 return Poll::Ready(Ok(()));
             }
             moved |= self.hear_upstream()?;
+            moved |= self.write_both(cx)?;
             if !self.is_stopping && self.stop.as_mut().poll(cx).is_ready() {
                 self.is_stopping = true;
             }
             if self.is_stopping && self.is_at_rest() {
                 return Poll::Ready(Err(SessionError::Stopping));
             }
-            moved |= self.read_client(cx)?;
-            moved |= self.read_upstream(cx)?;
             self.tell_overdue(cx);
             if !moved {
                 return Poll::Pending;
@@ -508,9 +514,14 @@ where
                     }
                 }
                 Some(Piece::Message(frame)) => {
-                    let (kind, raw) = (frame.kind, Bytes::copy_from_slice(frame.raw));
+                    let (kind, mut raw) = (frame.kind, std::mem::take(&mut self.message));
+                    raw.extend_from_slice(frame.raw);
                     self.account();
-                    self.hear_message(kind, raw)?;
+                    self.hear_message(kind, &raw)?;
+                    raw.clear();
+                    if raw.capacity() <= MESSAGE_BYTES {
+                        self.message = raw;
+                    }
                 }
             }
             self.allot(Count::default(), rest.len());
@@ -520,8 +531,8 @@ where
         Ok(true)
     }
 
-    fn hear_message(&mut self, kind: u8, raw: Bytes) -> Result<(), SessionError> {
-        let frame = Frame { kind, raw: &raw };
+    fn hear_message(&mut self, kind: u8, raw: &[u8]) -> Result<(), SessionError> {
+        let frame = Frame { kind, raw };
         let turn = self.machine.server(&frame)?;
         self.settings.learn(&frame);
         self.has_last_words |=
@@ -530,15 +541,15 @@ where
             self.clocks.ready(self.machine.transaction(), Instant::now());
         }
         if self.refusal.is_some() && turn != Turn::Keep {
-            return self.drop_message(turn, kind, &raw);
+            return self.drop_message(turn, kind, raw);
         }
         match turn {
             Turn::Pass => {
-                self.heard(&raw, kind);
+                self.heard(raw, kind);
                 match self.completing {
                     // A matched statement's last word follows its outcome.
-                    Some(_) => self.last_word = raw,
-                    None => self.to_client.extend_from_slice(&raw),
+                    Some(_) => self.last_word = Bytes::copy_from_slice(raw),
+                    None => self.to_client.extend_from_slice(raw),
                 }
             }
             Turn::Keep => {
@@ -551,19 +562,19 @@ where
                 self.told(&frame)?;
                 if kind == kind::READY_FOR_QUERY {
                     self.tally.want(SEEN);
-                    self.heard(&raw, kind);
+                    self.heard(raw, kind);
                     self.own_ready_refused()?;
                 }
             }
             Turn::Refuse => {
-                self.heard(&raw, kind);
+                self.heard(raw, kind);
                 self.refused(raw);
             }
             Turn::Deny => {
                 if let Some(ended) = self.denials.pop_front() {
                     ending::report(&ended, |report| report.write(&mut self.to_client));
                 }
-                self.heard(&raw, kind);
+                self.heard(raw, kind);
             }
         }
         Ok(())

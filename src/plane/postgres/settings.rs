@@ -106,11 +106,11 @@ impl Settings {
     }
 
     /// Hands out all that decides what a statement means.
-    pub(super) fn for_digest(&self, put: &mut impl FnMut(&[u8])) {
-        put(&[u8::from(self.now.standard_conforming_strings)]);
-        put(self.now.client_encoding.as_bytes());
-        put(self.now.user.as_bytes());
-        put(self.path().as_bytes());
+    pub(super) fn for_digest(now: &classify::Settings, put: &mut impl FnMut(&[u8])) {
+        put(&[u8::from(now.standard_conforming_strings)]);
+        put(now.client_encoding.as_bytes());
+        put(now.user.as_bytes());
+        put(now.search_path.join(", ").as_bytes());
     }
 
     /// What the server reports of itself.

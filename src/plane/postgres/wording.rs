@@ -69,6 +69,13 @@ pub(super) struct Worded {
     values: Vec<u8>,
 }
 
+impl Worded {
+    /// The values in the form in which they are committed to.
+    pub(super) fn values(&self) -> &[u8] {
+        &self.values
+    }
+}
+
 impl Words {
     pub(crate) fn new(options: Options, key: Key, openings: Option<Openings>) -> Self {
         Self { options, key, openings }

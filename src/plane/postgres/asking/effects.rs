@@ -38,8 +38,8 @@ impl Asker {
             Effect::Declare { cursor } => {
                 machine.portal_by_sql(Some(cursor.as_bytes()));
                 let may_move = named.actions.iter().any(may_move_names);
-                let known =
-                    Cursor { actions: Arc::clone(&named.actions), digest: named.digest, rules: named.rules, may_move };
+                let (actions, digest) = (Arc::clone(&named.actions), self.digest_of(named));
+                let known = Cursor { actions, digest, rules: named.rules, may_move };
                 drop(self.cursors.insert(cursor, known));
             }
             // What they run was named with them; what it does to the session was not.

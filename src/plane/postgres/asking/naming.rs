@@ -1,6 +1,6 @@
 //! From a message to the actions it stands for, and what approving it means.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::Map;
@@ -30,6 +30,7 @@ pub(in super::super) struct Cursor {
 }
 
 /// What the text of a statement does not say, and is approved with it.
+#[derive(Clone, Debug)]
 enum Meant {
     Text(Bytes),
     /// Nobody knows, so that nothing else is the same.
@@ -41,7 +42,10 @@ enum Meant {
 pub(in super::super) struct Named {
     pub(in super::super) action_id: ActionId,
     pub(in super::super) actions: Arc<[Action]>,
-    pub(in super::super) digest: Digest,
+    /// See [`Asker::digest_of`].
+    digest: OnceLock<Digest>,
+    meant: Vec<Meant>,
+    settings: Arc<classify::Settings>,
     /// The rules in force when it was named.
     pub(super) rules: Digest,
     pub(super) parsed: Option<Arc<Parsed>>,
@@ -147,7 +151,7 @@ impl Asker {
                 let statement = classify::function_call(*oid, settings.for_naming(), self.names.catalogue());
                 let sql = Bytes::from(format!("FunctionCall {oid}"));
                 // Nobody is shown what it is called with, so that no other call is this one.
-                self.named(Arc::clone(&statement.actions), None, sql, &[], settings, &[Meant::Unique])
+                self.named(Arc::clone(&statement.actions), None, sql, &[], settings, vec![Meant::Unique])
             }
         }
     }
@@ -205,7 +209,7 @@ impl Asker {
             }
         };
         let meant: Vec<Meant> = parsed.statements.iter().filter_map(|it| self.meant(&it.effect, machine)).collect();
-        Named { is_plain, ..self.named(actions, Some(parsed), sql, values, settings, &meant) }
+        Named { is_plain, ..self.named(actions, Some(parsed), sql, values, settings, meant) }
     }
 
     fn named(
@@ -215,10 +219,9 @@ impl Asker {
         sql: Bytes,
         values: &[BoundValue<'_>],
         settings: &Settings,
-        meant: &[Meant],
+        meant: Vec<Meant>,
     ) -> Named {
         let action_id = ActionId::fresh(self.plane.clock.now());
-        let digest = self.digest(&sql, values, settings, &action_id, (&actions, meant));
         let unread = classify::Wording::default();
         let known = parsed.as_ref().map_or(&unread, |parsed| &parsed.wording);
         let context = known.claims.as_ref().map(|claims| {
@@ -228,7 +231,9 @@ impl Asker {
         });
         let worded = self.plane.words.word(&action_id, What::Statement, &sql, known, values);
         let (rules, cursor) = (self.rule_set(), None);
-        Named { action_id, actions, digest, rules, parsed, sql, context, worded, cursor, is_plain: false }
+        let (digest, settings) = (OnceLock::new(), Arc::clone(settings.for_naming_shared()));
+        let is_plain = false;
+        Named { action_id, actions, digest, meant, settings, rules, parsed, sql, context, worded, cursor, is_plain }
     }
 
     /// A string without a statement, which a server answers and which does nothing: drivers send it to see
@@ -294,8 +299,8 @@ impl Asker {
         match self.cursors.get(&*name) {
             Some(cursor) => {
                 let sql = Bytes::from(format!("FETCH FROM {name}"));
-                let meant = [Meant::Text(cursor.digest.hex().into())];
-                let named = self.named(Arc::clone(&cursor.actions), None, sql, &[], settings, &meant);
+                let meant = vec![Meant::Text(cursor.digest.hex().into())];
+                let named = self.named(Arc::clone(&cursor.actions), None, sql, &[], settings, meant);
                 Named { cursor: Some(name.into_owned()), ..named }
             }
             None => self.unknown("nobody knows what the server has under that portal's name", settings),
@@ -308,19 +313,18 @@ impl Asker {
         let parsed = classify::parse(&sql, settings.for_naming(), self.names.catalogue());
         let actions: Vec<Action> =
             parsed.statements.iter().flat_map(|it| it.actions.iter()).map(|it| doubtful(it, why)).collect();
-        self.named(actions.into(), None, sql, &[], settings, &[Meant::Unique])
+        self.named(actions.into(), None, sql, &[], settings, vec![Meant::Unique])
     }
 
     /// Digest of exactly what would run: where, as whom, the text, the values, the settings that decide how
-    /// both are read, and what the names in it stand for.
-    fn digest(
-        &self,
-        sql: &[u8],
-        values: &[BoundValue<'_>],
-        settings: &Settings,
-        action_id: &ActionId,
-        (actions, meant): (&[Action], &[Meant]),
-    ) -> Digest {
+    /// both are read, and what the names in it stand for. Made when it is asked for: what no rule matches has no
+    /// use for it.
+    pub(in super::super) fn digest_of(&self, named: &Named) -> Digest {
+        *named.digest.get_or_init(|| self.digest(named))
+    }
+
+    fn digest(&self, named: &Named) -> Digest {
+        let Named { action_id, actions, meant, settings, sql, worded, .. } = named;
         let mut hasher = self.plane.words.hasher();
         let mut put = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_be_bytes());
@@ -331,16 +335,12 @@ impl Asker {
             put(part.as_bytes());
         }
         put(&port.to_be_bytes());
-        settings.for_digest(&mut put);
+        Settings::for_digest(settings, &mut put);
         put(&[u8::from(self.plane.options.attribution.comment)]);
         put(sql);
-        for value in values {
-            put(&[u8::from(value.is_binary), u8::from(value.bytes.is_none())]);
-            put(&value.type_oid.to_be_bytes());
-            put(value.bytes.unwrap_or_default());
-        }
+        put(worded.values());
         // The same name is a temporary table in one session, and not in the next.
-        for action in actions {
+        for action in &**actions {
             put(action.name.as_bytes());
             action.resources.iter().for_each(|it| put(it.as_bytes()));
         }

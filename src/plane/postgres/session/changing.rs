@@ -151,7 +151,7 @@ where
             self.stop(ending::drifted())?;
             return Ok(None);
         };
-        let Ok(receipt) = permit.spend(changed.digest) else {
+        let Ok(receipt) = permit.spend(self.asker.digest_of(&changed)) else {
             self.stop(ending::drifted())?;
             return Ok(None);
         };
@@ -227,7 +227,7 @@ where
 
     /// The server does not take what an approver wrote: its client hears why, as if the server had refused
     /// the client's own message, which is skipped with all up to Sync.
-    pub(super) fn refused(&mut self, raw: Bytes) {
+    pub(super) fn refused(&mut self, raw: &[u8]) {
         match self.changing.take() {
             Some(Changing {
                 hold,
@@ -238,14 +238,14 @@ where
                 if let Some(hold) = hold.filter(|_| is_modified) {
                     Notice::changed(hold.as_str(), &named.text()).write(&mut self.to_client);
                 }
-                let frame = Frame { kind: kind::ERROR_RESPONSE, raw: &raw };
+                let frame = Frame { kind: kind::ERROR_RESPONSE, raw };
                 let sqlstate = frame.said().ok().and_then(|said| said.sqlstate());
                 self.complete_with(receipt, Outcome::Finished(Finished { sqlstate, ..Finished::default() }));
-                self.last_word = raw;
+                self.last_word = Bytes::copy_from_slice(raw);
             }
             other => {
                 self.changing = other;
-                self.to_client.extend_from_slice(&raw);
+                self.to_client.extend_from_slice(raw);
             }
         }
     }

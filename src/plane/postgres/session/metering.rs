@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
@@ -98,13 +98,12 @@ where
     /// and no further than the `ahead` bytes that were read can hold. Gives the limit.
     pub(super) fn allot(&mut self, next: Count, ahead: usize) -> Option<Count> {
         self.counting = self.machine.current();
-        let now = self.asker.uptime();
         let is_refused = self.refusal.is_some();
         let metering = self.counting.and_then(|run| metering(self.running.iter_mut(), run));
         let limit = metering.filter(|_| !is_refused).map(|metering| {
             let slice = Count { rows: (ahead / HEADER_LEN) as u64 + 1, bytes: ahead as u64 };
             let wanted = Count { rows: slice.rows.max(next.rows), bytes: slice.bytes.max(next.bytes) };
-            metering.meter.reserve(wanted, now)
+            metering.meter.reserve(wanted, self.asker.uptime())
         });
         self.tally.restart(limit.map(|it| tally::Count { rows: it.rows, bytes: it.bytes }));
         limit
@@ -222,7 +221,7 @@ where
     }
 
     /// A message of an answer that is dropped.
-    pub(super) fn drop_message(&mut self, turn: Turn, kind: u8, raw: &Bytes) -> Result<(), SessionError> {
+    pub(super) fn drop_message(&mut self, turn: Turn, kind: u8, raw: &[u8]) -> Result<(), SessionError> {
         self.heard(raw, kind);
         match kind {
             // Once for each command, and a client that misses it reads what follows wrongly.
@@ -245,7 +244,7 @@ where
     }
 
     /// The server is ready without having failed what was refused.
-    fn ready_refused(&mut self, raw: &Bytes) -> Result<(), SessionError> {
+    fn ready_refused(&mut self, raw: &[u8]) -> Result<(), SessionError> {
         let Some(refusal) = &self.refusal else { return Ok(()) };
         match self.machine.transaction() {
             Transaction::Open if self.machine.is_idle() => self.fail_upstream(true),

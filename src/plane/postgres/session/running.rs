@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::asking::Named;
@@ -75,7 +76,7 @@ where
 {
     /// Brings what a message of the upstream's says to what was running.
     pub(super) fn heard(&mut self, raw: &[u8], kind: u8) {
-        let events: Vec<Event> = self.machine.take_events().collect();
+        let events: SmallVec<[Event; 4]> = self.machine.take_events().collect();
         for event in events {
             match event {
                 Event::Done(run) | Event::Failed(run) => {

@@ -207,7 +207,7 @@ where
                 Err(_) => return self.stop(ending::drifted()),
             },
         };
-        let spent = if is_matched { permit.spend(named.digest) } else { permit.spend_unmatched() };
+        let spent = if is_matched { permit.spend(self.asker.digest_of(&named)) } else { permit.spend_unmatched() };
         let Ok(receipt) = spent else { return self.stop(ending::drifted()) };
         let run = self.machine.allow(&message, named.is_barrier());
         let is_approved = hold.is_some();
