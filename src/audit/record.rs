@@ -196,6 +196,34 @@ impl Record {
         self
     }
 
+    /// This record with the members of another; of two of one name the other's counts. For several that come
+    /// late this costs less than putting each in its place.
+    #[must_use]
+    pub(crate) fn with(self, more: &Self) -> Self {
+        let mut merged = Self {
+            kind: self.kind,
+            text: String::with_capacity(self.text.len() + more.text.len()),
+            members: Vec::with_capacity(self.members.len() + more.members.len()),
+        };
+        let (mut ours, mut theirs) = (0, 0);
+        loop {
+            let (from, at) = match (self.members.get(ours), more.members.get(theirs)) {
+                (Some(our), Some(their)) if our.name == their.name => {
+                    ours += 1;
+                    continue;
+                }
+                (Some(our), their) if their.is_none_or(|their| our.name < their.name) => (&self, &mut ours),
+                (_, Some(_)) => (more, &mut theirs),
+                (_, None) => return merged,
+            };
+            let piece = from.piece(*at);
+            merged.text.push_str(from.text.get(piece).unwrap_or_default());
+            let end = merged.text.len();
+            merged.members.extend(from.members.get(*at).map(|it| Member { name: it.name, end }));
+            *at += 1;
+        }
+    }
+
     /// Bytes this record keeps in memory, roughly.
     pub(crate) fn weight(&self) -> usize {
         self.text.len() + 512

@@ -27,7 +27,8 @@ const MATCHED_BYTES: usize = 2048;
 /// An unmatched request: as short as an auditor's count of the population allows.
 pub(super) fn passed(request: &Passing<'_>) -> Record {
     let action = request.actions.first();
-    let record = Record::new(Kind::ActionPassed)
+    let statement = request.wording.and_then(|it| it.text.as_ref()).map_or(0, |it| it.len());
+    let record = Record::with_capacity(Kind::ActionPassed, 512 + statement)
         .text_if("access", action.map(|it| it.access.as_str()))
         .text_if("action", action.map(|it| &*it.name))
         .text("action_id", request.action_id.as_str())
@@ -277,33 +278,35 @@ fn with_outcome(record: Record, matched: Option<&Matched>, session: Option<&Sess
         Outcome::Finished(finished) => (Some(finished.bytes), None),
         Outcome::NotSent { .. } | Outcome::Unfit { .. } | Outcome::Unknown { .. } => (None, None),
     };
-    let record = record
+    // In the order of their names.
+    let told = Record::with_capacity(record.kind(), 256)
         .integer_if("answer_bytes", bytes.map(integer))
         .digest_if("answer_sha256", sha256)
         .integer_if("forward_seq", matched.map(|it| integer(it.forward.seq())))
         .integer_if("held_us", matched.and_then(|it| it.held).map(micros))
         .text_if("hold", matched.and_then(|it| it.hold.as_ref()).map(HoldId::as_str));
-    let record = match session {
-        None => record,
+    let told = match session {
+        None => told,
         Some(Session { key, role, name }) => {
-            record.text("upstream_key_id", key.id.as_str()).text("upstream_role", role).text("upstream_session", name)
+            told.text("upstream_key_id", key.id.as_str()).text("upstream_role", role).text("upstream_session", name)
         }
     };
-    match outcome {
-        Outcome::Answered { status, upstream_request_id, .. } => record
+    let told = match outcome {
+        Outcome::Answered { status, upstream_request_id, .. } => told
             .text("outcome", "answered")
             .integer("status", i64::from(*status))
             .text_if("upstream_request_id", upstream_request_id.as_deref()),
-        Outcome::Finished(it) => record
+        Outcome::Finished(it) => told
             .integer("duration_us", micros(it.duration))
             .text("outcome", "answered")
             .integer("rows", integer(it.rows))
             .text_if("sqlstate", it.sqlstate.as_deref())
             .text_if("tag", it.tag.as_deref()),
-        Outcome::NotSent { reason } => record.text("message", reason.as_str()).text("outcome", "not-sent"),
-        Outcome::Unfit { reason } => record.text("message", reason.as_str()).text("outcome", "unfit"),
-        Outcome::Unknown { reason } => record.text("message", reason.as_str()).text("outcome", "unknown"),
-    }
+        Outcome::NotSent { reason } => told.text("message", reason.as_str()).text("outcome", "not-sent"),
+        Outcome::Unfit { reason } => told.text("message", reason.as_str()).text("outcome", "unfit"),
+        Outcome::Unknown { reason } => told.text("message", reason.as_str()).text("outcome", "unknown"),
+    };
+    record.with(&told)
 }
 
 /// A forward without an outcome that a start found in the log.

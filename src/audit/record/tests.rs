@@ -93,6 +93,19 @@ fn members_find_their_place_in_any_order() {
 
 /// A build without debug assertions keeps the last value of a name that is given twice.
 #[test]
+fn records_are_joined_in_the_order_of_names() {
+    let first = Record::new(Kind::ActionPassed).text("agent", "a").text("outcome", "old").text("zone", "z");
+    let second = Record::new(Kind::ActionOutcome).text("action_id", "1").text("outcome", "new").text("peer", "p");
+    let apart = Record::new(Kind::ActionPassed).text("action_id", "1").text("agent", "a").text("outcome", "new");
+    let joined = first.clone().with(&second);
+    assert_eq!(joined.find_text("outcome").as_deref(), Some("new"));
+    assert_eq!(line(joined), line(apart.text("peer", "p").text("zone", "z")));
+    let empty = Record::new(Kind::ActionPassed);
+    assert_eq!(line(first.clone().with(&empty)), line(first.clone()));
+    assert_eq!(line(empty.with(&first)), line(first));
+}
+
+#[test]
 fn a_name_stands_once_in_a_line() {
     let mut record = Record::new(Kind::ActionPassed).text("agent", "first").text("peer", "p");
     record.put_in_order("agent", "\"agent\":\"the second\",");
