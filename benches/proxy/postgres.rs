@@ -32,16 +32,17 @@ enum Owner {
     Site(Box<Site>),
 }
 
-pub(crate) const STRAIGHT: &str = "no proxy";
+const STRAIGHT: &str = "no proxy";
 pub(crate) const RELAY: &str = "bare TCP relay";
+pub(crate) const BOUNCER: &str = "pgbouncer, sessions";
 
 /// Those whose names contain `only`, and the two that the others are compared with.
 pub(crate) fn ways(database: &Database, only: &str) -> Vec<Way> {
     let mut ways = vec![straight(database), relay(database)];
-    if "pgbouncer, sessions".contains(only) {
+    if BOUNCER.contains(only) {
         ways.extend(bouncer(database));
     }
-    for (name, rules) in [UNMATCHED, MATCHED] {
+    for (name, rules) in [UNMATCHED, METERED, MATCHED] {
         if name.contains(only) {
             ways.push(countersign(database, name, rules));
         }
@@ -124,7 +125,7 @@ fn bouncer(database: &Database) -> Option<Way> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let straight = Door::direct(database, APP);
     let file = folder.path().join("pgbouncer.ini");
-    let config = BOUNCER
+    let config = BOUNCER_CONFIG
         .replace(
             "UPSTREAM",
             &format!("host=127.0.0.1 port={} user={} password={}", straight.port, straight.user, straight.password),
@@ -144,12 +145,18 @@ fn bouncer(database: &Database) -> Option<Way> {
         .unwrap();
     super::support::wait_for("pgbouncer", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
     let owner = Owner::Bouncer(Process::new(child), folder);
-    Some(Way { name: "pgbouncer, sessions", door: plain(Door { port, ..straight }), owner })
+    Some(Way { name: BOUNCER, door: plain(Door { port, ..straight }), owner })
 }
 
 const UNMATCHED: (&str, &str) = (
     "countersign, no rule matches",
     "rules:\n  - id: elsewhere\n    match: { action: [postgres:drop_table] }\n    decision: deny\n",
+);
+/// Its limits are never met.
+const METERED: (&str, &str) = (
+    "countersign, answers counted by a rule",
+    "rules:\n  - id: much\n    match: { action: ['postgres:*'] }\n    \
+     volume: { rows: 1000000000000, bytes: 1000000GiB, window: 1h }\n    decision: deny\n",
 );
 const MATCHED: (&str, &str) = (
     "countersign, allowed by rule, on disk first",
@@ -157,7 +164,7 @@ const MATCHED: (&str, &str) = (
 );
 
 /// A server connection for each client as long as it stays, and no more work than that.
-const BOUNCER: &str = "\
+const BOUNCER_CONFIG: &str = "\
 [databases]
 * = UPSTREAM
 [pgbouncer]

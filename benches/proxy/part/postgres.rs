@@ -7,23 +7,32 @@ use futures_util::TryStreamExt as _;
 use tokio_postgres::{Client, NoTls};
 
 use crate::Scale;
-use crate::postgres::{STRAIGHT, Way, ways};
+use crate::postgres::{BOUNCER, RELAY, Way, ways};
 use crate::support::postgres::cluster;
 use crate::support::site::shown;
 use crate::table::{Column, Table};
 
 const SHORT: &[Column] = &[
+    Column::Figure("CPU µs/transaction", 1, 1),
+    Column::Ratio("× pgbouncer", 1),
+    Column::Figure("transactions/s", 0, 0),
+    Column::Ratio("× pgbouncer", 0),
+    Column::Figure("latency ms", 2, 3),
+];
+
+/// Where there is no pgbouncer.
+const SHORT_ALONE: &[Column] = &[
+    Column::Figure("CPU µs/transaction", 1, 1),
     Column::Figure("transactions/s", 0, 0),
     Column::Ratio("× no proxy", 0),
-    Column::Figure("CPU µs/transaction", 1, 1),
     Column::Figure("latency ms", 2, 3),
 ];
 
 const BULK: &[Column] = &[
+    Column::Figure("CPU ms/GB", 1, 0),
+    Column::Ratio("× relay", 1),
     Column::Figure("MB/s", 0, 0),
     Column::Ratio("× relay", 0),
-    Column::Figure("CPU ms/GB", 1, 0),
-    Column::Ratio("CPU × relay", 1),
     Column::Figure("peak MiB", 2, 0),
 ];
 
@@ -36,17 +45,13 @@ pub(crate) async fn measure(scale: &Scale, only: &str) -> Vec<Table> {
     let rounds = scale.rounds.min(3);
     let clients: &[u32] = if scale.is_full() { &[1, 8, 64] } else { &[2] };
     let mut tables = Vec::new();
+    put_first(BOUNCER, &mut ways);
     for protocol in ["simple", "extended", "prepared"] {
         for clients in clients {
             tables.push(short(protocol, *clients, rounds, scale, &ways));
         }
     }
-    // What bulk is compared with comes first; without anything between there is no CPU time.
-    ways.rotate_left(1);
-    if let Some(index) = ways.iter().position(|way| way.name == STRAIGHT) {
-        let straight = ways.remove(index);
-        ways.push(straight);
-    }
+    put_first(RELAY, &mut ways);
     let rows = if scale.is_full() { 5 } else { 1 };
     let copied = format!("COPY (SELECT a.* FROM pgbench_accounts a, generate_series(1, {rows})) TO STDOUT");
     let selected = format!("SELECT a.* FROM pgbench_accounts a, generate_series(1, {rows})");
@@ -61,10 +66,19 @@ pub(crate) async fn measure(scale: &Scale, only: &str) -> Vec<Table> {
     tables
 }
 
+/// What the others are compared with comes first.
+fn put_first(name: &str, ways: &mut Vec<Way>) {
+    if let Some(index) = ways.iter().position(|way| way.name == name) {
+        let first = ways.remove(index);
+        ways.insert(0, first);
+    }
+}
+
 /// `pgbench -S`, with as much as it can do.
 fn short(protocol: &str, clients: u32, rounds: usize, scale: &Scale, ways: &[Way]) -> Table {
     let title = format!("pgbench -S, {protocol}, {clients} client{}", if clients == 1 { "" } else { "s" });
-    let mut table = Table::new(title.as_str(), SHORT);
+    let columns = if ways.iter().any(|way| way.name == BOUNCER) { SHORT } else { SHORT_ALONE };
+    let mut table = Table::new(title.as_str(), columns);
     let clients = clients.to_string();
     let duration = if scale.is_full() { ["-T", "2"] } else { ["-t", "50"] };
     for round in 0..rounds {
