@@ -25,6 +25,7 @@ mod rest;
 mod rights;
 mod route;
 mod s3;
+mod search;
 mod upload;
 
 use identify::{Protocol, Selector};
@@ -122,19 +123,25 @@ pub(crate) fn classify(head: &Head, body: Body<'_>, front: &Front) -> Classified
     if upload::is_upload(head) && place.entries().any(|it| it.id == "s3") {
         return uploaded(head, body, &place, front);
     }
-    let named = identify::identify(head, body, &place).and_then(|identified| {
-        let (candidate, reading) = read::read(head, body, &place, &identified)?;
-        route::check_label(&place, candidate, &reading.parameters)?;
-        Ok(Classified {
-            route: route::of_operation(head, &place, candidate, &reading.parameters),
-            dialect: dialect(identified.protocol),
-            actions: vec![rights::action(head, &place, candidate, reading, front)],
-            refused: None,
-        })
+    let named = search::as_modelled(head, body, &place).and_then(|modelled| match modelled {
+        None => named(head, body, &place, front),
+        Some(modelled) => named(&modelled, Body::Whole(&[]), &place, front),
     });
     named.unwrap_or_else(|trouble| {
         let dialect = guessed_dialect(head, &place);
         trouble.into_classified(Some(&place), route::of_service(head, &place), dialect, front)
+    })
+}
+
+fn named(head: &Head, body: Body<'_>, place: &Place<'_>, front: &Front) -> Result<Classified, Trouble> {
+    let identified = identify::identify(head, body, place)?;
+    let (candidate, reading) = read::read(head, body, place, &identified)?;
+    route::check_label(place, candidate, &reading.parameters)?;
+    Ok(Classified {
+        route: route::of_operation(head, place, candidate, &reading.parameters),
+        dialect: dialect(identified.protocol),
+        actions: vec![rights::action(head, place, candidate, reading, front)],
+        refused: None,
     })
 }
 

@@ -98,12 +98,17 @@ def client_at(session, name, place, api_version=None, **config):
     return client
 
 
+def protocol_of(model):
+    """The protocol that botocore chooses; an old one knows but one."""
+    return getattr(model, "resolved_protocol", None) or model.metadata["protocol"]
+
+
 def in_every_protocol(session, name, place):
     """Clients for each protocol of the service, as SDKs of other languages and years choose them."""
     metadata = session.get_component("data_loader").load_service_model(name, "service-2")["metadata"]
     kept = dict(metadata)
     yield client_at(session, name, place)
-    chosen = session.get_service_model(name).resolved_protocol
+    chosen = protocol_of(session.get_service_model(name))
     protocols = list(kept.get("protocols", []))
     if "awsQueryCompatible" in kept and "query" not in protocols:
         protocols.append("query")
@@ -174,7 +179,7 @@ def each_operation(client, name, mode, seed, optional, not_made):
         if isinstance(request, Exception):
             not_made[f"{name}:{operation} [{mode}]: {type(request).__name__}: {str(request)[:110]}"] += 1
             continue
-        yield Call(model.resolved_protocol, mode, name, operation, spelled(request), params, shape)
+        yield Call(protocol_of(model), mode, name, operation, spelled(request), params, shape)
 
 
 def of_older_versions(session, name, seed, not_made):
@@ -193,7 +198,7 @@ def presigned(session, name, seed, not_made):
     for version in versions:
         client = client_at(session, name, "us-west-2", signature_version=version)
         model = client.meta.service_model
-        if name == "codecatalyst" or model.resolved_protocol not in ("query", "ec2", "rest-json", "rest-xml"):
+        if name == "codecatalyst" or protocol_of(model) not in ("query", "ec2", "rest-json", "rest-xml"):
             client.close()
             continue
         names = {api: method for method, api in client.meta.method_to_api_mapping.items()}
@@ -201,7 +206,7 @@ def presigned(session, name, seed, not_made):
         client.meta.events.register("before-sign.*.*", lambda request, **_: signed.update(request.headers))
         for operation in model.operation_names:
             signed.clear()
-            is_form = model.resolved_protocol in ("query", "ec2")
+            is_form = protocol_of(model) in ("query", "ec2")
             verb = model.operation_model(operation).http["method"]
             if not is_form and verb not in ("GET", "HEAD", "DELETE") and name != "s3":
                 continue
@@ -217,5 +222,5 @@ def presigned(session, name, seed, not_made):
             named = urllib.parse.parse_qs(urllib.parse.urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0].split(";")
             headers = [[name, value] for name, value in signed.items() if name.lower() in named and name.lower() != "content-length"]
             request = {"method": "GET" if is_form else verb, "url": url, "headers": headers, "body_base64": ""}
-            yield Call(model.resolved_protocol, f"presigned {version}", name, operation, request)
+            yield Call(protocol_of(model), f"presigned {version}", name, operation, request)
         client.close()

@@ -44,7 +44,7 @@ def of_client(session, node, name, package, rounds, seed, not_made):
                     not_made[f"javascript {name}:{operation}: {answer['error'][:110]}"] += 1
                 else:
                     mode = "js override" if endpoint else "js"
-                    yield botocore_calls.Call(model.resolved_protocol, mode, name, operation, answer["request"], params, shape)
+                    yield botocore_calls.Call(botocore_calls.protocol_of(model), mode, name, operation, answer["request"], params, shape)
     client.close()
 
 

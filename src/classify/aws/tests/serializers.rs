@@ -112,6 +112,64 @@ fn every_protocol_of_one_operation_gives_one_name() {
     check(at("GET https://monitoring.us-west-2.amazonaws.com/?Action=ListMetrics&Version=2010-08-01"), name);
 }
 
+/// A search travels as a form, which its model does not say.
+#[test]
+fn searches_of_cloudsearch_are_forms() {
+    let search = |body: &str| {
+        request(
+            "POST https://search-d-1.us-west-2.cloudsearch.amazonaws.com/2013-01-01/search",
+            "us-west-2/cloudsearch",
+        )
+        .form(body)
+    };
+    let action = search("format=sdk&pretty=true&q=star%20wars&size=5").action();
+    assert_eq!((&*action.name, &action.parameters["query"]), ("aws:cloudsearch:Search", &json!("star wars")));
+    assert!(search("format=sdk&pretty=true&q=a&q=b").outcome().starts_with("refused: "));
+    assert!(search("format=sdk&pretty=true&q=a&future=b").outcome().starts_with("unknown aws:cloudsearch:unknown: "));
+    assert!(search("format=sdk&pretty=true&q=a").header("content-encoding", "gzip").outcome().starts_with("refused: "));
+}
+
+#[test]
+fn event_streams_are_named_by_path() {
+    for (line, scope, name) in [
+        (
+            "POST https://bedrock-runtime.us-west-2.amazonaws.com/model/amazon.nova-sonic-v1%3A0/invoke-with-bidirectional-stream",
+            "us-west-2/bedrock",
+            "aws:bedrock:InvokeModelWithBidirectionalStream",
+        ),
+        (
+            "POST https://runtime-v2-lex.us-west-2.amazonaws.com/bots/B/botAliases/A/botLocales/en_US/sessions/S/conversation",
+            "us-west-2/lex",
+            "aws:lex:StartConversation",
+        ),
+        (
+            "POST https://qbusiness.us-west-2.api.aws/applications/A/conversations",
+            "us-west-2/qbusiness",
+            "aws:qbusiness:Chat",
+        ),
+        ("POST https://transcribestreaming.us-west-2.amazonaws.com/stream-transcription", "us-west-2/transcribe", ""),
+    ] {
+        let stream = request(line, scope).header("content-type", "application/vnd.amazon.eventstream");
+        let head = stream.head().unwrap();
+        if name.is_empty() {
+            assert!(stream.outcome().starts_with("unknown "), "{}", stream.outcome());
+            continue;
+        }
+        assert_eq!(body_need(&head, &front()), BodyNeed::Data, "{line}");
+        let classified = classify(&head, Body::Data, &front());
+        assert_eq!((&*classified.actions[0].name, &classified.actions[0].unknown), (name, &None), "{line}");
+    }
+    // The voice and the engine of speech stand in header fields, which tell it from other requests.
+    let speech = request("POST https://polly.us-west-2.amazonaws.com/v1/synthesisStream", "us-west-2/polly")
+        .header("x-amzn-engine", "generative")
+        .header("x-amzn-outputformat", "mp3")
+        .header("x-amzn-voiceid", "Ruth");
+    assert_eq!(
+        classify(&speech.head().unwrap(), Body::Data, &front()).actions[0].name,
+        "aws:polly:StartSpeechSynthesisStream"
+    );
+}
+
 #[test]
 fn places_of_every_partition_are_known() {
     for (host, region) in [
