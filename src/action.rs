@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use crate::digest::Digest;
 use crate::id::{ActionId, AgentId, GroupId, PersonId, RuleId};
 
 /// One normalised request.
@@ -309,8 +310,60 @@ pub(crate) struct Shown {
     pub(crate) body_sha256: String,
     /// How far it is estimated to reach: what each line is about, and what it says. Nothing decides by it.
     pub(crate) reach: Vec<(String, String)>,
+    /// What it changes in policies and access lists. Nothing decides by it.
+    pub(crate) deltas: Vec<Delta>,
     /// The request already runs: its answer came to more than rules let pass.
     pub(crate) crossed: Option<Crossed>,
+}
+
+/// What a request adds to a policy or an access list and removes from it. All texts are for people, hold
+/// words from outside, and are bounded in number and length.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Delta {
+    /// Which policy.
+    pub(crate) about: String,
+    pub(crate) before: Before,
+    pub(crate) added: Vec<String>,
+    pub(crate) removed: Vec<String>,
+    /// Statements that stay and differ in one part.
+    pub(crate) changed: Vec<String>,
+    /// What of the new state that the change brings is dangerous.
+    pub(crate) dangers: Vec<String>,
+    /// Why the new state could not be made out.
+    pub(crate) doubt: Option<String>,
+}
+
+/// The state that a change is against.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// There is none.
+    #[default]
+    Absent,
+    /// SHA-256 of the document as it was read, or of a list's entries, one a line.
+    Read(Digest),
+    /// Why it is not known.
+    Unread(String),
+}
+
+impl Delta {
+    /// As the API and records spell it.
+    pub(crate) fn json(&self) -> Value {
+        let (sha256, unread) = match &self.before {
+            Before::Absent => (None, None),
+            Before::Read(digest) => (Some(digest.hex()), None),
+            Before::Unread(why) => (None, Some(why)),
+        };
+        json!({
+            "about": self.about,
+            "before_sha256": sha256,
+            "before_unread": unread,
+            "added": self.added,
+            "removed": self.removed,
+            "changed": self.changed,
+            "dangers": self.dangers,
+            "doubt": self.doubt,
+        })
+    }
 }
 
 /// An answer that crossed limits of rules, and what of it had passed by then.

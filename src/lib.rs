@@ -25,6 +25,7 @@ mod wire;
 mod audit;
 mod classify;
 mod hold;
+mod policy;
 mod rules;
 // rank 5
 mod credential;

@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::action::{Access, Action, Trait};
+use crate::action::{Access, Action, Before, Delta, Trait};
 use crate::digest::sha256;
 use crate::gate::HoldView;
 use crate::hold::{HoldState, Vote};
@@ -32,6 +32,9 @@ pub(crate) fn render(hold: &HoldView, now: Timestamp) -> String {
     place(&mut card, hold);
     why(&mut card, hold);
     request(&mut card, hold);
+    for delta in &hold.shown.deltas {
+        change(&mut card, delta);
+    }
     blast_radius(&mut card, hold);
     deciders(&mut card, hold);
     time_left(&mut card, hold, now);
@@ -278,6 +281,36 @@ fn reindented(text: &str) -> Option<String> {
         }
     }
     Some(lines)
+}
+
+/// The dangers first: whoever reads no further has read these.
+fn change(card: &mut Card, delta: &Delta) {
+    card.line("CHANGE", &plain(&delta.about));
+    for danger in &delta.dangers {
+        card.fenced(&format!("! {}", plain(danger)));
+    }
+    if let Some(doubt) = &delta.doubt {
+        card.line("", "What it comes to could not be made out; read all of the request above:");
+        card.fenced(&format!("! {}", plain(doubt)));
+    }
+    match &delta.before {
+        Before::Absent => card.line("", "There is none at present."),
+        Before::Read(digest) => {
+            card.line("", &format!("Against the present one, read just before the hold; sha256 {digest}"))
+        }
+        Before::Unread(why) => {
+            card.line("", "The present one could not be read, so that what is removed is not known:");
+            card.fenced(&plain(why));
+        }
+    }
+    for (sign, lines) in [('+', &delta.added), ('-', &delta.removed), ('~', &delta.changed)] {
+        for line in lines {
+            card.fenced(&format!("{sign} {}", plain(line)));
+        }
+    }
+    if delta.doubt.is_none() && [&delta.added, &delta.removed, &delta.changed].into_iter().all(Vec::is_empty) {
+        card.line("", "It adds nothing and removes nothing.");
+    }
 }
 
 fn blast_radius(card: &mut Card, hold: &HoldView) {

@@ -47,6 +47,7 @@ pub(super) fn hold() -> HoldView {
             body_bytes: 54,
             body_sha256: sha256(b"body").hex(),
             reach: Vec::new(),
+            deltas: Vec::new(),
             crossed: None,
         },
         digest: sha256(b"what runs"),

@@ -119,8 +119,9 @@ fn aws(page: &mut Page<'_>) -> Aws {
     let extra_ca = page.optional("extra_ca", text).map(|file| page.resolve(&file));
     let (assume, assumes_unmatched) = page.section("assume", "`upstream.aws.assume`", assume);
     let endpoints = Endpoints { all, services };
+    let reads_before_hold = page.boolean("read_before_hold", true);
     Aws {
-        plane: plane::Options { endpoints, assume, assumes_unmatched, ..plane::Options::default() },
+        plane: plane::Options { endpoints, assume, assumes_unmatched, reads_before_hold, ..plane::Options::default() },
         credential: RealOptions { profile, region, sts_endpoint: sts_endpoint.or(endpoint_text) },
         pool: UpstreamOptions {
             connect_timeout: page.duration("connect_timeout", defaults.connect_timeout),

@@ -40,6 +40,7 @@ const CHANGED: &[(&str, &str)] = &[
     ("upstream.aws.assume.cut", "actions"),
     ("upstream.aws.assume.cache", "5m"),
     ("upstream.aws.assume.unmatched", "true"),
+    ("upstream.aws.read_before_hold", "false"),
     ("upstream.aws.connect_timeout", "3s"),
     ("upstream.aws.answer_timeout", "1h"),
     ("upstream.aws.stall_timeout", "1500ms"),

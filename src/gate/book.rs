@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::permit::Reply;
 use super::{Ask, HoldView, NarrowFn};
+use crate::action::Delta;
 use crate::digest::{Digest, canonical_json, sha256};
 use crate::hold::{Ending, Event, Hold, HoldState, Rejected};
 use crate::id::{AgentId, HoldId, PersonId};
@@ -292,7 +293,11 @@ impl Entry {
 pub(super) fn weight(about: &SavedHold) -> usize {
     let parameters = about.actions.iter().flat_map(|action| &action.parameters);
     let shown = about.shown.url.len() + about.shown.headers.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>();
-    WEIGHT_BYTES + shown + parameters.map(|(name, value)| name.len() + value_weight(value)).sum::<usize>()
+    let lines = |it: &Delta| {
+        [&it.added, &it.removed, &it.changed, &it.dangers].map(|it| it.iter().map(String::len).sum::<usize>())
+    };
+    let deltas = about.shown.deltas.iter().flat_map(lines).sum::<usize>();
+    WEIGHT_BYTES + shown + deltas + parameters.map(|(name, value)| name.len() + value_weight(value)).sum::<usize>()
 }
 
 fn value_weight(value: &Value) -> usize {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::book::Entry;
 use super::permit::{Matched, Outcome, Passed};
 use super::{Approver, Ask, Modified, Passing, Refusal, Wording};
-use crate::action::{Action, Context, Shown, Trait};
+use crate::action::{Action, Context, Delta, Shown, Trait};
 use crate::audit::record::{Kind, Record};
 use crate::audit::spelling::{Members, write_decimal, write_map};
 use crate::credential::assume::Session;
@@ -106,6 +106,10 @@ fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Opt
     let record = match shown.reach.is_empty() {
         true => record,
         false => record.texts("reach", shown.reach.iter().map(|(about, says)| format!("{about}: {says}"))),
+    };
+    let record = match shown.deltas.is_empty() {
+        true => record,
+        false => record.json("deltas", &shown.deltas.iter().map(Delta::json).collect()),
     };
     let record = record
         .digest("request_digest", ask.digest)

@@ -9,6 +9,7 @@
 
 mod answer;
 mod arrive;
+mod before;
 mod call;
 mod context;
 mod dialect;
@@ -22,17 +23,18 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::{Response, header};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub(crate) use call::Endpoints;
 pub(crate) use patience::{InterimOptions, Sign};
 
 use arrive::{Body, Exchange, Opened, Request};
+use before::Found;
 use dialect::{Cause, Fault};
 use forward::Sending;
 use naming::{Naming, Original, unseen};
 
-use crate::action::Agent;
+use crate::action::{Agent, Shown};
 use crate::catalog::aws::in_force;
 use crate::classify::aws::Front;
 use crate::credential::agent::{Agents, LookupError};
@@ -66,6 +68,8 @@ pub(crate) struct Options {
     pub(crate) assume: Option<Arc<Assume>>,
     /// Whether those that no rule matched are, too.
     pub(crate) assumes_unmatched: bool,
+    /// Whether what a held request would change is read at the upstream first.
+    pub(crate) reads_before_hold: bool,
 }
 
 impl Default for Options {
@@ -79,6 +83,7 @@ impl Default for Options {
             interims: InterimOptions::default(),
             assume: None,
             assumes_unmatched: false,
+            reads_before_hold: true,
         }
     }
 }
@@ -107,6 +112,8 @@ pub(crate) struct Plane {
     gate: Arc<Gate>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// Turns of reading what held requests would change.
+    reads: Semaphore,
     /// How many matched requests are on their way to their outcome.
     forwarding: watch::Sender<usize>,
 }
@@ -127,6 +134,7 @@ impl Plane {
             gate,
             clock,
             metrics,
+            reads: Semaphore::new(before::MOST_AT_ONCE),
             forwarding: watch::Sender::new(0),
         })
     }
@@ -246,7 +254,12 @@ impl Plane {
             Decision::Allow | Decision::Deny => None,
         };
         let assume = self.gate.role(&ruling).or_else(|| self.options.assume.clone());
-        let (ask, sending) = Self::ask(exchange, *request, assume)?;
+        let found = match ruling.decision {
+            Decision::Hold => Box::pin(self.look_before(&request)).await,
+            Decision::Allow | Decision::Deny => Found::default(),
+        };
+        let body = if found.is_empty() { None } else { self.policy_body(&request).await };
+        let (ask, sending) = Self::ask(exchange, *request, assume, found, body.as_deref())?;
         let (agent, key_id) = (ask.agent.clone(), ask.key_id.clone());
         let admission = Box::pin(self.gate.admit(ask, ruling));
         let admission = match patience {
@@ -289,6 +302,8 @@ impl Plane {
         exchange: &Exchange,
         request: Request,
         assume: Option<Arc<Assume>>,
+        found: Found,
+        policy: Option<&[u8]>,
     ) -> Result<(Arc<Ask>, Box<Sending>), Fault> {
         let Request { naming, agent, context, mut head, named, presented, body, look } = request;
         head.detach();
@@ -314,9 +329,12 @@ impl Plane {
             key_id: presented.key_id().to_owned(),
             in_transaction: false,
             upstream_limit: None,
-            shown: Arc::new(call.shown(identity, &named.actions)),
+            shown: Arc::new(Shown {
+                deltas: found.deltas(&named.actions, policy),
+                ..call.shown(identity, &named.actions)
+            }),
             actions: named.actions.into(),
-            narrow: original.clone().map(Original::narrow_fn),
+            narrow: original.clone().map(|original| original.narrow_fn(found)),
             held_at: Arc::default(),
             wording: None,
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::action::{Access, Action, Agent, Context, Crossed, Owner, Shown, Trait};
+use crate::action::{Access, Action, Agent, Before, Context, Crossed, Delta, Owner, Shown, Trait};
 use crate::digest::Digest;
 use crate::hold::{Change, Ending, HoldState, Vote, Word};
 use crate::id::{ActionId, AgentId, GroupId, HoldId, PersonId, RuleId};
@@ -136,8 +136,47 @@ struct ShownForm {
     body_sha256: String,
     #[serde(default)]
     reach: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    deltas: Vec<DeltaForm>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     crossed: Option<CrossedForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeltaForm {
+    about: String,
+    before_sha256: Option<String>,
+    before_unread: Option<String>,
+    added: Vec<String>,
+    removed: Vec<String>,
+    changed: Vec<String>,
+    dangers: Vec<String>,
+    doubt: Option<String>,
+}
+
+impl From<Delta> for DeltaForm {
+    fn from(delta: Delta) -> Self {
+        let Delta { about, before, added, removed, changed, dangers, doubt } = delta;
+        let (before_sha256, before_unread) = match before {
+            Before::Absent => (None, None),
+            Before::Read(digest) => (Some(digest.hex()), None),
+            Before::Unread(why) => (None, Some(why)),
+        };
+        Self { about, before_sha256, before_unread, added, removed, changed, dangers, doubt }
+    }
+}
+
+impl DeltaForm {
+    fn into_delta(self) -> Option<Delta> {
+        let Self { about, before_sha256, before_unread, added, removed, changed, dangers, doubt } = self;
+        let before = match (before_sha256, before_unread) {
+            (None, None) => Before::Absent,
+            (Some(digest), _) => Before::Read(Digest::parse(&digest)?),
+            (None, Some(why)) => Before::Unread(why),
+        };
+        Some(Delta { about, before, added, removed, changed, dangers, doubt })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -218,6 +257,7 @@ impl From<&SavedHold> for HoldForm {
                 body_bytes: shown.body_bytes,
                 body_sha256: shown.body_sha256,
                 reach: shown.reach,
+                deltas: shown.deltas.into_iter().map(DeltaForm::from).collect(),
                 crossed: shown.crossed.map(|it| CrossedForm {
                     action_id: it.action_id.to_string(),
                     rules: it.rules.iter().map(ToString::to_string).collect(),
@@ -278,6 +318,7 @@ impl HoldForm {
                 body_bytes: shown.body_bytes,
                 body_sha256: shown.body_sha256,
                 reach: shown.reach,
+                deltas: shown.deltas.into_iter().map(DeltaForm::into_delta).collect::<Option<_>>()?,
                 crossed: shown.crossed.map(|it| Crossed {
                     action_id: ActionId::new(it.action_id),
                     rules: it.rules.into_iter().map(RuleId::new).collect(),

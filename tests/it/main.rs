@@ -16,6 +16,7 @@ mod crash;
 mod credentials;
 mod crowd;
 mod deciding;
+mod deltas;
 mod facts;
 mod faults;
 mod framing;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::action::{Action, Context};
+use crate::action::{Action, Context, Delta};
 use crate::gate::HoldView;
 
 /// The hold as `components.schemas.Hold` of the OpenAPI document says, without its card.
@@ -28,6 +28,7 @@ pub(super) fn hold(hold: &HoldView) -> Value {
             "body_sha256": hold.shown.body_sha256,
         },
         "reach": hold.shown.reach.iter().map(|(about, says)| json!({ "about": about, "says": says })).collect::<Vec<_>>(),
+        "deltas": hold.shown.deltas.iter().map(Delta::json).collect::<Vec<_>>(),
         "rules": hold.ruling.rules.iter().map(|rule| rule.as_str()).collect::<Vec<_>>(),
         "message": hold.ruling.message,
         "controls": hold.ruling.controls,

@@ -174,6 +174,7 @@ impl Call {
             body_bytes: body.size.unwrap_or_default(),
             body_sha256: body.sha256.map(|digest| digest.hex()).unwrap_or_default(),
             reach: Vec::new(),
+            deltas: Vec::new(),
             crossed: None,
         }
     }

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::Plane;
 use super::answer::{Gathered, again, body_error, gather, kept, mark, request_id};
@@ -202,7 +203,7 @@ impl Plane {
             )
         })?;
         let endpoint = call.endpoint.clone();
-        let (request, chain) = call.sign(payload, &key, now).map_err(|error| {
+        let (mut request, chain) = call.sign(payload, &key, now).map_err(|error| {
             tracing::error!(%error, "a request cannot be signed");
             internal("the request cannot be signed for the upstream; nothing was sent.")
         })?;
@@ -211,6 +212,10 @@ impl Plane {
             (Payload::SignedChunks { trailer }, Some(chain)) => Outgoing::boxed(Chunked::signed(body, chain, trailer)),
             _ => body,
         };
+        // hyper sends no length for no body, and S3 does not take a PUT without one.
+        if matches!(body, Outgoing::Empty) && matches!(*request.method(), Method::PATCH | Method::POST | Method::PUT) {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         Ok(Ready { endpoint, request: Box::new(request.map(|()| body)) })
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::before::Found;
 use super::call::{BodyIdentity, Call, Endpoints};
 use super::dialect::{Cause, Fault, Shape};
-use crate::action::{Action, Trait};
+use crate::action::{Action, Shown, Trait};
 use crate::classify::aws::{Body, Front, NarrowError, Route, classify, narrow};
 use crate::digest::{Digest, sha256};
 use crate::gate::{Modified, NarrowFn};
@@ -97,13 +98,16 @@ impl Original {
     }
 
     /// As the gate needs it, to judge a modification while its approver waits.
-    pub(super) fn narrow_fn(self: Arc<Self>) -> NarrowFn {
+    pub(super) fn narrow_fn(self: Arc<Self>, found: Found) -> NarrowFn {
         Arc::new(move |parameters| {
             let Narrowed { actions, call, body } = self.narrow(parameters).map_err(|e| e.to_string())?;
             let identity = BodyIdentity::of(&body);
             Ok(Modified {
                 digest: self.naming.digest(&call, identity),
-                shown: Arc::new(call.shown(identity, &actions)),
+                shown: Arc::new(Shown {
+                    deltas: found.deltas(&actions, Some(&body)),
+                    ..call.shown(identity, &actions)
+                }),
                 actions: actions.into(),
                 wording: None,
             })

@@ -238,6 +238,7 @@ impl Asker {
             body_bytes: sql.len() as u64,
             body_sha256: crate::digest::sha256(sql).hex(),
             reach: Vec::new(),
+            deltas: Vec::new(),
             crossed: None,
         }
     }

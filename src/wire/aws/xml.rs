@@ -19,6 +19,25 @@ pub(crate) struct Element {
     text: String,
 }
 
+impl Element {
+    pub(crate) fn child(&self, name: &str) -> Option<&Self> {
+        self.children.iter().find(|it| it.name == name)
+    }
+
+    pub(crate) fn children<'e>(&'e self, name: &'e str) -> impl Iterator<Item = &'e Self> {
+        self.children.iter().filter(move |it| it.name == name)
+    }
+
+    pub(crate) fn take_child(&mut self, name: &str) -> Option<Self> {
+        let at = self.children.iter().position(|it| it.name == name)?;
+        Some(self.children.swap_remove(at))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// More elements than any modelled request has.
 const ELEMENT_LIMIT: usize = 200_000;
 
