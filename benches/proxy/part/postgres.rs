@@ -57,8 +57,8 @@ pub(crate) async fn measure(scale: &Scale, only: &str) -> Vec<Table> {
     let selected = format!("SELECT a.* FROM pgbench_accounts a, generate_series(1, {rows})");
     let large = format!("SELECT repeat('x', 100000) FROM generate_series(1, {})", rows * 1_000);
     for (title, text, is_copy) in [
-        (format!("COPY of {rows} × {size}00,000 rows out"), copied, true),
-        (format!("SELECT of {rows} × {size}00,000 rows"), selected, false),
+        (format!("COPY of {rows} times {size} × 100,000 rows out"), copied, true),
+        (format!("SELECT of {rows} times {size} × 100,000 rows"), selected, false),
         (format!("SELECT of {rows},000 rows of 100 KB"), large, false),
     ] {
         tables.push(bulk(&title, &text, is_copy, rounds.min(3), &ways).await);
