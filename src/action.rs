@@ -71,6 +71,9 @@ impl Action {
     }
 }
 
+/// The name of a tunnel through the forward proxy; its resource is `tunnel:host:port`.
+pub(crate) const TUNNEL: &str = "tunnel:connect";
+
 /// Access level, in the order of strength that the service authorization reference implies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Access {

@@ -23,6 +23,7 @@ mod config;
 mod credentials;
 mod decide;
 mod demo;
+mod env;
 mod facts;
 mod holds;
 mod init;
@@ -98,7 +99,7 @@ enum Command {
     /// Deny one hold.
     Deny(decide::Deny),
     /// Print the environment an agent needs.
-    Env(credentials::Env),
+    Env(env::Arguments),
     /// Show and replace the facts about AWS by which requests are named.
     #[command(subcommand)]
     Facts(facts::Arguments),
@@ -150,7 +151,7 @@ fn dispatch(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Credentials(arguments) => credentials::run(arguments, common, out),
         Command::Demo(arguments) => demo::run(arguments, common, out),
         Command::Deny(arguments) => decide::deny(arguments, common, out),
-        Command::Env(arguments) => credentials::env(arguments, common, out),
+        Command::Env(arguments) => env::run(arguments, common, out),
         Command::Facts(arguments) => facts::run(arguments, common, out),
         Command::Holds(arguments) => holds::run(arguments, common, out),
         Command::Init(arguments) => init::run(arguments, common, out),

@@ -18,6 +18,7 @@ use crate::net::upstream::UpstreamOptions;
 use crate::people::People;
 use crate::yaml::{Diagnostic, Problems, Source};
 
+mod doors;
 pub(crate) mod facts;
 mod page;
 mod postgres;
@@ -31,6 +32,9 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) listen: Listen,
     pub(crate) aws: Aws,
+    /// Of meaning while somebody listens as a proxy or as AWS itself.
+    pub(crate) interception: crate::net::leaf::Options,
+    pub(crate) proxy: crate::plane::proxy::Options,
     pub(crate) postgres: Postgres,
     pub(crate) people: Arc<People>,
     pub(crate) rules: Rules,
@@ -52,6 +56,12 @@ pub(crate) struct Listen {
     pub(crate) agents: Option<SocketAddr>,
     /// Agents with TLS.
     pub(crate) agents_tls: Option<SocketAddr>,
+    /// Agents of this machine, over a unix socket.
+    pub(crate) agents_socket: Option<PathBuf>,
+    /// Agents that use a proxy.
+    pub(crate) proxy: Option<SocketAddr>,
+    /// Agents that believe to speak to AWS itself.
+    pub(crate) transparent: Option<SocketAddr>,
     /// Agents of Postgres.
     pub(crate) postgres: Option<SocketAddr>,
     /// Approvers.
@@ -65,6 +75,18 @@ pub(crate) struct Listen {
     pub(crate) connections: usize,
     /// Those of one address; `None` for no limit of its own.
     pub(crate) connections_per_peer: Option<usize>,
+}
+
+impl Listen {
+    /// Whether agents of AWS can come in anywhere.
+    pub(crate) fn is_before_aws(&self) -> bool {
+        self.agents_socket.is_some() || self.intercepts() || self.agents.or(self.agents_tls).is_some()
+    }
+
+    /// Whether anyone is spoken to in another's name.
+    pub(crate) fn intercepts(&self) -> bool {
+        self.proxy.or(self.transparent).is_some()
+    }
 }
 
 /// The AWS plane and the real AWS behind it.

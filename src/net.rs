@@ -2,20 +2,28 @@
 //!
 //! It moves bytes and refuses those that have two readings; it never names, judges or logs a request.
 
+pub(crate) mod authority;
 pub(crate) mod body;
 pub(crate) mod ca;
 pub(crate) mod certificate;
 pub(crate) mod chunked;
+pub(crate) mod connect;
+pub(crate) mod door;
 mod framing;
 mod guard;
 pub(crate) mod hashed;
+pub(crate) mod leaf;
 pub(crate) mod line;
 pub(crate) mod listen;
+mod multiplex;
 pub(crate) mod peers;
+pub(crate) mod reach;
+pub(crate) mod socket;
 pub(crate) mod spool;
 mod stall;
 pub(crate) mod stream;
 pub(crate) mod tls;
+pub(crate) mod tunnel;
 pub(crate) mod unstopped;
 pub(crate) mod upstream;
 pub(crate) mod verify;

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -25,7 +24,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use crate::catalog::aws as facts;
 use crate::channel::api::Api;
 use crate::channel::card;
-use crate::config::{Config, Listen, Log, Postgres};
+use crate::config::{Config, Log, Postgres};
 use crate::credential::agent::{self, Agents};
 use crate::credential::approver::ApproverTokens;
 use crate::credential::commitment_key;
@@ -33,7 +32,8 @@ use crate::credential::real::RealCredentials;
 use crate::gate::Gate;
 use crate::journal::Journal;
 use crate::journal::openings::{OPENINGS_FILE, Openings};
-use crate::net::listen::{self, Limits, OnRefusal};
+use crate::net::listen::Limits;
+use crate::net::reach::Own;
 use crate::net::spool::Spool;
 use crate::net::upstream::Pool;
 use crate::plane::aws::{Parts, Plane};
@@ -45,11 +45,13 @@ use crate::time::Clock;
 
 mod admin;
 mod announce;
+mod doors;
 mod reload;
 
 use admin::Admin;
 use announce::Bound;
 pub(crate) use announce::running;
+use doors::{Doors, Intercepting};
 use reload::Reload;
 
 /// Runs the server until it is told to stop. `config_file` is read again on SIGHUP; `out` is told
@@ -115,19 +117,20 @@ impl Server {
         .await?;
         let facts = facts::in_force();
         gate.note_facts(facts.digest, &facts.version());
-        let is_before_aws = config.listen.agents.is_some() || config.listen.agents_tls.is_some();
-        let plane = match is_before_aws {
-            true => Some(plane(config, &gate, &clock, &metrics).await?),
+        let own = Own::default();
+        let plane = match config.listen.is_before_aws() {
+            true => Some(plane(config, &gate, &clock, &metrics, &own).await?),
             false => None,
         };
+        let intercepting = Intercepting::open(config, &gate, &clock, &metrics, &own)?;
         warn_of_unknown_owners(config)?;
 
         let (begin_stop, stopping) = watch::channel(false);
         let tokens = Arc::new(ApproverTokens::open(&config.data)?);
         let api = Api::new(Arc::clone(&gate), tokens, clock, card::render, stopping.clone());
         let admin = Admin::new(journal.clone(), Arc::clone(&metrics), stopping.clone());
-        let doors = Doors::open(&config.listen).await?;
-        let mut bound = doors.bound()?;
+        let doors = Doors::open(&config.listen, intercepting).await?;
+        let mut bound = doors.bound();
         let limits = Limits {
             connections: config.listen.connections,
             connections_per_peer: config.listen.connections_per_peer.unwrap_or(usize::MAX),
@@ -142,6 +145,7 @@ impl Server {
             let plane = database_plane(config, &gate, &metrics)?;
             serving.spawn(plane.serve(listener, limits, stopping.clone()));
         }
+        own.set(bound.addresses());
         bound.publish(&config.data, out)?;
         tracing::info!(log_key = journal.public_key(), "ready");
         Ok(Self { journal, gate, plane, metrics, begin_stop, serving })
@@ -182,14 +186,20 @@ fn warn_of_unknown_owners(config: &Config) -> anyhow::Result<()> {
 }
 
 /// The AWS plane with everything it signs and sends with.
-async fn plane(config: &Config, gate: &Arc<Gate>, clock: &Clock, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Plane>> {
+async fn plane(
+    config: &Config,
+    gate: &Arc<Gate>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+    own: &Own,
+) -> anyhow::Result<Arc<Plane>> {
     let real = RealCredentials::load(config.aws.credential.clone(), clock.clone());
     let spool_dir = config.data.join("spool");
     std::fs::create_dir_all(&spool_dir).with_context(|| format!("cannot make `{}`", spool_dir.display()))?;
     let parts = Parts {
         agents: Arc::new(Agents::open(&config.data)?),
         real: Arc::new(real.await.context("no real AWS credential")?),
-        pool: Arc::new(Pool::new(config.aws.pool.clone())?),
+        pool: Arc::new(Pool::new(config.aws.pool.clone(), own.clone())?),
         spool: Arc::new(Spool::new(spool_dir, config.spool.memory, config.spool.disk)),
         gate: Arc::clone(gate),
         clock: clock.clone(),
@@ -210,80 +220,6 @@ fn database_plane(config: &Config, gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> 
     let words = Words::new(*words, commitment_key(&config.data)?, openings);
     let (gate, metrics) = (Arc::clone(gate), Arc::clone(metrics));
     Ok(database::Plane::new(plane.clone(), door, upstream, gate, words, Clock::default(), metrics))
-}
-
-/// The listening sockets, and TLS where it is spoken.
-struct Doors {
-    agents: Option<TcpListener>,
-    agents_tls: Option<(TcpListener, Arc<ServerConfig>)>,
-    api: (TcpListener, Option<Arc<ServerConfig>>),
-    admin: TcpListener,
-}
-
-impl Doors {
-    async fn open(listen: &Listen) -> anyhow::Result<Self> {
-        let needs_tls = listen.agents_tls.is_some() || listen.api_tls;
-        let tls = match needs_tls {
-            true => Some(crate::net::tls::server_config(&listen.certificate, &listen.key)?),
-            false => None,
-        };
-        let agents = match listen.agents {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
-        let agents_tls = match (listen.agents_tls, &tls) {
-            (Some(address), Some(tls)) => Some((bind(address).await?, Arc::clone(tls))),
-            _ => None,
-        };
-        let api_tls = tls.filter(|_| listen.api_tls);
-        Ok(Self { agents, agents_tls, api: (bind(listen.api).await?, api_tls), admin: bind(listen.admin).await? })
-    }
-
-    fn bound(&self) -> std::io::Result<Bound> {
-        Ok(Bound {
-            agents: self.agents.as_ref().map(TcpListener::local_addr).transpose()?,
-            agents_tls: self.agents_tls.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?,
-            api: self.api.0.local_addr()?,
-            api_tls: self.api.1.is_some(),
-            admin: self.admin.local_addr()?,
-            postgres: None,
-        })
-    }
-
-    fn serve(
-        self,
-        limits: Limits,
-        metrics: &Arc<Metrics>,
-        stopping: &watch::Receiver<bool>,
-        plane: Option<Arc<Plane>>,
-        api: Arc<Api>,
-        admin: Arc<Admin>,
-    ) -> JoinSet<()> {
-        let mut serving = JoinSet::new();
-        let agents = self.agents.map(|listener| (listener, None));
-        let agents_tls = self.agents_tls.map(|(listener, tls)| (listener, Some(tls)));
-        for ((listener, tls), plane) in agents.into_iter().chain(agents_tls).zip(std::iter::repeat(plane).flatten()) {
-            let refusing = Arc::clone(&plane);
-            let on_refusal: OnRefusal = Arc::new(move |peer, status, reason| refusing.unreadable(peer, status, reason));
-            let plane = Arc::clone(&plane);
-            let answer = move |arrived| Arc::clone(&plane).respond(arrived);
-            let (limits, metrics, stopping) = (limits.clone(), Arc::clone(metrics), stopping.clone());
-            serving.spawn(listen::serve(listener, tls, limits, metrics, on_refusal, stopping, answer));
-        }
-        // `countersign_connections` counts agents alone.
-        let uncounted = Arc::new(Metrics::default());
-        let unheard: OnRefusal = Arc::new(|_, _, _| {});
-        let (listener, tls) = self.api;
-        let answer = move |arrived| {
-            let api = Arc::clone(&api);
-            async move { api.respond(arrived).await }
-        };
-        let (metrics, on_refusal) = (Arc::clone(&uncounted), Arc::clone(&unheard));
-        serving.spawn(listen::serve(listener, tls, limits.clone(), metrics, on_refusal, stopping.clone(), answer));
-        let answer = move |arrived| std::future::ready(admin.respond(&arrived));
-        serving.spawn(listen::serve(self.admin, None, limits, uncounted, unheard, stopping.clone(), answer));
-        serving
-    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Common;
 use crate::channel::card::visible;
 use crate::net::body::Outgoing;
+use crate::net::reach::Own;
 use crate::net::upstream::{Endpoint, Pool, UpstreamBody, UpstreamOptions};
 use crate::plane::aws::Endpoints;
 use crate::secret::Secret;
@@ -67,7 +68,7 @@ impl Client {
             bail!("`{url}` is no base URL: give --api such as `http://127.0.0.1:8701`");
         };
         let authority = url.split_once("://").map_or("", |(_, rest)| rest.trim_end_matches('/')).to_owned();
-        let pool = Pool::new(UpstreamOptions { extra_ca, ..UpstreamOptions::default() })?;
+        let pool = Pool::new(UpstreamOptions { extra_ca, ..UpstreamOptions::default() }, Own::default())?;
         // A worker of its own keeps pooled connections alive between two calls.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Self { runtime, pool, endpoint, authority, token })

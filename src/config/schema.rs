@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::page::{Page, spelled, spelled_duration};
-use super::{Aws, Config, Listen, Log, Postgres, Rules, Spool, postgres};
+use super::{Aws, Config, Listen, Log, Postgres, Rules, Spool, doors, postgres};
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
 use crate::id::{AgentId, GroupId, PersonId, is_plain_name};
@@ -21,6 +21,8 @@ use crate::yaml::{Diagnostic, Entry, Node, Problems, Span, nearest};
 pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
     let data = page.path("data", ".");
     let (listen, postgres_door, postgres_place) = page.section("listen", "`listen`", listen);
+    let interception = page.section("interception", "`interception`", doors::interception);
+    let proxy = page.section("proxy", "`proxy`", doors::proxy);
     let endpoint_hosts = page.list("endpoint_hosts", &[], host_name, str::to_owned);
     let (aws, (database, database_plane)) = page.section("upstream", "`upstream`", |page| {
         let aws = page.section("aws", "`upstream.aws`", aws);
@@ -49,6 +51,8 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         data,
         listen,
         aws: Aws { plane: plane::Options { endpoint_hosts, interims, ..with_limits(aws.plane, limits) }, ..aws },
+        interception,
+        proxy,
         postgres: Postgres { door: postgres_door, plane: database_plane, upstream: database, words },
         people,
         rules,
@@ -73,6 +77,9 @@ fn listen(page: &mut Page<'_>) -> (Listen, Door, Option<Span>) {
     let listen = Listen {
         agents: page.value("agents", Some(localhost(8700)), address_or_none, spelled_address),
         agents_tls: page.value("agents_tls", None, address_or_none, spelled_address),
+        agents_socket: doors::socket(page),
+        proxy: page.value("proxy", None, address_or_none, spelled_address),
+        transparent: page.value("transparent", None, address_or_none, spelled_address),
         api: page.value("api", localhost(8701), address, spell_one),
         api_tls: page.boolean("api_tls", false),
         admin: page.value("admin", localhost(8702), address, spell_one),
@@ -86,9 +93,16 @@ fn listen(page: &mut Page<'_>) -> (Listen, Door, Option<Span>) {
     };
     (door.certificate, door.key) = (listen.certificate.clone(), listen.key.clone());
     let mut seen: Vec<SocketAddr> = Vec::new();
-    let keys = ["agents", "agents_tls", "postgres", "api", "admin"];
-    let addresses = [listen.agents, listen.agents_tls, listen.postgres, Some(listen.api), Some(listen.admin)];
-    for (key, address) in keys.into_iter().zip(addresses) {
+    let addresses = [
+        ("agents", listen.agents),
+        ("agents_tls", listen.agents_tls),
+        ("proxy", listen.proxy),
+        ("transparent", listen.transparent),
+        ("postgres", listen.postgres),
+        ("api", Some(listen.api)),
+        ("admin", Some(listen.admin)),
+    ];
+    for (key, address) in addresses {
         let Some(address) = address.filter(|address| address.port() != 0) else { continue };
         if seen.contains(&address) {
             let message = format!("`listen.{key}` shares the address {address} with another listener");

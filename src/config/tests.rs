@@ -17,6 +17,9 @@ const CHANGED: &[(&str, &str)] = &[
     ("data", "elsewhere"),
     ("listen.agents", "none"),
     ("listen.agents_tls", "'[::1]:8743'"),
+    ("listen.agents_socket", "agents.sock"),
+    ("listen.proxy", "127.0.0.1:8703"),
+    ("listen.transparent", "'[::]:443'"),
     ("listen.api", "127.0.0.1:0"),
     ("listen.api_tls", "true"),
     ("listen.admin", "127.0.0.1:0"),
@@ -28,6 +31,16 @@ const CHANGED: &[(&str, &str)] = &[
     ("listen.postgres_login_timeout", "5s"),
     ("listen.connections", "100"),
     ("listen.connections_per_peer", "none"),
+    ("interception.ca", "ca/agents.pem"),
+    ("interception.key", "ca/agents.key"),
+    ("interception.hosts", "['*.amazonaws.com']"),
+    ("interception.leaf_lifetime", "1h"),
+    ("interception.kept_leaves", "50"),
+    ("proxy.tunnel", "[packages.example, '*.example.com:8443']"),
+    ("proxy.private_addresses", "true"),
+    ("proxy.credentials_required", "true"),
+    ("proxy.connect_timeout", "1s"),
+    ("proxy.idle_timeout", "1h"),
     ("endpoint_hosts", "[countersign.internal]"),
     ("upstream.aws.endpoint", "http://127.0.0.1:5000"),
     ("upstream.aws.endpoints", "{s3: 'http://127.0.0.1:9000'}"),
@@ -275,6 +288,10 @@ holds:
   quorum: 0
 rules:
   unknown: ask
+interception:
+  hosts: ['*.*.example.com']
+proxy:
+  tunnel: ['https://packages.example']
 log: text
 colour: blue
 ";

@@ -94,19 +94,7 @@ impl HeadScan {
         if bytes.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
             return refuse("the request does not start with a method");
         }
-        loop {
-            let rest = bytes.get(self.at..).unwrap_or_default();
-            let Some(end) = memchr(b'\n', rest) else {
-                return if bytes.len() >= HEAD_BYTES { TOO_LARGE } else { Ok(None) };
-            };
-            let Some(line) = rest.get(..end).and_then(|line| line.strip_suffix(b"\r")) else {
-                return refuse("a line of the head ends in LF without CR");
-            };
-            let start = self.at;
-            self.at += end + 1;
-            if self.at > HEAD_BYTES {
-                return TOO_LARGE;
-            }
+        while let Some((start, line)) = self.line(bytes)? {
             if start == 0 {
                 self.request_line(line)?;
             } else if line.is_empty() {
@@ -115,17 +103,37 @@ impl HeadScan {
                 self.field(line, start)?;
             }
         }
+        Ok(None)
+    }
+
+    /// The next line and where it starts, without its end; `None` when its end is not there yet.
+    fn line<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<(usize, &'b [u8])>, Refusal> {
+        let rest = bytes.get(self.at..).unwrap_or_default();
+        let Some(end) = memchr(b'\n', rest) else {
+            return if bytes.len() >= HEAD_BYTES { Err(TOO_LARGE) } else { Ok(None) };
+        };
+        let Some(line) = rest.get(..end).and_then(|line| line.strip_suffix(b"\r")) else {
+            return refuse("a line of the head ends in LF without CR");
+        };
+        let start = self.at;
+        self.at += end + 1;
+        if self.at > HEAD_BYTES { Err(TOO_LARGE) } else { Ok(Some((start, line))) }
+    }
+
+    /// The protocol's version off the end of a request line.
+    fn version<'b>(&mut self, line: &'b [u8]) -> Result<&'b [u8], Refusal> {
+        if let Some(rest) = line.strip_suffix(b" HTTP/1.1") {
+            self.is_http11 = true;
+            return Ok(rest);
+        }
+        match line.strip_suffix(b" HTTP/1.0") {
+            Some(rest) => Ok(rest),
+            None => refuse("the request line does not end in HTTP/1.1 or HTTP/1.0"),
+        }
     }
 
     fn request_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        let rest = if let Some(rest) = line.strip_suffix(b" HTTP/1.1") {
-            self.is_http11 = true;
-            rest
-        } else if let Some(rest) = line.strip_suffix(b" HTTP/1.0") {
-            rest
-        } else {
-            return refuse("the request line does not end in HTTP/1.1 or HTTP/1.0");
-        };
+        let rest = self.version(line)?;
         let Some((method, target)) = memchr(b' ', rest).and_then(|space| rest.split_at_checked(space)) else {
             return refuse("the request line does not have three parts");
         };
@@ -237,6 +245,88 @@ impl HeadScan {
     }
 }
 
+/// The head of a CONNECT, whole.
+#[derive(Debug)]
+pub(super) struct ConnectEnd {
+    /// Its length in bytes.
+    pub(super) len: usize,
+    /// Where the `host:port` stands that is asked for.
+    pub(super) target: Range<usize>,
+    /// Where the value of Proxy-Authorization stands.
+    pub(super) authorization: Option<Range<usize>>,
+}
+
+/// Reads the head of a CONNECT as strictly as [`HeadScan`] reads that of any other request.
+#[derive(Debug, Default)]
+pub(super) struct ConnectScan {
+    head: HeadScan,
+    target: Range<usize>,
+    authorization: Option<Range<usize>>,
+}
+
+impl ConnectScan {
+    /// `bytes` starts with the head. `None` when its end is not there yet.
+    pub(super) fn scan(&mut self, bytes: &[u8]) -> Result<Option<ConnectEnd>, Refusal> {
+        while let Some((start, line)) = self.head.line(bytes)? {
+            if start == 0 {
+                let rest = self.head.version(line)?;
+                let Some(target) = rest.strip_prefix(CONNECT) else {
+                    return refuse("the request line is no CONNECT");
+                };
+                if !target.iter().all(u8::is_ascii_graphic) {
+                    return refuse("the CONNECT target is not host:port");
+                }
+                self.target = CONNECT.len()..rest.len();
+            } else if line.is_empty() {
+                return self.end(bytes).map(Some);
+            } else {
+                self.head.field(line, start)?;
+                self.authorization(line, start)?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn authorization(&mut self, line: &[u8], start: usize) -> Result<(), Refusal> {
+        let Some((name, value)) = memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) else {
+            return Ok(());
+        };
+        if !name.eq_ignore_ascii_case(b"proxy-authorization") {
+            return Ok(());
+        }
+        let place = start + name.len() + 1..start + name.len() + value.len();
+        once(&mut self.authorization, place, "more than one Proxy-Authorization field")
+    }
+
+    fn end(&self, bytes: &[u8]) -> Result<ConnectEnd, Refusal> {
+        let head = &self.head;
+        if head.chunked || head.length.is_some_and(|length| length > 0) || head.expects {
+            return refuse("a CONNECT with a body");
+        }
+        let target = bytes.get(self.target.clone()).unwrap_or_default();
+        match head.host.clone().and_then(|place| bytes.get(place)) {
+            // Some clients leave the port out here.
+            Some(host) if !host.eq_ignore_ascii_case(target) && !is_without_port(host, target) => {
+                refuse("the CONNECT target names another host than the Host field")
+            }
+            // Python's client of the standard library speaks 1.0 here, without Host.
+            None if head.is_http11 => refuse("the Host field is missing"),
+            _ => {
+                Ok(ConnectEnd { len: head.at, target: self.target.clone(), authorization: self.authorization.clone() })
+            }
+        }
+    }
+}
+
+/// Whether `host` is `target` but for its port.
+fn is_without_port(host: &[u8], target: &[u8]) -> bool {
+    let Some((name, port)) = target.split_at_checked(host.len()) else { return false };
+    name.eq_ignore_ascii_case(host) && port.strip_prefix(b":").is_some_and(|port| port.iter().all(u8::is_ascii_digit))
+}
+
+/// What the request line of a CONNECT starts with.
+pub(super) const CONNECT: &[u8] = b"CONNECT ";
+
 /// Reads the chunked coding: sizes without extension, data, no trailer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ChunkScan {
@@ -308,8 +398,8 @@ impl ChunkScan {
 /// The longest method in use has seven letters.
 const METHOD_BYTES: usize = 16;
 
-const TOO_LARGE: Result<Option<HeadEnd>, Refusal> =
-    Err(Refusal { status: "431 Request Header Fields Too Large", reason: "the head is larger than 64 KiB" });
+const TOO_LARGE: Refusal =
+    Refusal { status: "431 Request Header Fields Too Large", reason: "the head is larger than 64 KiB" };
 
 fn refuse<T>(reason: &'static str) -> Result<T, Refusal> {
     Err(Refusal { status: "400 Bad Request", reason })

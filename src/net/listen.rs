@@ -1,4 +1,4 @@
-//! The HTTP/1.1 server: accepts, limits, guards the framing, drains.
+//! The HTTP server: accepts, limits, guards the framing, drains. HTTP/2 is in [`multiplex`](super::multiplex).
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -16,19 +16,21 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use super::body::{AnswerBody, BodyError};
+use super::connect::Meant;
+use super::door::{Door, Entered, Turned};
 use super::framing::{HEAD_FIELDS, Refusal};
 use super::guard::Guard;
 use super::line::{Line, Shared, Stage};
+use super::multiplex;
 use super::peers::{Peers, Seat};
-use super::stream::{Stream, tune};
+use super::socket::{Listener, Socket};
+use super::stall::Stall;
+use super::stream::Stream;
 use crate::telemetry::Metrics;
 
 /// One request as it arrived. Its framing has exactly one reading.
@@ -40,6 +42,8 @@ pub(crate) struct Arrived {
     pub(crate) body: ArrivedBody,
     pub(crate) peer: IpAddr,
     pub(crate) line: Line,
+    /// The host the client believes to speak to; `None` where that is us, or the request alone says it.
+    pub(crate) meant: Option<Arc<Meant>>,
 }
 
 /// The body of an arrived request. Reading it sends `100 Continue` to a client that waits for one.
@@ -48,6 +52,15 @@ pub(crate) struct ArrivedBody {
     incoming: Incoming,
     shared: Arc<Shared>,
     request: u64,
+    /// How long it may be silent, where no guard sees to that.
+    patience: Option<(Stall, Duration)>,
+}
+
+impl ArrivedBody {
+    pub(super) fn new(incoming: Incoming, shared: &Arc<Shared>, patience: Option<Duration>) -> Self {
+        let patience = patience.map(|limit| (Stall::default(), limit));
+        Self { incoming, shared: Arc::clone(shared), request: shared.request(), patience }
+    }
 }
 
 /// What one listener lets a client take.
@@ -86,12 +99,12 @@ pub(crate) type OnRefusal = Arc<dyn Fn(IpAddr, &'static str, &'static str) + Sen
 
 /// Serves until `shutdown` says true (or its sender is gone) and the running requests have ended or
 /// `drain_timeout` is over. The future that `answer` returns is dropped when its client leaves or
-/// breaks the framing; a shutdown does not drop it. Without `tls` the listener speaks plain HTTP.
+/// breaks the framing; a shutdown does not drop it.
 ///
 /// A panic in `answer`, or a hostile client, costs its own connection and nothing else.
 pub(crate) async fn serve<A, F>(
-    listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    listener: Listener,
+    door: Door,
     limits: Limits,
     metrics: Arc<Metrics>,
     on_refusal: OnRefusal,
@@ -102,9 +115,8 @@ pub(crate) async fn serve<A, F>(
     F: Future<Output = Response<AnswerBody>> + Send + 'static,
 {
     let limits = Arc::new(limits);
-    let tls = tls.map(TlsAcceptor::from);
-    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let peers = Peers::new(if is_local { usize::MAX } else { limits.connections_per_peer });
+    let door = Arc::new(door);
+    let peers = Peers::new(if listener.is_local() { usize::MAX } else { limits.connections_per_peer });
     let stop = shutdown.clone();
     let mut stopping = pin!(shutdown.wait_for(|stop| *stop));
     let mut connections = JoinSet::new();
@@ -118,22 +130,22 @@ pub(crate) async fn serve<A, F>(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, address)) => {
+            Ok((socket, address)) => {
                 let has_room = connections.len() < limits.connections;
-                let Some(seat) = has_room.then(|| peers.seat(address.ip())).flatten() else {
+                let Some(seat) = has_room.then(|| peers.seat(address)).flatten() else {
                     metrics.turned_away.increment();
-                    turn_away(&tcp, tls.is_some());
+                    turn_away(&socket, door.is_tls());
                     continue;
                 };
                 let connection = Connection {
-                    peer: address.ip().to_canonical(),
+                    peer: address.to_canonical(),
                     limits: Arc::clone(&limits),
                     on_refusal: Arc::clone(&on_refusal),
                     stop: stop.clone(),
                     _seat: seat,
                 };
                 metrics.connections.add(1);
-                connections.spawn(connection.run(tcp, tls.clone(), answer.clone()));
+                connections.spawn(connection.run(socket, Arc::clone(&door), answer.clone()));
             }
             // Out of file descriptors, or a connection that was reset while it waited. The pause keeps
             // the loop from spinning; what is open goes on.
@@ -167,37 +179,68 @@ fn report(metrics: &Metrics, ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// Says that there is no room, as far as that needs no waiting.
-fn turn_away(tcp: &TcpStream, is_tls: bool) {
+fn turn_away(socket: &Socket, is_tls: bool) {
     const ANSWER: &[u8] =
         b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
     if !is_tls {
-        // A fresh socket takes this much at once; and if not, closing says the same.
-        drop(tcp.try_write(ANSWER));
+        socket.try_write(ANSWER);
     }
 }
 
 /// One accepted connection.
-struct Connection {
-    peer: IpAddr,
-    limits: Arc<Limits>,
-    on_refusal: OnRefusal,
-    stop: watch::Receiver<bool>,
+pub(super) struct Connection {
+    pub(super) peer: IpAddr,
+    pub(super) limits: Arc<Limits>,
+    pub(super) on_refusal: OnRefusal,
+    pub(super) stop: watch::Receiver<bool>,
     _seat: Seat,
 }
 
 impl Connection {
-    async fn run<A, F>(self, tcp: TcpStream, tls: Option<TlsAcceptor>, answer: A)
+    async fn run<A, F>(self, socket: Socket, door: Arc<Door>, answer: A)
+    where
+        A: Fn(Arrived) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<AnswerBody>> + Send + 'static,
+    {
+        match self.enter(socket, &door).await {
+            Ok(Entered { stream, is_http2: false, meant }) => self.serve(stream, meant, answer).await,
+            Ok(Entered { stream, is_http2: true, meant }) => {
+                // Boxed, as the rare case: every connection would carry the room for it.
+                Box::pin(multiplex::serve(&self, stream, meant, answer)).await;
+            }
+            Err(Turned::Away(error)) => tracing::debug!(peer = %self.peer, %error, "connection not set up"),
+            Err(Turned::Refused { refusal, socket, is_recorded }) => {
+                if !is_recorded {
+                    (self.on_refusal)(self.peer, refusal.status, refusal.reason);
+                }
+                let Some(socket) = socket else { return };
+                if let Err(error) = close(Stream::Plain(socket), Some(refusal), true).await {
+                    tracing::debug!(peer = %self.peer, %error, "connection not closed cleanly");
+                }
+            }
+            Err(Turned::Tunnel { tunnel, socket }) => tunnel(socket).await,
+        }
+    }
+
+    /// Lets the connection in, unless a shutdown comes first.
+    async fn enter(&self, socket: Socket, door: &Door) -> Result<Entered, Turned> {
+        socket.tune()?;
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            entered = door.enter(socket, self.peer, self.limits.head_timeout) => entered,
+            _ = stop.wait_for(|stop| *stop) => Err(Turned::Away(io::ErrorKind::Interrupted.into())),
+        }
+    }
+
+    /// Speaks HTTP/1.1.
+    async fn serve<A, F>(&self, stream: Stream<Socket>, meant: Option<Arc<Meant>>, answer: A)
     where
         A: Fn(Arrived) -> F,
         F: Future<Output = Response<AnswerBody>> + Send + 'static,
     {
-        let stream = match self.greet(tcp, tls).await {
-            Ok(stream) => stream,
-            Err(error) => return tracing::debug!(peer = %self.peer, %error, "connection not set up"),
-        };
         let shared = Arc::new(Shared::default());
         let guard = Guard::new(stream, Arc::clone(&shared), Arc::clone(&self.limits));
-        let (guard, result) = self.exchange(guard, &shared, answer).await;
+        let (guard, result) = self.exchange(guard, &shared, meant, answer).await;
         if let Err(error) = &result {
             tracing::debug!(peer = %self.peer, %error, "connection ended early");
         }
@@ -217,25 +260,19 @@ impl Connection {
         }
     }
 
-    async fn greet(&self, tcp: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Stream<TcpStream>> {
-        tune(&tcp)?;
-        let Some(tls) = tls else { return Ok(Stream::Plain(tcp)) };
-        let stream = tokio::time::timeout(self.limits.head_timeout, tls.accept(tcp)).await??;
-        Ok(Stream::Tls(Box::new(stream.into())))
-    }
-
     /// Runs requests until the client, the limits or a shutdown end it.
     async fn exchange<A, F>(
         &self,
-        guard: Guard<Stream<TcpStream>>,
+        guard: Guard<Stream<Socket>>,
         shared: &Arc<Shared>,
+        meant: Option<Arc<Meant>>,
         answer: A,
-    ) -> (Guard<Stream<TcpStream>>, hyper::Result<()>)
+    ) -> (Guard<Stream<Socket>>, hyper::Result<()>)
     where
         A: Fn(Arrived) -> F,
         F: Future<Output = Response<AnswerBody>> + Send + 'static,
     {
-        let service = service_fn(|request| respond(self.peer, shared, &answer, request));
+        let service = service_fn(|request| respond(self.peer, shared, meant.clone(), &answer, request));
         let mut connection =
             http1::Builder::new().max_headers(HEAD_FIELDS).serve_connection(TokioIo::new(guard), service);
         let mut stop = self.stop.clone();
@@ -259,15 +296,21 @@ impl Connection {
 }
 
 /// Gives one request to the plane.
-fn respond<A, F>(peer: IpAddr, shared: &Arc<Shared>, answer: &A, request: Request<Incoming>) -> Responding<F>
+fn respond<A, F>(
+    peer: IpAddr,
+    shared: &Arc<Shared>,
+    meant: Option<Arc<Meant>>,
+    answer: &A,
+    request: Request<Incoming>,
+) -> Responding<F>
 where
     A: Fn(Arrived) -> F,
     F: Future<Output = Response<AnswerBody>>,
 {
     let line = Line::new(shared);
     let (head, incoming) = request.into_parts();
-    let body = ArrivedBody { incoming, shared: Arc::clone(shared), request: shared.request() };
-    let arrived = Arrived { method: head.method, uri: head.uri, headers: head.headers, body, peer, line };
+    let body = ArrivedBody::new(incoming, shared, None);
+    let arrived = Arrived { method: head.method, uri: head.uri, headers: head.headers, body, peer, line, meant };
     Responding { answer: Box::pin(answer(arrived)), shared: Arc::clone(shared) }
 }
 
@@ -296,11 +339,12 @@ impl<F: Future<Output = Response<AnswerBody>>> Future for Responding<F> {
 }
 
 /// Ends a connection so that the client gets all that was written to it.
-async fn close(mut stream: Stream<TcpStream>, refusal: Option<Refusal>, must_linger: bool) -> io::Result<()> {
+async fn close(mut stream: Stream<Socket>, refusal: Option<Refusal>, must_linger: bool) -> io::Result<()> {
     let ending = async {
         if let Some(Refusal { status, reason }) = refusal {
+            let challenge = if status == PROXY_CREDENTIALS { CHALLENGE } else { "" };
             let answer = format!(
-                "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{reason}\n",
+                "HTTP/1.1 {status}\r\n{challenge}Content-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{reason}\n",
                 reason.len() + 1
             );
             stream.write_all(answer.as_bytes()).await?;
@@ -322,12 +366,12 @@ async fn close(mut stream: Stream<TcpStream>, refusal: Option<Refusal>, must_lin
 }
 
 /// Ends a connection so that the client cannot take what it got for a whole answer.
-fn reset(stream: &Stream<TcpStream>) {
-    let tcp = match stream {
-        Stream::Plain(tcp) => tcp,
+fn reset(stream: &Stream<Socket>) {
+    let socket = match stream {
+        Stream::Plain(socket) => socket,
         Stream::Tls(tls) => tls.get_ref().0,
     };
-    if let Err(error) = SockRef::from(tcp).set_linger(Some(Duration::ZERO)) {
+    if let Err(error) = socket.reset_on_close() {
         tracing::debug!(%error, "connection could not be reset");
     }
 }
@@ -372,6 +416,16 @@ impl Body for ArrivedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let poll = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let Some((stall, limit)) = &mut self.patience {
+            match &poll {
+                Poll::Pending => return stall.poll(cx, *limit).map(|()| Some(Err(BodyError::AgentCut))),
+                // A trailer says something about the body that nobody here would read.
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {
+                    return Poll::Ready(Some(Err(BodyError::AgentCut)));
+                }
+                Poll::Ready(_) => stall.ended(),
+            }
+        }
         if matches!(poll, Poll::Ready(None)) || self.incoming.is_end_stream() {
             self.shared.body_was_read(self.request);
         }
@@ -386,6 +440,10 @@ impl Body for ArrivedBody {
         self.incoming.size_hint()
     }
 }
+
+/// The status of a proxy that wants to know whose connection it is, and the field that says how.
+pub(crate) const PROXY_CREDENTIALS: &str = "407 Proxy Authentication Required";
+const CHALLENGE: &str = "Proxy-Authenticate: Basic realm=\"countersign\"\r\n";
 
 /// Wait before accepting again after the operating system refused.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

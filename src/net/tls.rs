@@ -1,4 +1,4 @@
-//! TLS settings: versions 1.2 and 1.3, aws-lc-rs; of HTTP 1.1 only.
+//! TLS settings: versions 1.2 and 1.3, aws-lc-rs; of HTTP 1.1 where the other side speaks it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
@@ -38,8 +38,21 @@ pub(crate) enum TlsError {
 /// # Errors
 /// When a file is missing or the pair does not fit.
 pub(crate) fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    // HTTP/2 has no way to keep a waiting client that all SDKs accept; each of them speaks 1.1.
-    server(certificates(certificate)?, certificate, key, WebPkiClientVerifier::no_client_auth(), HTTP11)
+    server(certificates(certificate)?, certificate, key, WebPkiClientVerifier::no_client_auth(), &HTTP)
+}
+
+/// The server side with a certificate for each name that `resolver` knows.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub(crate) fn resolving_server(resolver: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = HTTP.map(<[u8]>::to_vec).to_vec();
+    Ok(Arc::new(config))
 }
 
 /// The server side towards clients of Postgres.
@@ -70,7 +83,7 @@ pub(crate) fn postgres_server(
         }
         None => WebPkiClientVerifier::no_client_auth(),
     };
-    Ok(PostgresServer { config: server(chain, certificate, key, clients, POSTGRESQL)?, end_point })
+    Ok(PostgresServer { config: server(chain, certificate, key, clients, &[POSTGRESQL])?, end_point })
 }
 
 fn server(
@@ -78,7 +91,7 @@ fn server(
     certificate: &Path,
     key: &Path,
     clients: Arc<dyn ClientCertVerifier>,
-    protocol: &[u8],
+    protocols: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -86,7 +99,7 @@ fn server(
         .with_client_cert_verifier(clients)
         .with_single_cert(chain, private_key(key)?)
         .map_err(|source| TlsError::Pair { certificate: certificate.to_owned(), key: key.to_owned(), source })?;
-    config.alpn_protocols = vec![protocol.to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
 }
 
@@ -184,6 +197,11 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 const HTTP11: &[u8] = b"http/1.1";
+pub(super) const HTTP2: &[u8] = b"h2";
+
+/// The first that the client offers too is spoken. HTTP/2 has no way to keep a waiting client that all
+/// SDKs accept, so it is for those that speak nothing else.
+const HTTP: [&[u8]; 2] = [HTTP11, HTTP2];
 
 /// The protocol that clients name where TLS comes first (PostgreSQL docs, section 55.2.10).
 pub(crate) const POSTGRESQL: &[u8] = b"postgresql";

@@ -34,6 +34,7 @@ use tokio_rustls::TlsConnector;
 
 use self::wire::{Counted, Probe, Written};
 use super::body::{BodyError, Outgoing};
+use super::reach::Own;
 use super::stall::Stall;
 use super::stream::{Stream, tune};
 use super::tls::{TlsError, client_config};
@@ -108,6 +109,8 @@ impl SendError {
 /// The pool. Dropping it closes what is idle.
 pub(crate) struct Pool {
     options: UpstreamOptions,
+    /// Where a name that was led astray would end.
+    own: Own,
     tls: TlsConnector,
     shelf: Arc<Shelf>,
 }
@@ -115,7 +118,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// # Errors
     /// When the extra CA file cannot be read, or the machine has no roots.
-    pub(crate) fn new(options: UpstreamOptions) -> Result<Self, TlsError> {
+    pub(crate) fn new(options: UpstreamOptions, own: Own) -> Result<Self, TlsError> {
         let tls = client_config(options.extra_ca.as_deref())?.into();
         let shelf = Shelf {
             idle: DashMap::new(),
@@ -123,7 +126,7 @@ impl Pool {
             per_endpoint: options.idle_connections.max(1),
             swept: Mutex::new(Instant::now()),
         };
-        Ok(Self { options, tls, shelf: Arc::new(shelf) })
+        Ok(Self { options, own, tls, shelf: Arc::new(shelf) })
     }
 
     /// Sends one request, once. The request target is the path and query of its URI; `Host` is sent
@@ -238,6 +241,10 @@ impl Pool {
 
     async fn dial(&self, endpoint: &Endpoint) -> io::Result<(Stream<Counted>, Written, Probe)> {
         let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+        if self.own.is_at_other_end(&tcp) {
+            // Where DNS leads agents here, it must not lead us here too.
+            return Err(io::Error::other("the upstream's name leads back to countersign itself"));
+        }
         tune(&tcp)?;
         let probe = Probe::new(&tcp)?;
         let (tcp, written) = Counted::new(tcp);

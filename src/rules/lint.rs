@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::criteria::{Criteria, Field, TraitTest, literal_prefix};
 use super::{Decision, Rule, syntax};
-use crate::action::{Access, Trait, Traits};
+use crate::action::{Access, TUNNEL, Trait, Traits};
 use crate::catalog;
 use crate::pattern::Glob;
 use crate::yaml::{Diagnostic, Kind, Node, Problems, Span, near_misses};
@@ -36,7 +36,7 @@ pub(super) fn unknown_action(node: &Node, text: &str, problems: &Problems) {
         diagnostic = diagnostic.help(format!("near: {}", near.join(", ")));
     }
     problems.push(diagnostic.help(format!(
-        "names are `aws:<IAM prefix>:<operation>` or `postgres:<command>`; facts: {}, {}",
+        "names are `aws:<IAM prefix>:<operation>`, `postgres:<command>` or `{TUNNEL}`; facts: {}, {}",
         catalog::aws::in_force().version(),
         catalog::postgres::facts_version()
     )));
@@ -119,7 +119,7 @@ fn never_matching(rule: &Rule) -> Option<Diagnostic> {
     if let Some(glob) = resource.iter().find(|glob| !may_name_a_resource(glob)) {
         return Some(
             warning(format!("no resource is named `{glob}`"))?
-                .help("resources have whole ARNs, `arn:aws:s3:::bucket/*`, or start `postgres:<database>/`, `file:` or `program:`"),
+                .help("resources have whole ARNs, `arn:aws:s3:::bucket/*`, or start `postgres:<database>/`, `file:`, `program:` or `tunnel:`"),
         );
     }
     if action.is_empty() || (access.is_empty() && *traits == TraitTest::default()) {
@@ -170,6 +170,9 @@ impl Known {
             let traits = it.traits.union(it.traits_with_role).union(DEPENDENT.into_iter().collect());
             return Some(Self { access: vec![it.access()], traits, certain: it.traits });
         }
+        if name == TUNNEL {
+            return Some(Self { access: vec![Access::Write], traits: Traits::EMPTY, certain: Traits::EMPTY });
+        }
         let it = catalog::postgres::command_named(name)?;
         let traits = it.traits.union(it.possible);
         let mut access = vec![it.access];
@@ -185,7 +188,7 @@ const DEPENDENT: [Trait; 5] = [Trait::CrossAccount, Trait::Export, Trait::Privil
 
 fn may_name_a_resource(glob: &Glob) -> bool {
     let beginning = literal_prefix(glob.as_str());
-    ["arn:", "file:", "postgres:", "program:"]
+    ["arn:", "file:", "postgres:", "program:", "tunnel:"]
         .into_iter()
         .any(|kind| beginning.starts_with(kind) || (kind.starts_with(beginning) && glob.literal().is_none()))
 }
@@ -221,10 +224,10 @@ fn glob_covers(wide: &Glob, narrow: &Glob) -> bool {
 }
 
 /// Every action name that any plane's facts know: a sorted list for each plane.
-fn known_actions() -> [&'static [&'static str]; 2] {
+fn known_actions() -> [&'static [&'static str]; 3] {
     static OF_DATABASES: std::sync::LazyLock<Vec<&'static str>> =
         std::sync::LazyLock::new(|| catalog::postgres::action_names().collect());
-    [catalog::aws::in_force().action_names(), &OF_DATABASES]
+    [catalog::aws::in_force().action_names(), &OF_DATABASES, &[TUNNEL]]
 }
 
 /// The known names that a glob matches.

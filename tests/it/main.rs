@@ -17,6 +17,7 @@ mod credentials;
 mod crowd;
 mod deciding;
 mod deltas;
+mod doors;
 mod facts;
 mod faults;
 mod framing;

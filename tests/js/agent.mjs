@@ -27,6 +27,16 @@ const tasks = {
     const read = async (key) => (await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))).Body.transformToString();
     return { large: (await read("a b/ü+~c")) === text, small: await read("small"), chunked: sent["STREAMING-UNSIGNED-PAYLOAD-TRAILER"] ?? null };
   },
+  // What an agent does all day, without anything that differs from run to run.
+  async tour(name) {
+    const [s3, iam] = [new S3Client({}), new IAMClient({})];
+    await s3.send(new CreateBucketCommand({ Bucket: name }));
+    await s3.send(new PutObjectCommand({ Bucket: name, Key: "a b/ü+~c", Body: "büdget" }));
+    const read = await s3.send(new GetObjectCommand({ Bucket: name, Key: "a b/ü+~c" }));
+    const user = await iam.send(new CreateUserCommand({ UserName: name }));
+    const missing = await s3.send(new GetObjectCommand({ Bucket: name, Key: "none" })).catch((error) => [error.name, error.$metadata.httpStatusCode]);
+    return [await read.Body.transformToString(), read.ETag, user.User.Arn, missing];
+  },
   async user(name) {
     return (await new IAMClient({}).send(new CreateUserCommand({ UserName: name }))).User.UserName;
   },

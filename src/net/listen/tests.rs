@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http_body_util::BodyExt;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_rustls::TlsConnector;
 
@@ -77,7 +77,9 @@ impl Server {
         let seen = Arc::clone(&refused);
         let on_refusal: OnRefusal =
             Arc::new(move |peer, status, reason| seen.lock().unwrap().push((peer, status, reason)));
-        let serving = tokio::spawn(serve(listener, config, limits, Arc::clone(&metrics), on_refusal, stopped, answer));
+        let door = Door::Endpoint { tls: config, http2: false };
+        let serving =
+            tokio::spawn(serve(listener.into(), door, limits, Arc::clone(&metrics), on_refusal, stopped, answer));
         Self { address, metrics, refused, stop, serving, trust }
     }
 
@@ -163,7 +165,11 @@ impl Client {
     }
 
     fn abort(self) {
-        reset(&self.stream);
+        let tcp = match &self.stream {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+        };
+        socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 

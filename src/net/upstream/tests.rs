@@ -73,7 +73,7 @@ fn pool() -> Pool {
 }
 
 fn pool_with(options: UpstreamOptions) -> Pool {
-    Pool::new(options).unwrap()
+    Pool::new(options, Own::default()).unwrap()
 }
 
 fn get() -> Box<Request<Outgoing>> {

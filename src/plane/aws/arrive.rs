@@ -20,6 +20,7 @@ use crate::gate::Ended;
 use crate::hold::Ending;
 use crate::id::ActionId;
 use crate::net::body::{BodyError, Outgoing};
+use crate::net::connect::Meant;
 use crate::net::hashed::Hashed;
 use crate::net::line::Line;
 use crate::net::listen::{Arrived, ArrivedBody};
@@ -47,11 +48,12 @@ pub(super) struct Parts {
     uri: Uri,
     headers: HeaderMap,
     body: ArrivedBody,
+    meant: Option<Arc<Meant>>,
 }
 
 impl Exchange {
     pub(super) fn open(arrived: Arrived, now: Timestamp) -> (Self, Parts) {
-        let Arrived { method, uri, headers, body, peer, line } = arrived;
+        let Arrived { method, uri, headers, body, peer, line, meant } = arrived;
         let exchange = Self {
             action: ActionId::fresh(now),
             now,
@@ -61,7 +63,7 @@ impl Exchange {
             is_head: method == Method::HEAD,
             agent: None,
         };
-        (exchange, Parts { method, uri, headers, body })
+        (exchange, Parts { method, uri, headers, body, meant })
     }
 }
 
@@ -163,15 +165,17 @@ impl Plane {
     /// Authenticates one request, as far as its head allows, and names it where its body is not
     /// needed for that. A body nobody signed for is not read before the head's signature has held.
     pub(super) fn open(&self, exchange: &mut Exchange, parts: Parts) -> Result<Opened, Fault> {
-        let Parts { method, uri, headers, body } = parts;
+        let Parts { method, uri, headers, body, meant } = parts;
         let head = Head::parse(method, &uri, headers).map_err(|error| {
             Fault::new(Cause::Malformed, format!("the request has more than one reading: {error}."))
         })?;
+        check_host(&head, meant.as_deref())?;
         let presented = Presented::parse(&head, exchange.now)?;
         let found = self.agents.lookup(presented.key_id(), exchange.peer, exchange.now).map_err(|error| {
             tracing::debug!(key = presented.key_id(), %error, "virtual key refused");
             SigError::UnknownKey
         })?;
+        check_agent(&found.agent, meant.as_deref())?;
         let naming = self.naming();
         // Signed chunks have bytes also when their data has none.
         if body.is_end_stream() && !matches!(presented.payload, PayloadClaim::SignedChunks { .. }) {
@@ -298,6 +302,29 @@ fn spool_fault(error: SpoolError) -> Fault {
             tracing::error!(error = &error as &dyn std::error::Error, "a body cannot be spooled");
             Fault::new(Cause::Internal, "the body cannot be kept for a decision; nothing was sent.")
         }
+    }
+}
+
+/// On a connection to a host, requests are for that host: else one that was let in by its name would
+/// be taken for another.
+fn check_host(head: &Head, meant: Option<&Meant>) -> Result<(), Fault> {
+    match meant {
+        Some(meant) if head.host.name != meant.host || head.host.port.is_some_and(|port| port != meant.port) => {
+            let text = "the Host field names another host than the connection is for.";
+            Err(Fault::new(Cause::Malformed, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whoever opened a connection through the proxy signs what is sent on it.
+fn check_agent(agent: &Agent, meant: Option<&Meant>) -> Result<(), Fault> {
+    match meant.and_then(|meant| meant.agent.as_ref()) {
+        Some(opener) if **opener != *agent => Err(Fault::new(
+            Cause::Malformed,
+            "the request is signed by another agent than the one whose credential opened its connection.",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -188,3 +188,6 @@ mod tests {
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }
+
+#[cfg(test)]
+mod places;

@@ -12,6 +12,7 @@ use super::{python, root};
 /// Where an agent is pointed and what it holds.
 #[derive(Clone, Debug)]
 pub(crate) struct Agent {
+    /// None: wherever its environment leads it.
     pub(crate) endpoint: String,
     pub(crate) keys: Keys,
     pub(crate) extra: Vec<(String, String)>,
@@ -25,6 +26,15 @@ impl Agent {
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.extra.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// As if DNS led all of AWS's names to that address.
+    pub(crate) fn led_to(self, address: std::net::SocketAddr) -> Self {
+        let folder = root().join("tests/it/support/redirect");
+        let preload = format!("--require={}", root().join("tests/js/doors.cjs").display());
+        self.with("LED_TO_PORT", &address.port().to_string())
+            .with("PYTHONPATH", folder.to_str().unwrap())
+            .with("NODE_OPTIONS", &preload)
     }
 
     /// Runs a boto3 snippet to its end; the answer is what it leaves in `result`.
@@ -65,7 +75,6 @@ impl Agent {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", "/nonexistent")
-            .env("AWS_ENDPOINT_URL", &self.endpoint)
             .env("AWS_ACCESS_KEY_ID", &self.keys.id)
             .env("AWS_SECRET_ACCESS_KEY", &self.keys.secret)
             .env("AWS_DEFAULT_REGION", "us-east-1")
@@ -73,6 +82,9 @@ impl Agent {
             .envs(self.extra.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        if !self.endpoint.is_empty() {
+            command.env("AWS_ENDPOINT_URL", &self.endpoint);
+        }
         command
     }
 }

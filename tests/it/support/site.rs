@@ -34,6 +34,8 @@ pub(crate) struct Site {
     tokens: Vec<(String, String)>,
     /// The log's public key as an auditor got it at the beginning.
     log_key: String,
+    /// What `run.json` says.
+    run: Value,
 }
 
 /// What is special about an installation.
@@ -52,6 +54,8 @@ pub(crate) struct Setup {
     pub(crate) config: String,
     /// Program and arguments to put before `countersign serve`.
     pub(crate) launcher: Vec<String>,
+    /// Whether there is a CA for interception, from `certs/make-ca`.
+    pub(crate) with_ca: bool,
 }
 
 impl Setup {
@@ -65,6 +69,7 @@ impl Setup {
             postgres: String::new(),
             config: String::new(),
             launcher: Vec::new(),
+            with_ca: false,
         }
     }
 
@@ -102,6 +107,13 @@ impl Setup {
     pub(crate) fn launcher(mut self, words: &[&str]) -> Self {
         self.launcher = words.iter().map(|word| (*word).to_owned()).collect();
         self
+    }
+
+    /// With every door for agents of AWS.
+    pub(crate) fn with_doors(mut self) -> Self {
+        self.with_ca = true;
+        let tls = "agents_tls: 127.0.0.1:0\n  agents_socket: agents.sock";
+        self.listen_config(&format!("proxy: 127.0.0.1:0\n  transparent: 127.0.0.1:0\n  {tls}"))
     }
 
     #[track_caller]
@@ -143,6 +155,7 @@ impl Site {
             admin: nowhere,
             tokens: Vec::new(),
             log_key: String::new(),
+            run: Value::Null,
         };
         site.init();
         site.serve();
@@ -160,6 +173,11 @@ impl Site {
             fs::remove_file(entry.unwrap().path()).unwrap();
         }
         fs::write(data.join("rules/rules.yaml"), &self.setup.rules).unwrap();
+        if self.setup.with_ca {
+            let script = super::root().join("certs/make-ca");
+            let output = Command::new(script).arg(data.join("interception")).output().unwrap();
+            assert!(output.status.success(), "{}", shown(&output));
+        }
         for person in APPROVERS {
             let token = self.new_token(person);
             self.tokens.push((person.to_owned(), token));
@@ -225,7 +243,30 @@ impl Site {
         if let Some(address) = run["postgres"].as_str() {
             self.postgres = address.trim_start_matches("postgres://").parse().unwrap();
         }
+        self.run = run;
         self.write_config();
+    }
+
+    /// Where another listener is, by its name in `run.json`.
+    #[track_caller]
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        let url = self.run[name].as_str().unwrap_or_else(|| panic!("nobody listens as {name}"));
+        url.split_once("://").unwrap().1.parse().unwrap()
+    }
+
+    /// The agent with the environment that `countersign env` gives it for a door.
+    #[track_caller]
+    pub(crate) fn at_door(&self, agent: &str, door: &str) -> Agent {
+        let text = self.done(&["env", agent, "--door", door, "--shell", "dotenv"]);
+        let variables: Vec<(String, String)> = text
+            .lines()
+            .map(|line| line.split_once('=').unwrap())
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        let value = |name: &str| variables.iter().find(|(it, _)| it == name).unwrap().1.clone();
+        let keys = Keys { id: value("AWS_ACCESS_KEY_ID"), secret: value("AWS_SECRET_ACCESS_KEY") };
+        let agent = Agent { endpoint: String::new(), keys, extra: variables };
+        if door == "transparent" { agent.led_to(self.listener("transparent")) } else { agent }
     }
 
     /// `kill -9`.

@@ -17,12 +17,14 @@ async fn a_connection_is_used_again() {
 }
 
 #[tokio::test]
-async fn only_http11_and_modern_tls_are_offered() {
+async fn http11_goes_before_http2_and_tls_is_modern() {
     let (server, _) = Server::counting(Limits::default()).await;
     drop(server);
     let server = Server::start(Limits::default(), true, |_| async { Response::new(AnswerBody::Empty) }).await;
     let (_, ca) = server.trust.as_ref().unwrap();
-    for (offered, agreed) in [(vec![], None), (vec!["h2", "http/1.1"], Some("http/1.1")), (vec!["h2"], None)] {
+    for (offered, agreed) in
+        [(vec![], None), (vec!["h2", "http/1.1"], Some("http/1.1")), (vec!["h2"], Some("h2")), (vec!["h3"], None)]
+    {
         let mut config = (*tls::client_config(Some(ca)).unwrap()).clone();
         config.alpn_protocols = offered.iter().map(|name: &&str| name.as_bytes().to_vec()).collect();
         let tcp = TcpStream::connect(server.address).await.unwrap();
@@ -30,7 +32,7 @@ async fn only_http11_and_modern_tls_are_offered() {
         let connected = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
         match connected {
             Ok(stream) => assert_eq!(stream.get_ref().1.alpn_protocol(), agreed.map(str::as_bytes), "{offered:?}"),
-            Err(error) => assert!(offered == ["h2"], "{offered:?}: {error}"),
+            Err(error) => assert!(offered == ["h3"], "{offered:?}: {error}"),
         }
     }
     // What is not TLS costs nobody anything.

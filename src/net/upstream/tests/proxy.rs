@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use super::*;
+use crate::net::door::Door;
 use crate::net::listen::{Arrived, Limits, serve};
 use crate::net::{ca, tls};
 use crate::telemetry::Metrics;
@@ -26,8 +27,8 @@ where
     let config = certificate.map(|files| tls::server_config(&files.certificate, &files.key).unwrap());
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(serve(
-        listener,
-        config,
+        listener.into(),
+        Door::Endpoint { tls: config, http2: false },
         Limits::default(),
         Arc::new(Metrics::default()),
         Arc::new(|_, _, _| {}),
