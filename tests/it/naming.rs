@@ -103,6 +103,49 @@ fn classify_says_what_live_traffic_is_recorded_as() {
     site.verify();
 }
 
+/// The requests of the table, each signed by an agent: none arrives, whatever the pool has of connections and
+/// whatever they are in classify's eyes.
+#[test]
+fn what_has_two_readings_does_not_arrive() {
+    let upstream = Upstream::answering("{}");
+    let config = "rules: { unknown: deny }\nendpoint_hosts: [proxy.corp]\n";
+    let site = Setup::new(upstream.url()).config(config).start();
+    let keys = site.agent("bot", "olga").keys;
+    let table = include_str!("../data/aws-ambiguous.jsonl");
+    let (mut count, mut denied) = (0, 0);
+    for line in table.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let text = |name: &str| row[name].as_str().unwrap_or_default();
+        let (region, service) = text("scope").split_once('/').unwrap_or(("us-east-1", "iam"));
+        let rest = text("url").split_once("://").unwrap().1;
+        let (host, target) = rest.split_at(rest.find('/').unwrap());
+        let mut draft = Draft::new(service, host, text("method"), target);
+        draft.region = region.to_owned();
+        for field in row["headers"].as_array().unwrap() {
+            draft = draft.header(field[0].as_str().unwrap(), field[1].as_str().unwrap());
+        }
+        draft.body = match row["base64"].as_str() {
+            Some(body) => base64::engine::general_purpose::STANDARD.decode(body).unwrap(),
+            None => text("body").as_bytes().to_vec(),
+        };
+        // What AWS's own signer cannot write has no valid signature either.
+        let signed = std::panic::catch_unwind(|| draft.signed(&keys));
+        let bytes = signed.unwrap_or_else(|_| draft.unsigned());
+        let mut peer = Peer::connect(site.proxy);
+        peer.send(&bytes);
+        let (status, _) = peer.head().unwrap_or_else(|| panic!("no answer: {line}"));
+        assert!((400..500).contains(&status), "{status}: {line}");
+        count += 1;
+    }
+    for record in site.records() {
+        assert_ne!(record["type"], "action.passed", "{record}");
+        denied += usize::from(record["type"] == "action.denied");
+    }
+    assert_eq!(upstream.received().len(), 0);
+    assert!(count >= 150 && denied >= 50, "{denied} of {count} were named unknown and denied");
+    site.verify();
+}
+
 #[test]
 fn what_cannot_be_named_does_not_pass() {
     let upstream = Upstream::answering("{}");

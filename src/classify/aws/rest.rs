@@ -172,10 +172,33 @@ fn storage_segments<'h>(head: &'h Head, place: &Place<'_>) -> Result<Segments<'h
     if !bucket.is_empty() {
         segments.push(bucket);
         if !key.is_empty() {
-            segments.push(decoded(key)?);
+            let key = decoded(key)?;
+            let is_in_host = place.bucket.is_some();
+            if if is_in_host { key.split('/').any(|it| it == "..") } else { climbs_out(&key) } {
+                return Err(Trouble::refused("the key holds dot segments, which may lead out of its bucket"));
+            }
+            segments.push(key);
         }
     }
     Ok(segments)
+}
+
+/// Whether a path leads above where it starts, for one who resolves its dot segments (RFC 3986, section 5.2.4).
+/// S3 does not, but answers such keys with an error; what stands before it may.
+pub(super) fn climbs_out(path: &str) -> bool {
+    let mut depth = 0_usize;
+    path.split('/').any(|segment| match segment {
+        "" | "." => false,
+        ".." if depth == 0 => true,
+        ".." => {
+            depth -= 1;
+            false
+        }
+        _ => {
+            depth += 1;
+            false
+        }
+    })
 }
 
 fn decoded(raw: &str) -> Result<Cow<'_, str>, Trouble> {

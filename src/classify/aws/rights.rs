@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::Front;
 use super::identify::Candidate;
 use super::place::Place;
+use super::rest::climbs_out;
 use crate::action::{Access, Action, Trait, Traits};
 use crate::catalog::aws::operation::{Filler, Template};
 use crate::wire::aws::Reading;
@@ -52,6 +53,9 @@ pub(super) fn action(
     drop_repeated(&mut resources);
     if resources.len() > RESOURCE_LIMIT {
         doubt = Some(format!("the request touches more than {RESOURCE_LIMIT} resources"));
+    }
+    if own.prefix == "s3" && member(&parameters, "CopySource").is_some_and(is_source_ambiguous) {
+        doubt = Some("the copy source holds dot segments that lead out of its bucket".to_owned());
     }
     let verbs = partiql_verbs(candidate, &parameters);
     let iam_actions = iam_actions(head, candidate, &parameters, verbs.as_deref(), has_role);
@@ -248,6 +252,12 @@ fn copy_source(text: &mut String, source: &str) {
         text.clear();
     }
     text.push_str(source.strip_prefix('/').unwrap_or(&source));
+}
+
+fn is_source_ambiguous(source: &Value) -> bool {
+    let mut text = String::new();
+    copy_source(&mut text, source.as_str().unwrap_or_default());
+    text.split_once('/').is_some_and(|(_, key)| climbs_out(key))
 }
 
 /// Account, name and qualifier of `name`, `name:qualifier` or `account:function:name`.
