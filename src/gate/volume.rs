@@ -245,6 +245,11 @@ impl Drop for Meter {
 }
 
 impl Gate {
+    /// Whether any rule is about volume: without one nothing needs to be counted.
+    pub(crate) fn has_volumes(&self) -> bool {
+        self.rules.load().has_volumes()
+    }
+
     /// Counts the answer to a request that is about to run.
     pub(crate) fn meter(&self, agent: &Agent, context: &Context, actions: &[Action]) -> Meter {
         let limits = self.rules.load().limits(&Subject { agent, context, now: self.clock.now() }, actions);

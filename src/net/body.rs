@@ -36,6 +36,9 @@ pub(crate) enum BodyError {
     /// The upstream sent nothing for too long.
     #[error("the upstream's answer stalled")]
     UpstreamStalled,
+    /// A rule about volume let no more of the answer pass.
+    #[error("the rest of the answer is withheld")]
+    Withheld,
     /// The spool file could not be read back.
     #[error("a spooled body could not be read")]
     Spool(#[source] std::io::Error),

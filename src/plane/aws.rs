@@ -17,6 +17,7 @@ mod forward;
 mod incoming;
 mod naming;
 mod patience;
+mod volume;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ use crate::net::upstream::Pool;
 use crate::rules::{Assume, Decision, Ruling};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
-use crate::wire::head::fields;
+use crate::wire::head::{Head, fields};
 use crate::wire::sigv4::SigError;
 
 /// What an operator may set.
@@ -193,11 +194,15 @@ impl Plane {
 
     /// Lets a request through that no rule matched; both bodies stream.
     async fn pass(
-        &self,
+        self: &Arc<Self>,
         exchange: &Exchange,
-        request: Box<Request>,
+        mut request: Box<Request>,
         ruling: &Ruling,
     ) -> Result<Response<AnswerBody>, Fault> {
+        let volume = match self.gate.has_volumes() {
+            true => Box::pin(self.volume(exchange, &mut request, false)).await?,
+            false => None,
+        };
         let passing = Passing {
             action_id: &exchange.action,
             agent: &request.agent,
@@ -216,7 +221,11 @@ impl Plane {
         if let Some(session) = session {
             permit.set_session(session);
         }
-        self.forward_unmatched(permit, &exchange.action, ready).await
+        let response = self.forward_unmatched(permit, &exchange.action, ready).await;
+        match volume {
+            Some(volume) => Box::pin(volume.count(response)).await,
+            None => response,
+        }
     }
 
     /// Brings a matched request to its decision, and forwards it when that is yes.
@@ -259,6 +268,12 @@ impl Plane {
             Decision::Allow | Decision::Deny => Found::default(),
         };
         let body = if found.is_empty() { None } else { self.policy_body(&request).await };
+        let volume = match ruling.decision {
+            Decision::Allow | Decision::Hold if self.gate.has_volumes() => {
+                Box::pin(self.volume(exchange, &mut request, ruling.decision == Decision::Hold)).await?
+            }
+            _ => None,
+        };
         let (ask, sending) = Self::ask(exchange, *request, assume, found, body.as_deref())?;
         let (agent, key_id) = (ask.agent.clone(), ask.key_id.clone());
         let admission = Box::pin(self.gate.admit(ask, ruling));
@@ -282,7 +297,11 @@ impl Plane {
                         "the request broke off inside countersign; look for its outcome in the audit log.",
                     )
                 };
-                forwarded.await.map_err(broken)?
+                let response = forwarded.await.map_err(broken)?;
+                match volume {
+                    Some(volume) => Box::pin(volume.count(response)).await,
+                    None => response,
+                }
             }
         }
     }
@@ -309,8 +328,7 @@ impl Plane {
         head.detach();
         let identity = body.identity();
         let payload = body.payload(presented.payload);
-        let retry_id =
-            head.header(&fields::AMZ_SDK_INVOCATION_ID).map(|id| id.chars().take(RETRY_ID_LIMIT_CHARS).collect());
+        let retry_id = retry_id(&head);
         // Only a body has parameters that can be written anew.
         let original = look
             .filter(|bytes| (1..=MODIFIABLE_LIMIT_BYTES).contains(&bytes.len()))
@@ -376,6 +394,11 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.forwarding.send_modify(|running| *running = running.saturating_sub(1));
     }
+}
+
+/// The SDK's id of a call, the same over its attempts.
+fn retry_id(head: &Head) -> Option<String> {
+    head.header(&fields::AMZ_SDK_INVOCATION_ID).map(|id| id.chars().take(RETRY_ID_LIMIT_CHARS).collect())
 }
 
 /// Longest body whose parameters an approver may change.

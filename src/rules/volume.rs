@@ -14,7 +14,7 @@ use super::{Decision, Judged, Rule, RuleSet, Ruling, Subject};
 use crate::action::Action;
 use crate::id::RuleId;
 
-/// How much of a database's answers.
+/// How much of answers; rows are items where a service has no rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) rows: u64,
@@ -50,7 +50,7 @@ impl fmt::Display for Count {
 pub(crate) struct Volume {
     pub(crate) rows: Option<u64>,
     pub(crate) bytes: Option<u64>,
-    /// `None`: of one statement, portal or cursor. Else of an agent, over all it does in that time.
+    /// `None`: of one statement, portal or cursor, or one answer of AWS. Else of an agent, over all it does in that time.
     pub(crate) window: Option<Duration>,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for Volume {
         }
         match self.window {
             Some(window) => write!(f, " of the agent in {} s", window.as_secs()),
-            None => f.write_str(" of one statement"),
+            None => f.write_str(" of one answer"),
         }
     }
 }
@@ -86,6 +86,10 @@ pub(crate) struct Limit {
 pub(crate) type Limits = SmallVec<[Arc<Limit>; 2]>;
 
 impl RuleSet {
+    pub(crate) fn has_volumes(&self) -> bool {
+        !self.volumes.is_empty()
+    }
+
     /// The limits that the answer to a request must keep. Without rules about volume it looks at nothing.
     pub(crate) fn limits(&self, subject: &Subject<'_>, actions: &[Action]) -> Limits {
         if self.volumes.is_empty() {

@@ -14,6 +14,7 @@ use crate::catalog::aws::shape::Shape;
 pub(crate) mod cbor;
 pub(crate) mod chunks;
 pub(crate) mod form;
+pub(crate) mod items;
 pub(crate) mod json;
 pub(crate) mod multipart;
 pub(crate) mod xml;

@@ -36,3 +36,4 @@ mod streaming;
 mod support;
 mod tidy;
 mod tls;
+mod volume;
