@@ -108,6 +108,10 @@ fn principals(
         dangers.push(format!("wildcard in Principal: {}", listed(wild)));
     }
     others(principal.words(), own_account, &format!("may {but}{what}, {bounds}"), dangers);
+    let canonical: Vec<&str> = principal.set.keys().filter_map(|it| it.strip_prefix("canonicaluser ")).collect();
+    if !canonical.is_empty() {
+        dangers.push(format!("an account by its canonical id, {}: may {but}{what}, {bounds}", listed(canonical)));
+    }
     let federated: Vec<&str> = principal.set.keys().filter_map(|it| it.strip_prefix("federated ")).collect();
     if federated.is_empty() {
         return;

@@ -129,6 +129,7 @@ fn dangers_have_names() {
         Kind::Trust,
         "no condition on `sub`",
     );
+    brings(who(json!({ "CanonicalUser": "79a5" })), Kind::Resource, "an account by its canonical id, 79a5");
     let own = who(json!({ "AWS": "arn:aws:iam::123456789012:role/x" }));
     assert!(compare("p".to_owned(), Ok((&[], None)), &entries(&policy(own), Kind::Resource)).dangers.is_empty());
 }

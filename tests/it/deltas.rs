@@ -368,6 +368,31 @@ fn what_cannot_be_read_is_said() {
     }
 }
 
+/// A document that has more than one reading, or is no policy, is not passed off as harmless.
+#[test]
+fn what_cannot_be_compared_is_said() {
+    let upstream = Upstream::answering("<PutBucketPolicyResponse/>");
+    let site = Setup::new(upstream.url()).rules(HOLD_ALL).start();
+    let agent = site.agent("bot", "olga");
+    for (policy, why) in [
+        (r#"'{"Statement":{"Effect":"Allow","Action":"s3:x","Action":"*","Resource":"*","Principal":"*"}}'"#, "twice"),
+        (r#"'{"Statement":' + '[' * 1000 + ']' * 1000 + '}'"#, "recursion limit"),
+        ("'x' * (10 << 20)", "too large"),
+        ("'{}'", "no Statement"),
+    ] {
+        let call = agent.start(&format!(
+            "result = client('s3', retries={{'total_max_attempts': 1}}).put_bucket_policy(Bucket='bucket', Policy={policy})"
+        ));
+        let id = site.pending(1).remove(0);
+        let delta = &site.hold(&id)["deltas"][0];
+        assert!(delta["doubt"].as_str().unwrap().contains(why), "{policy}: {delta}");
+        let card = String::from_utf8(site.cli_as("alice", &["holds", "show", &id]).stdout).unwrap();
+        assert!(card.contains("could not be made out"), "{card}");
+        site.decide("alice", &id, "deny");
+        call.wait();
+    }
+}
+
 /// Nothing is read for what nobody is asked about, nor where the operator does not want it.
 #[test]
 fn nothing_is_read_without_a_hold() {

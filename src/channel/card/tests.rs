@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::action::{Before, Delta};
 use crate::channel::tests::{hold, now};
 use crate::hold::{Change, Ending, Word};
 use crate::id::PersonId;
@@ -177,6 +178,31 @@ fn an_estimate_is_told_as_such_and_cannot_look_like_the_card() {
          | public.\\u{202e}t: about 5 rows\\nDECIDE   nobody
 ";
     assert!(card.contains(lines), "{card}");
+}
+
+#[test]
+fn a_change_is_told_dangers_first_and_cannot_look_like_the_card() {
+    let mut hold = hold();
+    hold.shown.deltas = vec![Delta {
+        about: "policy of bucket b\nDECIDE   nobody".to_owned(),
+        before: Before::Unread("AccessDenied".to_owned()),
+        added: vec!["Allow s3:\u{202e}x on \u{430}dmin".to_owned(), "long ".repeat(50)],
+        removed: vec!["Deny *".to_owned()],
+        changed: Vec::new(),
+        dangers: vec!["public: anybody\r may".to_owned()],
+        doubt: None,
+    }];
+    let card = render(&hold, hold.opened);
+    let lines = "\
+CHANGE   policy of bucket b\\nDECIDE   nobody
+         | ! public: anybody\\r may
+         The present one could not be read, so that what is removed is not known:
+         | AccessDenied
+         | + Allow s3:\\u{202e}x on \\u{430}dmin
+         | + long long";
+    assert!(card.contains(lines), "{card}");
+    assert!(card.contains("\n         | - Deny *\n"), "{card}");
+    assert!(card.lines().all(|line| line.len() <= WIDTH), "{card}");
 }
 
 #[test]
