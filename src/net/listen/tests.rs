@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 
 mod hold;
 mod hostile;
+mod http2;
 mod life;
 
 /// What the scripted plane did.
@@ -60,6 +61,14 @@ impl Server {
         A: Fn(Arrived) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<AnswerBody>> + Send + 'static,
     {
+        Self::start_speaking(false, address, limits, with_tls, answer).await
+    }
+
+    async fn start_speaking<A, F>(http2: bool, address: &str, limits: Limits, with_tls: bool, answer: A) -> Self
+    where
+        A: Fn(Arrived) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<AnswerBody>> + Send + 'static,
+    {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let metrics = Arc::new(Metrics::default());
@@ -77,7 +86,7 @@ impl Server {
         let seen = Arc::clone(&refused);
         let on_refusal: OnRefusal =
             Arc::new(move |peer, status, reason| seen.lock().unwrap().push((peer, status, reason)));
-        let door = Door::Endpoint { tls: config, http2: false };
+        let door = Door::Endpoint { tls: config, http2 };
         let serving =
             tokio::spawn(serve(listener.into(), door, limits, Arc::clone(&metrics), on_refusal, stopped, answer));
         Self { address, metrics, refused, stop, serving, trust }

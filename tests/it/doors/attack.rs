@@ -267,7 +267,7 @@ pub(super) fn connect_with(agent: &Agent, target: &str) -> Vec<u8> {
 }
 
 #[test]
-fn ten_thousand_names_cost_what_their_handshakes_cost() {
+fn thousands_of_names_cost_what_their_handshakes_cost() {
     let site = site();
     let transparent = site.listener("transparent");
     let bot = site.agent("bot", "olga");
