@@ -8,6 +8,8 @@ STAMPS := target/stamps
 # What a bare Debian lacks: a C compiler for the crypto library and the Postgres grammar, libclang for its bindings, PostgreSQL
 # (the tests start servers of their own, as its user when we are root), Python with venv, and TLS roots.
 PACKAGES := build-essential ca-certificates curl libclang-dev postgresql python3 python3-venv util-linux
+# 300 MB that nothing else needs.
+JDBC_PACKAGES := default-jdk-headless libpostgresql-jdbc-java
 BENCH_PACKAGES := nginx-light pgbouncer util-linux
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 # A fresh rustup is not on the PATH of the shell that installed it.
@@ -65,6 +67,14 @@ fuzz-naming: setup
 suites-postgres: setup build $(STAMPS)/suites
 	$(call step,the suites of others)
 	@.venv/bin/python tests/suites/postgres.py target/suites $(if $(ONLY),--only=$(ONLY))
+
+## make drivers-jdbc pgjdbc in every query mode: directly and through countersign (installs a JDK)
+.PHONY: drivers-jdbc
+drivers-jdbc: setup
+	$(call step,Debian packages: $(JDBC_PACKAGES))
+	@$(call install,$(JDBC_PACKAGES))
+	$(call step,pgjdbc)
+	@$(CARGO) test --test it postgres::jdbc -- --ignored
 
 ## make fuzz-postgres  random messages from both sides of a session, for minutes (CASES=, SEQUENCES=)
 .PHONY: fuzz-postgres

@@ -122,6 +122,28 @@ const everywhere = {
     await c.end();
     return [first, then.length, next, half, last];
   },
+  async streams() {
+    const { default: QueryStream } = await import("pg-query-stream");
+    const c = await connect();
+    const read = async (stream, most = Infinity) => {
+      const got = [];
+      for await (const row of stream) if (got.push(row.g) >= most) break;
+      return got;
+    };
+    const text = "SELECT generate_series(1, $1::int) AS g";
+    const all = await read(c.query(new QueryStream(text, [10_000], { batchSize: 70, highWaterMark: 10 })));
+    // Left early: it closes its portal in the middle of the answer.
+    const some = await read(c.query(new QueryStream(text, [10_000], { batchSize: 3 })), 5);
+    const next = await rows(c.query("SELECT 'next' AS n"));
+    const bad = await tried(read(c.query(new QueryStream("SELECT 1 / (g - 50) AS g FROM generate_series(1, 90) g", [], { batchSize: 20 }))));
+    // Inside of a transaction, two at a time: each of them waits for the other's round.
+    await c.query("BEGIN");
+    const both = await Promise.all([100, 200].map((count) => read(c.query(new QueryStream(text, [count], { batchSize: 9 })))));
+    await c.query("COMMIT");
+    const last = await rows(c.query("SELECT 'last' AS n"));
+    await c.end();
+    return [all.length, all.at(-1), some, next, bad, both.map((it) => it.length), last];
+  },
   async copies() {
     const c = await connect();
     await c.query("CREATE TABLE copied (i int, t text)");
@@ -234,6 +256,19 @@ const asked = {
     let result = [];
     try {
       for (let part = await cursor.read(2); part.length > 0; part = await cursor.read(2)) result.push(...part.map((row) => row.id));
+    } catch (error) {
+      result = failure(error);
+    }
+    const seen = { result, notices: c.notices, ...(await after(c)) };
+    await c.end();
+    return seen;
+  },
+  async held_stream(text) {
+    const { default: QueryStream } = await import("pg-query-stream");
+    const c = await connect();
+    let result = [];
+    try {
+      for await (const row of c.query(new QueryStream(text, [], { batchSize: 3 }))) result.push(row.id);
     } catch (error) {
       result = failure(error);
     }

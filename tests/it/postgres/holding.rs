@@ -316,9 +316,14 @@ fn a_cancel_request_is_over_when_its_connection_is() {
 /// What was approved is read to its end in as many pieces as the driver likes, and is one hold.
 #[test]
 fn a_cursor_is_held_once() {
-    for driver in [Driver::Asyncpg, Driver::NodePostgres, Driver::Psycopg] {
+    for (driver, scenario) in [
+        (Driver::Asyncpg, "held_cursor"),
+        (Driver::NodePostgres, "held_cursor"),
+        (Driver::NodePostgres, "held_stream"),
+        (Driver::Psycopg, "held_cursor"),
+    ] {
         let bank = Bank::open("cursor");
-        let (call, id) = bank.held(driver, "held_cursor", "SELECT id FROM accounts ORDER BY id");
+        let (call, id) = bank.held(driver, scenario, "SELECT id FROM accounts ORDER BY id");
         bank.site.decide("alice", &id, "allow");
         let seen = call.wait();
         assert_eq!(seen["result"], json!([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), "{driver:?}: {seen}");
