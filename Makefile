@@ -82,7 +82,7 @@ fuzz-postgres: setup
 	$(call step,codecs and state machine against arbitrary messages)
 	@PROPTEST_CASES=$(or $(CASES),100000) $(CARGO) test --lib -- plane::postgres::machine wire::postgres
 	$(call step,random sequences of messages: directly and through countersign)
-	@COUNTERSIGN_SEQUENCES=$(or $(SEQUENCES),10000) $(CARGO) test --test it postgres::messages
+	@COUNTERSIGN_SEQUENCES=$(or $(SEQUENCES),10000) $(CARGO) test --test it -- postgres::messages postgres::lying
 
 ## make bench        CPU, latency, bodies and memory as ratios to a bare proxy (PART=tls,held: only these)
 .PHONY: bench

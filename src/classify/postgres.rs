@@ -125,6 +125,8 @@ pub(crate) enum Effect {
     },
     Declare {
         cursor: String,
+        /// WITH HOLD: not only until the transaction ends.
+        outlives: bool,
     },
     Fetch {
         cursor: String,

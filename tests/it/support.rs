@@ -8,6 +8,7 @@ pub(crate) mod agent;
 pub(crate) mod cloud;
 pub(crate) mod driver;
 pub(crate) mod frontend;
+pub(crate) mod impostor;
 pub(crate) mod peer;
 pub(crate) mod postgres;
 pub(crate) mod sign;

@@ -197,20 +197,25 @@ impl Plane {
         let agent = Arc::clone(&asker.agent);
         let running =
             Session::new(session.stream, connected.stream, asker, settings, early, cancels, cancel, stopping).run();
-        match running.await {
+        self.ended_with(running.await, agent, peer);
+        drop(ticket);
+    }
+
+    fn ended_with(&self, ended: Result<(), SessionError>, agent: Arc<crate::action::Agent>, peer: IpAddr) {
+        match ended {
             Ok(()) => {}
-            // What a client broke is on record; the others are the operator's to know.
-            Err(error @ (SessionError::Broken(_) | SessionError::ClientFrame(_) | SessionError::Malformed(_))) => {
-                self.gate.refused(crate::gate::Refusal {
-                    peer,
-                    agent: Some(agent),
-                    code: "08P01",
-                    reason: error.to_string(),
-                });
+            // What broke the protocol is on record; the others are the operator's to know.
+            Err(
+                error @ (SessionError::Broken(_)
+                | SessionError::ClientFrame(_)
+                | SessionError::ServerFrame(_)
+                | SessionError::Malformed(_)),
+            ) => {
+                let (agent, reason) = (Some(agent), error.to_string());
+                self.gate.refused(crate::gate::Refusal { peer, agent, code: "08P01", reason });
             }
             Err(error) => tracing::info!(%error, agent = %agent.id, "a database session ended"),
         }
-        drop(ticket);
     }
 }
 
@@ -273,6 +278,9 @@ async fn answers(connected: &mut Connected, question: &str) -> Result<Vec<String
         while let Some(frame) = Frame::split(&connected.unread).map_err(|error| odd(&error.to_string()))? {
             let (frame_kind, length) = (frame.kind, frame.raw.len());
             if frame_kind == kind::DATA_ROW {
+                if found.len() >= MOST_ANSWERS {
+                    return Err(odd("it gives more answers than it was asked for"));
+                }
                 // One column: two bytes of count, four of length, the value.
                 let value = frame.body().get(6..).unwrap_or_default();
                 found.push(String::from_utf8_lossy(value).into_owned());
@@ -292,6 +300,8 @@ async fn answers(connected: &mut Connected, question: &str) -> Result<Vec<String
 }
 
 const LONGEST_ANSWER: usize = 64 << 10;
+/// A question has six parts at most.
+const MOST_ANSWERS: usize = 16;
 
 fn settings(connected: &Connected, question: String, answers: Vec<String>, user: String, database: String) -> Settings {
     let reported = |name: &[u8]| connected.parameters.iter().rev().find(|(it, _)| it == name).map(|(_, value)| value);

@@ -38,12 +38,10 @@ pub(super) const ASKED: &[u8] = b"countersign: asked";
 /// What all of these begin with.
 const OURS: &[u8] = b"countersign: ";
 
-/// Statements by name that one session may have, and bytes of their texts.
-const STATEMENTS_LIMIT: usize = 10_000;
-const STATEMENTS_LIMIT_BYTES: usize = 64 << 20;
-
-/// Messages that a client may be ahead of the server's answers: each is kept until it is answered.
+/// Messages that a client may be ahead of the server's answers, and bytes of texts to prepare among them:
+/// each is kept until it is answered, since the server may yet skip it.
 const UNANSWERED_LIMIT: usize = 4096;
+const UNANSWERED_LIMIT_BYTES: usize = 64 << 20;
 
 /// One permitted piece of work of the upstream's.
 pub(super) type Run = u64;
@@ -64,7 +62,8 @@ struct Portal {
 /// A message that was sent and not answered.
 #[derive(Debug)]
 enum Sent {
-    Parse(Option<Undo>),
+    /// With the bytes of its text.
+    Parse(Option<Undo>, usize),
     Bind(Option<Undo>, Run),
     Describe,
     /// With the portal's name and its Bind, where it is known.
@@ -125,6 +124,8 @@ enum Copying {
 #[derive(Debug)]
 pub(super) struct Machine {
     sent: VecDeque<Sent>,
+    /// Bytes of texts to prepare in there.
+    sent_bytes: usize,
     statements: HashMap<Vec<u8>, Arc<Prepared>>,
     statements_bytes: usize,
     portals: HashMap<Vec<u8>, Portal>,
@@ -151,6 +152,7 @@ impl Machine {
     pub(super) fn new() -> Self {
         Self {
             sent: VecDeque::new(),
+            sent_bytes: 0,
             statements: HashMap::new(),
             statements_bytes: 0,
             portals: HashMap::new(),
@@ -178,12 +180,17 @@ impl Machine {
 
     /// So much is unanswered that nothing more is sent before some of it is.
     pub(super) fn is_full(&self) -> bool {
-        self.sent.len() >= UNANSWERED_LIMIT
+        self.sent.len() >= UNANSWERED_LIMIT || self.sent_bytes >= UNANSWERED_LIMIT_BYTES
     }
 
     /// Where a query more changes nothing for the client.
     pub(super) fn is_between_queries(&self) -> bool {
         self.sent.is_empty() && self.pipeline == Pipeline::No && self.transaction != Transaction::Failed
+    }
+
+    /// Whether rows and copied data may come now, and are the client's.
+    pub(super) fn gives_client_rows(&self) -> bool {
+        matches!(self.sent.front(), Some(Sent::Query(_) | Sent::Execute(..)))
     }
 
     /// Whether something is unanswered that may end a transaction.
@@ -231,6 +238,7 @@ impl Machine {
         if matches!(message, Message::Terminate) {
             return Ok(Step::End);
         }
+        self.check_names()?;
         match self.copying {
             Copying::In | Copying::Both => return self.copy_message(message),
             Copying::Ending => return Ok(Step::Wait),
@@ -272,11 +280,9 @@ impl Machine {
             Message::Parse(parse) => {
                 let prepared = Prepared::new(Bytes::copy_from_slice(parse.sql), parse.types().collect());
                 let undo = self.set_statement(parse.statement.to_vec(), Some(Arc::new(prepared)));
-                if self.statements.len() > STATEMENTS_LIMIT || self.statements_bytes > STATEMENTS_LIMIT_BYTES {
-                    return Err(Broken::TooManyStatements);
-                }
                 self.pipeline = self.pipeline.max(Pipeline::Prepared);
-                self.sent.push_back(Sent::Parse(Some(undo)));
+                self.sent_bytes += parse.sql.len();
+                self.sent.push_back(Sent::Parse(Some(undo), parse.sql.len()));
                 Step::Send
             }
             Message::Close(target) => {
@@ -392,7 +398,7 @@ impl Machine {
         }
         match frame.kind {
             kind::PARSE_COMPLETE => match self.sent.pop_front() {
-                Some(Sent::Parse(_)) => {}
+                Some(Sent::Parse(_, bytes)) => self.sent_bytes = self.sent_bytes.saturating_sub(bytes),
                 _ => return Err(out_of_step),
             },
             kind::BIND_COMPLETE => match self.sent.pop_front() {
@@ -446,6 +452,18 @@ impl Machine {
                 self.ready(transaction);
             }
             kind::AUTHENTICATION | kind::BACKEND_KEY_DATA | kind::NEGOTIATE_PROTOCOL_VERSION => {
+                return Err(out_of_step);
+            }
+            // Nobody may take the rows of one statement for those of another, or of one that waits.
+            kind::DATA_ROW | kind::COPY_DATA | kind::COPY_DONE | kind::COPY_OUT_RESPONSE
+                if !self.gives_client_rows() =>
+            {
+                return Err(out_of_step);
+            }
+            kind::PARAMETER_DESCRIPTION if !matches!(self.sent.front(), Some(Sent::Describe)) => {
+                return Err(out_of_step);
+            }
+            kind::FUNCTION_CALL_RESPONSE if !matches!(self.sent.front(), Some(Sent::Function(_))) => {
                 return Err(out_of_step);
             }
             _ => {}
@@ -507,7 +525,12 @@ impl Machine {
                 self.events.push(Event::Unsaid);
             }
             let run = match sent {
-                Sent::Parse(undo) | Sent::Close(undo) => {
+                Sent::Parse(undo, bytes) => {
+                    self.sent_bytes = self.sent_bytes.saturating_sub(bytes);
+                    undos.extend(undo);
+                    None
+                }
+                Sent::Close(undo) => {
                     undos.extend(undo);
                     None
                 }

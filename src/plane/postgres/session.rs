@@ -54,8 +54,8 @@ const MESSAGE_BYTES: usize = 4 << 10;
 /// What the machine needs to see; rows, copied data and notices go by.
 const SEEN: Kinds = Kinds::of(b"123CEGHIKRSTVWZcnstv");
 
-/// The same with the rows of a query of countersign's own.
-const OWN_SEEN: Kinds = Kinds::of(b"123CDEGHIKRSTVWZcnstv");
+/// The same with rows: of a query of countersign's own, and where none can come.
+const ROWS_SEEN: Kinds = Kinds::of(b"123CDEGHIKRSTVWZcdnstv");
 
 /// Why a session ended other than by its client's leaving.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +121,8 @@ pub(super) struct Session<C, U> {
     refusal: Option<Refusal>,
     /// The rest of a message that was too long to be looked at belongs to a dropped answer.
     drops_tail: bool,
+    /// What was passed last ends within a message.
+    is_in_message: bool,
     /// The work that the tally counts for now.
     counting: Option<Run>,
     /// What was counted of cursors, by name.
@@ -203,6 +205,7 @@ where
             pause: None,
             refusal: None,
             drops_tail: false,
+            is_in_message: false,
             counting: None,
             suspended: HashMap::new(),
             last_meter: None,
@@ -237,8 +240,10 @@ where
         }
         self.give_up_rest();
         self.abandon_change().await;
+        // Within a message of the server's it would be read as part of that.
         if let Err(error) = &ended
             && !self.has_last_words
+            && !self.is_in_message
             && let Some(report) = ending::of_session(error)
         {
             report.write(&mut self.to_client);
@@ -414,7 +419,6 @@ where
         self.has_asked_own = true;
         self.own_rows = 0;
         self.machine.ask_own(Own::Query);
-        self.tally.want(OWN_SEEN);
         self.has_flushed = true;
         let (out, question) = (&mut self.to_upstream, self.settings.question());
         if self.asker.is_replication {
@@ -482,13 +486,15 @@ where
         let mut rest: &[u8] = &whole;
         self.allot(Count::default(), rest.len());
         while self.completing.is_none() && self.pause.is_none() {
+            self.tally.want(if self.machine.gives_client_rows() { SEEN } else { ROWS_SEEN });
             match self.tally.next(&mut rest).map_err(SessionError::ServerFrame)? {
                 None => break,
                 Some(Piece::Pass(bytes)) => {
                     if self.refusal.is_none() && !self.drops_tail {
                         self.to_client.extend_from_slice(bytes);
                     }
-                    self.drops_tail &= !self.tally.is_between_messages();
+                    self.is_in_message = !self.tally.is_between_messages();
+                    self.drops_tail &= self.is_in_message;
                     continue;
                 }
                 Some(Piece::Full(next)) => {
@@ -503,8 +509,10 @@ where
                 }
                 Some(Piece::Long(header)) => {
                     self.account();
-                    // What is kept from the client, or said in another way, is never as long as this.
-                    if self.machine.server(&Frame { kind: header.kind, raw: &[] })? != Turn::Pass {
+                    // What is kept from the client, or said in another way, is never as long as this; nor is
+                    // what a session is read by.
+                    let is_read = header.kind == kind::PARAMETER_STATUS;
+                    if is_read || self.machine.server(&Frame { kind: header.kind, raw: &[] })? != Turn::Pass {
                         return Err(Broken::Server(header.kind).into());
                     }
                     self.heard(&[], header.kind);
@@ -561,7 +569,6 @@ where
                 }
                 self.told(&frame)?;
                 if kind == kind::READY_FOR_QUERY {
-                    self.tally.want(SEEN);
                     self.heard(raw, kind);
                     self.own_ready_refused()?;
                 }

@@ -50,21 +50,21 @@ const STATEMENTS: [&str; 3] = ["", "s", "u"];
 const PORTALS: [&str; 3] = ["", "p", "c"];
 
 /// xorshift: the same sequence for a seed everywhere.
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from((self.0 >> 11) % u64::try_from(bound).unwrap()).unwrap()
     }
 
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(super) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 }
@@ -195,7 +195,7 @@ fn random_sequences_are_answered_the_same_each_time() {
 }
 
 /// How many random sequences are played; `make fuzz-postgres` plays more.
-fn sequences() -> u64 {
+pub(super) fn sequences() -> u64 {
     std::env::var("COUNTERSIGN_SEQUENCES").map_or(400, |count| count.parse().unwrap())
 }
 

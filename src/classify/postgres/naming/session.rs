@@ -123,7 +123,9 @@ impl Namer<'_> {
 
     pub(super) fn declare(&mut self, at: At, node: &Node) -> Effect {
         self.walk(at, node, &Scope::ROOT);
-        Effect::Declare { cursor: node.text("portalname").to_owned() }
+        // CURSOR_OPT_HOLD.
+        let outlives = node.number("options") & 0x20 != 0;
+        Effect::Declare { cursor: node.text("portalname").to_owned(), outlives }
     }
 
     pub(super) fn explain(&mut self, at: At, node: &Node, text: &str) -> Effect {

@@ -10,6 +10,9 @@ use super::naming::{Cursor, may_move_names};
 use super::{Asker, Named};
 use crate::classify::postgres::Effect;
 
+/// Cursors of a session that are known by name.
+const CURSORS_LIMIT: usize = 10_000;
+
 impl Asker {
     /// The server has confirmed what a statement does to its session.
     pub(in super::super) fn apply(
@@ -35,12 +38,15 @@ impl Asker {
                 settings.discard();
             }
             Effect::Set { name, value, is_local } => settings.set(&name, value.as_deref(), is_local),
-            Effect::Declare { cursor } => {
+            Effect::Declare { cursor, outlives } => {
                 machine.portal_by_sql(Some(cursor.as_bytes()));
-                let may_move = named.actions.iter().any(may_move_names);
-                let (actions, digest) = (Arc::clone(&named.actions), self.digest_of(named));
-                let known = Cursor { actions, digest, rules: named.rules, may_move };
-                drop(self.cursors.insert(cursor, known));
+                self.cursors.remove(&cursor);
+                // What is read from one more is unknown.
+                if self.cursors.len() < CURSORS_LIMIT {
+                    let may_move = named.actions.iter().any(may_move_names);
+                    let (actions, digest, rules) = (Arc::clone(&named.actions), self.digest_of(named), named.rules);
+                    self.cursors.insert(cursor, Cursor { actions, digest, rules, outlives, may_move });
+                }
             }
             // What they run was named with them; what it does to the session was not.
             Effect::Execute { .. } if named.actions.iter().any(may_move_names) => settings.doubt(),
@@ -89,8 +95,9 @@ impl Asker {
         self.cursors.values().any(|it| it.may_move)
     }
 
-    /// The transaction is over, and a cursor WITH HOLD was run to its end.
+    /// The transaction is over, and a cursor WITH HOLD was run to its end; the others are gone.
     pub(in super::super) fn run_held_cursors(&mut self, settings: &mut Settings) {
+        self.cursors.retain(|_, cursor| cursor.outlives);
         for cursor in self.cursors.values_mut() {
             if std::mem::take(&mut cursor.may_move) {
                 settings.doubt();

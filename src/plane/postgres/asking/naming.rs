@@ -25,6 +25,8 @@ pub(in super::super) struct Cursor {
     pub(super) digest: Digest,
     /// The rules that allowed it last.
     pub(super) rules: Digest,
+    /// It is there when the transaction has ended.
+    pub(super) outlives: bool,
     /// The end of the open transaction may run it, and that may change where the session looks for names.
     pub(super) may_move: bool,
 }
@@ -390,7 +392,7 @@ pub(super) fn declares_moving(effect: &Effect, actions: &[Action]) -> bool {
 /// are judged with it, so that nothing is to be added.
 fn is_made_by(before: &[Statement], used: &Effect) -> bool {
     let makes = |statement: &Statement| match (&statement.effect, used) {
-        (Effect::Declare { cursor: made }, Effect::Fetch { cursor }) => made == cursor,
+        (Effect::Declare { cursor: made, .. }, Effect::Fetch { cursor }) => made == cursor,
         (Effect::Prepare { name: made, .. }, Effect::Execute { name, .. }) => made == name,
         _ => false,
     };

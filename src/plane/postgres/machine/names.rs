@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::{Event, Machine, Portal, Undo};
+use super::{Broken, Event, Machine, Portal, Undo};
 
 /// A statement that was made by Parse.
 #[derive(Debug, Default)]
@@ -34,6 +34,13 @@ impl Prepared {
 /// Bytes of a name that a server tells apart: `NAMEDATALEN` less one. It drops what comes behind them.
 const NAME_BYTES: usize = 63;
 
+/// Statements by name that one session may have, and bytes of their texts.
+const STATEMENTS_LIMIT: usize = 10_000;
+const STATEMENTS_LIMIT_BYTES: usize = 64 << 20;
+
+/// Portals by name that one session may have.
+const PORTALS_LIMIT: usize = 4096;
+
 /// What a server takes a name of the protocol for; `None` where that is not known: it may read other bytes than
 /// ASCII in another encoding than its own, in which two names are one.
 pub(super) fn key(name: &[u8]) -> Option<&[u8]> {
@@ -41,6 +48,18 @@ pub(super) fn key(name: &[u8]) -> Option<&[u8]> {
 }
 
 impl Machine {
+    /// # Errors
+    /// When there are more names than are kept: by Parse and Bind, or by SQL.
+    pub(super) fn check_names(&self) -> Result<(), Broken> {
+        if self.statements.len() > STATEMENTS_LIMIT || self.statements_bytes > STATEMENTS_LIMIT_BYTES {
+            return Err(Broken::TooManyStatements);
+        }
+        if self.portals.len() > PORTALS_LIMIT {
+            return Err(Broken::TooManyPortals);
+        }
+        Ok(())
+    }
+
     pub(super) fn set_statement(&mut self, name: Vec<u8>, statement: Option<Arc<Prepared>>) -> Undo {
         let Some(name) = key(&name).map(<[u8]>::to_vec) else {
             // It may have been any of these.

@@ -85,4 +85,6 @@ pub(in super::super) enum Broken {
     Server(u8),
     #[error("the session has more prepared statements than may be kept for it")]
     TooManyStatements,
+    #[error("the session has more open portals than may be kept for it")]
+    TooManyPortals,
 }

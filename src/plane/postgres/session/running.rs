@@ -97,7 +97,7 @@ where
                             other => other,
                         };
                         running.finished.tag = tag;
-                        if let Some(Effect::Declare { cursor } | Effect::Close(Some(cursor))) = &effect {
+                        if let Some(Effect::Declare { cursor, .. } | Effect::Close(Some(cursor))) = &effect {
                             self.suspended.remove(cursor);
                         }
                         if let Some(effect) = effect {

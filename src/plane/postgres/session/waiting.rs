@@ -17,6 +17,7 @@ use super::super::notice::Notice;
 use super::super::timeouts;
 use super::running::Running;
 use super::{Session, SessionError};
+use crate::classify::postgres as classify;
 use crate::gate::{Admission, Ended, Permit};
 use crate::id::HoldId;
 use crate::wire::postgres::frontend::Message;
@@ -29,6 +30,8 @@ const OPENING: Duration = Duration::from_millis(10);
 pub(super) struct Waiting {
     pub(super) deciding: Deciding,
     pub(super) named: Named,
+    /// How its text was read.
+    read_as: Arc<classify::Settings>,
     pub(super) hold: Arc<OnceLock<HoldId>>,
     /// When the next notice is due; `None` until it is known to be held.
     pub(super) notice: Option<Pin<Box<Sleep>>>,
@@ -127,7 +130,8 @@ where
     }
 
     pub(super) fn wait(&mut self, deciding: Deciding, named: Named, hold: Arc<OnceLock<HoldId>>) {
-        self.waiting = Some(Waiting { deciding, named, hold, notice: None });
+        let read_as = Arc::clone(self.settings.for_naming_shared());
+        self.waiting = Some(Waiting { deciding, named, read_as, hold, notice: None });
     }
 
     pub(super) fn decide(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionError> {
@@ -149,6 +153,12 @@ where
                     Admission::Permitted(permit) => {
                         if !self.asker.is_welcome() {
                             return Err(SessionError::Revoked);
+                        }
+                        // A server may change its mind at any time, as when its configuration is read again.
+                        if *waiting.read_as != **self.settings.for_naming_shared() {
+                            drop(permit);
+                            self.stop(ending::drifted())?;
+                            return Ok(true);
                         }
                         self.go(permit, waiting.named)?;
                     }
