@@ -38,7 +38,7 @@ pub(crate) enum TlsError {
 /// # Errors
 /// When a file is missing or the pair does not fit.
 pub(crate) fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    server(certificates(certificate)?, certificate, key, WebPkiClientVerifier::no_client_auth(), &HTTP)
+    server(certificates(certificate)?, certificate, key, WebPkiClientVerifier::no_client_auth(), &HTTP).map(Arc::new)
 }
 
 /// The server side with a certificate for each name that `resolver` knows.
@@ -83,8 +83,15 @@ pub(crate) fn postgres_server(
         }
         None => WebPkiClientVerifier::no_client_auth(),
     };
-    Ok(PostgresServer { config: server(chain, certificate, key, clients, &[POSTGRESQL])?, end_point })
+    let mut config = server(chain, certificate, key, clients, &[POSTGRESQL])?;
+    config.max_fragment_size = Some(POSTGRES_RECORD);
+    Ok(PostgresServer { config: Arc::new(config), end_point })
 }
+
+/// The longest TLS record for a client of Postgres: 8 KiB, and the 5 bytes of a header that rustls counts in.
+/// A server sends what its buffer of 8 KiB holds, and programs of libpq count on it: they may leave
+/// the rest of a longer record in OpenSSL, and wait at the socket for what they have.
+const POSTGRES_RECORD: usize = (8 << 10) + 5;
 
 fn server(
     chain: Vec<CertificateDer<'static>>,
@@ -92,7 +99,7 @@ fn server(
     key: &Path,
     clients: Arc<dyn ClientCertVerifier>,
     protocols: &[&[u8]],
-) -> Result<Arc<ServerConfig>, TlsError> {
+) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?
@@ -100,7 +107,7 @@ fn server(
         .with_single_cert(chain, private_key(key)?)
         .map_err(|source| TlsError::Pair { certificate: certificate.to_owned(), key: key.to_owned(), source })?;
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// The client side towards a Postgres server, which must show as much as `check` says. Trusted are the

@@ -1,6 +1,9 @@
 //! Every scenario of every driver, directly and through countersign: the same results, errors,
 //! notices and counts.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
 use serde_json::Value;
 
 use super::{ALLOWED, NO_RULE, differences, site};
@@ -84,6 +87,64 @@ fn asyncpg_over_tls() {
 #[test]
 fn node_postgres_over_tls() {
     is_transparent_over_tls(Driver::NodePostgres);
+}
+
+/// libpq keeps what is left of a longer TLS record than a server of PostgreSQL sends where nobody looks for it,
+/// and waits for what it has.
+#[test]
+fn records_of_tls_are_no_longer_than_a_servers() {
+    let database = cluster().database("records");
+    let site = site(&database, APP, NO_RULE);
+    let text = "SELECT repeat('x', 100000) FROM generate_series(1, 50)";
+    let [direct, through] = [Door::direct(&database, APP), Door::through(&site, "bot", &database)].map(|door| {
+        let relay = Relay::to(door.port);
+        let door = Door { port: relay.port, ..door }.with("PGSSLMODE", "require");
+        let output = door.psql(&["-Atc", text]).output().unwrap();
+        assert_eq!(output.stdout.len(), 50 * 100_001);
+        relay.longest()
+    });
+    // What encryption adds to 8 KiB is the same for both.
+    assert!(direct > 8 << 10 && through > 4 << 10, "directly {direct}, through {through}");
+    assert!(through <= direct, "directly {direct}, through {through}");
+}
+
+/// Passes one connection on, and looks at the TLS records that the server sends.
+struct Relay {
+    port: u16,
+    longest: std::thread::JoinHandle<usize>,
+}
+
+impl Relay {
+    fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let longest = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || drop(std::io::copy(&mut from, &mut to)));
+            // The answer to the wish for TLS; then nothing but records.
+            let mut answer = [0];
+            server.read_exact(&mut answer).unwrap();
+            client.write_all(&answer).unwrap();
+            let (mut longest, mut header) = (0, [0; 5]);
+            while server.read_exact(&mut header).is_ok() {
+                let mut record = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+                server.read_exact(&mut record).unwrap();
+                longest = longest.max(record.len());
+                if client.write_all(&[&header[..], &record].concat()).is_err() {
+                    break;
+                }
+            }
+            drop(client.shutdown(std::net::Shutdown::Both));
+            longest
+        });
+        Self { port: own, longest }
+    }
+
+    fn longest(self) -> usize {
+        self.longest.join().unwrap()
+    }
 }
 
 /// However the real role authenticates, the agent never sees anything of it.
