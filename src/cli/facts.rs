@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 
 use super::{Common, Exit};
+use crate::catalog::aws::operation::Operation;
 use crate::catalog::aws::{self as catalog, Table, file};
 use crate::catalog::postgres;
 use crate::config::facts::{bytes_of, load_from, path_in};
@@ -17,9 +18,16 @@ use crate::config::facts::{bytes_of, load_from, path_in};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Arguments {
     /// Print versions, digests and sizes of the facts in force.
-    Show,
+    Show(Show),
     /// Check a table of AWS facts and use it in place of the one before.
     Update(Update),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    /// List the actions of which no IAM action, or no resource, is known.
+    #[arg(long)]
+    gaps: bool,
 }
 
 #[derive(Args, Debug)]
@@ -34,9 +42,9 @@ pub(crate) struct Update {
 
 pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match arguments {
-        Arguments::Show => {
+        Arguments::Show(Show { gaps }) => {
             common.use_facts()?;
-            show(out)
+            if gaps { list_gaps(out) } else { show(out) }
         }
         Arguments::Update(Update { file, .. }) => update(file.as_deref(), &common.data_dir()?, out),
     }
@@ -48,6 +56,8 @@ fn show(out: &mut dyn Write) -> anyhow::Result<Exit> {
     writeln!(out, "  digest    {}", table.digest)?;
     writeln!(out, "  from      {}", table.origin)?;
     writeln!(out, "  holds     {}", size(table))?;
+    let (without_verb, without_resource) = (gaps(table, has_no_verb).count(), gaps(table, has_no_resource).count());
+    writeln!(out, "  gaps      {without_verb} without an IAM action, {without_resource} without a resource (--gaps)")?;
     if !std::ptr::eq(table, built_in) {
         writeln!(out, "  built in  {}, digest {}", built_in.version(), built_in.digest)?;
     }
@@ -60,6 +70,32 @@ fn show(out: &mut dyn Write) -> anyhow::Result<Exit> {
     writeln!(out, "PostgreSQL  {}", postgres::facts_version().trim_start_matches("PostgreSQL "))?;
     writeln!(out, "  digest    {}", postgres::facts_digest())?;
     writeln!(out, "  from      built-in")?;
+    Ok(Exit::Done)
+}
+
+/// The actions of a table of which something is not known.
+fn gaps(table: &'static Table, is_gap: fn(&Operation) -> bool) -> impl Iterator<Item = &'static str> {
+    let is_gap = move |name: &&str| table.operation_named(name).is_some_and(is_gap);
+    table.action_names().iter().copied().filter(is_gap)
+}
+
+/// API Gateway's IAM actions are the methods, and stand in no table.
+fn has_no_verb(operation: &Operation) -> bool {
+    operation.row.iam_actions.is_empty() && !operation.action_name.starts_with("aws:apigateway:")
+}
+
+fn has_no_resource(operation: &Operation) -> bool {
+    operation.resources.is_empty() && !operation.action_name.starts_with("aws:apigateway:")
+}
+
+fn list_gaps(out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let table = catalog::in_force();
+    for name in gaps(table, |it| has_no_verb(it) || has_no_resource(it)) {
+        let Some(operation) = table.operation_named(name) else { continue };
+        let verb = if has_no_verb(operation) { "no IAM action" } else { "" };
+        let resource = if has_no_resource(operation) { "no resource" } else { "" };
+        writeln!(out, "{name:<64} {verb:<14} {resource}")?;
+    }
     Ok(Exit::Done)
 }
 

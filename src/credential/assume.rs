@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use dashmap::DashMap;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::real::with_causes;
@@ -87,8 +88,9 @@ impl Sessions {
         task: &Task<'_>,
         now: Timestamp,
     ) -> Result<Session, AssumeError> {
-        if let Some(account) = task.account.filter(|account| *account != assume.account()) {
-            return Err(AssumeError::Account { role: assume.role.clone(), account: account.to_owned() });
+        if task.account != Some(assume.account()) {
+            let account = task.account.unwrap_or("not known yet").to_owned();
+            return Err(AssumeError::Account { role: assume.role.clone(), account });
         }
         let policy = policy(task.actions, assume.cut)?;
         let Some(cache) = assume.cache else {
@@ -112,13 +114,19 @@ impl Sessions {
         Ok(session)
     }
 
-    async fn fresh(&self, assume: &Assume, task: &Task<'_>, policy: &str, name: &str) -> Result<Session, AssumeError> {
+    async fn fresh(
+        &self,
+        assume: &Assume,
+        task: &Task<'_>,
+        policy: &str,
+        called: &str,
+    ) -> Result<Session, AssumeError> {
         let asked = self
             .sts
             .assume_role()
             .role_arn(&assume.role)
-            .role_session_name(name)
-            .source_identity(task.agent.as_str())
+            .role_session_name(called)
+            .source_identity(name(task.agent, None))
             .set_external_id(assume.external_id.clone())
             .policy(policy)
             .duration_seconds(LIFE_SECONDS);
@@ -135,13 +143,16 @@ impl Sessions {
         let expires = Timestamp::from_micros(given.expiration().secs().saturating_mul(1_000_000));
         let token = Some(Secret::new(given.session_token()));
         let key = Key::new(given.access_key_id(), Secret::new(given.secret_access_key()), token, Some(expires));
-        Ok(Session { key: Arc::new(key), role: assume.role.as_str().into(), name: name.into() })
+        Ok(Session { key: Arc::new(key), role: assume.role.as_str().into(), name: called.into() })
     }
 }
 
 /// Agent first, since operators look for it; both are made of characters that STS takes.
 fn name(agent: &AgentId, id: Option<&str>) -> String {
-    let Some(id) = id else { return agent.as_str().to_owned() };
+    let Some(id) = id else {
+        // STS takes no name of one character.
+        return if agent.as_str().len() > 1 { agent.as_str().to_owned() } else { format!("agent-{agent}") };
+    };
     let room = NAME_LIMIT_CHARS.saturating_sub(id.len() + 1);
     let agent: String = agent.as_str().chars().take(room).collect();
     format!("{agent}-{id}")
@@ -180,7 +191,11 @@ fn resources(action: &Action) -> BTreeSet<String> {
     if action.resources.iter().any(|it| !it.starts_with("arn:")) {
         return BTreeSet::from(["*".to_owned()]);
     }
-    let has_patterns = action.parameters.values().any(|value| value.to_string().contains(['*', '?', '$']));
+    // Also where a name stands encoded in the request: a copy source.
+    let has_patterns = action.parameters.values().any(|value| {
+        let text = value.to_string();
+        percent_decode_str(&text).any(|byte| matches!(byte, b'*' | b'?' | b'$'))
+    });
     let escaped = |resource: &String| {
         let mut text = String::with_capacity(resource.len());
         for character in resource.chars() {

@@ -13,7 +13,7 @@ use crate::hold::{Ending, Event};
 use crate::id::{ActionId, HoldId};
 use crate::journal::JournalError;
 use crate::net::unstopped::Unstopped;
-use crate::rules::{Decision, InTransaction, RuleSet, Ruling, Subject};
+use crate::rules::{Assume, Decision, InTransaction, RuleSet, Ruling, Subject};
 
 impl Gate {
     /// Lets an unmatched request pass. Its record is written with its outcome, or once it is overdue; it
@@ -48,7 +48,10 @@ impl Gate {
         }
         let rule_set = rules.digest();
         match ruling.decision {
-            Decision::Allow => self.allow(ask, ruling, rule_set).await,
+            Decision::Allow => {
+                let role = rules.role(&ruling.rules).cloned();
+                self.allow(ask, ruling, rule_set, role).await
+            }
             Decision::Deny => {
                 self.metrics.denied.increment();
                 Admission::Ended(self.stop(&ask, &ruling, Ending::RuleDenied, None).await)
@@ -151,7 +154,13 @@ impl Gate {
         }
     }
 
-    async fn allow(self: &Arc<Self>, ask: Arc<Ask>, ruling: Ruling, rule_set: Digest) -> Admission {
+    async fn allow(
+        self: &Arc<Self>,
+        ask: Arc<Ask>,
+        ruling: Ruling,
+        rule_set: Digest,
+        role: Option<Arc<Assume>>,
+    ) -> Admission {
         if !self.spend_signature(&ask) {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Replayed, None).await);
         }
@@ -162,7 +171,8 @@ impl Gate {
         let permitted = Unstopped::new(async move {
             let appended = gate.journal.append(record).await;
             appended.map(|forward| {
-                gate.permit(&ask, Matched { digest: ask.digest, hold: None, held: None, modified: None, forward })
+                let digest = ask.digest;
+                gate.permit(&ask, Matched { digest, hold: None, held: None, modified: None, role, forward })
             })
         });
         match permitted.await {

@@ -19,7 +19,7 @@ use crate::hold::{Ending, Event, Hold, HoldState, Patience};
 use crate::id::{HoldId, PersonId};
 use crate::journal::{Fate, Journal, JournalError, Recovered, Refused};
 use crate::people::People;
-use crate::rules::{Assume, RuleSet, Ruling, Subject};
+use crate::rules::{RuleSet, Ruling, Subject};
 use crate::store::{SavedHold, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Timestamp};
@@ -212,11 +212,6 @@ impl Gate {
     /// Judges a request by the rules in force. Cheap, synchronous, no side effect.
     pub(crate) fn judge(&self, agent: &Agent, context: &Context, actions: &[Action]) -> Ruling {
         self.judge_by(&self.rules.load(), agent, context, actions)
-    }
-
-    /// The role that a request with this ruling is sent in, where its rules name one.
-    pub(crate) fn role(&self, ruling: &Ruling) -> Option<Arc<Assume>> {
-        self.rules.load().role(&ruling.rules).cloned()
     }
 
     pub(super) fn judge_by(&self, rules: &RuleSet, agent: &Agent, context: &Context, actions: &[Action]) -> Ruling {

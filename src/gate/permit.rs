@@ -12,6 +12,7 @@ use crate::credential::assume::Session;
 use crate::digest::Digest;
 use crate::id::{ActionId, HoldId};
 use crate::journal::Durable;
+use crate::rules::Assume;
 
 /// How long a request that no rule matched may be under way before its record is written without
 /// its outcome: the most that a crash can keep from the log.
@@ -56,6 +57,8 @@ pub(super) struct Matched {
     pub(super) held: Option<Duration>,
     /// The whole parameters to put in before sending, when an approver modified the request.
     pub(super) modified: Option<Map<String, Value>>,
+    /// The role that the rules which let it run want it sent in.
+    pub(super) role: Option<Arc<Assume>>,
     /// The proof that the forward is on disk.
     pub(super) forward: Durable,
 }
@@ -83,6 +86,11 @@ impl Permit {
     /// Whether a rule matched the request, so that the permit is bound to its digest.
     pub(crate) fn is_matched(&self) -> bool {
         self.0.as_ref().is_some_and(|granted| granted.matched().is_some())
+    }
+
+    /// The role that the request is to be sent in, by the very rules that let it run.
+    pub(crate) fn role(&self) -> Option<&Arc<Assume>> {
+        self.0.as_ref()?.matched()?.role.as_ref()
     }
 
     /// The hold this permit came from, to be told to the client.

@@ -14,7 +14,7 @@ use super::{Admission, Ask, Ended, records};
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState};
 use crate::id::HoldId;
-use crate::rules::{Decision, InTransaction, Ruling};
+use crate::rules::{Assume, Decision, InTransaction, Ruling};
 use crate::store::SavedHold;
 use crate::time::Timestamp;
 
@@ -145,7 +145,11 @@ impl Gate {
             let state = entry.hold.state();
             let ended_ago = entry.hold.ended().map(|ended| now.since(ended));
             // Another owner, or another claim about who started it, may bar other people: that is another question.
-            if entry.about.agent != ask.agent || entry.about.context.initiator != ask.context.initiator {
+            // So is another task, which a key may be bound to.
+            if entry.about.agent != ask.agent
+                || entry.about.context.initiator != ask.context.initiator
+                || entry.about.context.task != ask.context.task
+            {
                 continue;
             }
             let same_call = ask.retry_id.is_some() && entry.about.retry_id == ask.retry_id;
@@ -277,9 +281,9 @@ impl Gate {
         }
         match self.journal.append(record).await {
             Ok(forward) => {
-                let Runnable { digest, parameters: modified } = runnable;
+                let Runnable { digest, parameters: modified, role } = runnable;
                 let (hold, held) = (Some(id.clone()), Some(held));
-                Some(Admission::Permitted(self.permit(ask, Matched { digest, hold, held, modified, forward })))
+                Some(Admission::Permitted(self.permit(ask, Matched { digest, hold, held, modified, role, forward })))
             }
             Err(error) => {
                 self.apply_and_save(id, Event::Unsent);
@@ -298,7 +302,8 @@ impl Gate {
         if rules.digest() != about.rule_set {
             return Err("the rules changed");
         }
-        let now = self.judge(&about.agent, &about.context, &about.actions);
+        let now = self.judge_by(&rules, &about.agent, &about.context, &about.actions);
+        let role = rules.role(&now.rules).cloned();
         if now.decision == Decision::Deny {
             return Err("the rules now deny it");
         }
@@ -309,7 +314,7 @@ impl Gate {
         }
         let Some(patch) = &about.patch else {
             return if about.effective == ask.digest {
-                Ok(Runnable { digest: ask.digest, parameters: None })
+                Ok(Runnable { digest: ask.digest, parameters: None, role })
             } else {
                 Err("the digest drifted")
             };
@@ -319,7 +324,7 @@ impl Gate {
         let narrow = ask.narrow.as_ref().ok_or("the request cannot be modified")?;
         match narrow(&parameters) {
             Ok(modified) if modified.digest == about.effective => {
-                Ok(Runnable { digest: modified.digest, parameters: Some(parameters) })
+                Ok(Runnable { digest: modified.digest, parameters: Some(parameters), role })
             }
             _ => Err("the modification gives another request than was approved"),
         }
@@ -375,6 +380,7 @@ struct Runnable {
     digest: Digest,
     /// After a modification: the whole parameters that make that digest.
     parameters: Option<Map<String, Value>>,
+    role: Option<Arc<Assume>>,
 }
 
 enum Look {

@@ -262,7 +262,6 @@ impl Plane {
             }
             Decision::Allow | Decision::Deny => None,
         };
-        let assume = self.gate.role(&ruling).or_else(|| self.options.assume.clone());
         let found = match ruling.decision {
             Decision::Hold => Box::pin(self.look_before(&request)).await,
             Decision::Allow | Decision::Deny => Found::default(),
@@ -274,7 +273,7 @@ impl Plane {
             }
             _ => None,
         };
-        let (ask, sending) = Self::ask(exchange, *request, assume, found, body.as_deref())?;
+        let (ask, sending) = Self::ask(exchange, *request, found, body.as_deref())?;
         let (agent, key_id) = (ask.agent.clone(), ask.key_id.clone());
         let admission = Box::pin(self.gate.admit(ask, ruling));
         let admission = match patience {
@@ -320,7 +319,6 @@ impl Plane {
     fn ask(
         exchange: &Exchange,
         request: Request,
-        assume: Option<Arc<Assume>>,
         found: Found,
         policy: Option<&[u8]>,
     ) -> Result<(Arc<Ask>, Box<Sending>), Fault> {
@@ -357,8 +355,11 @@ impl Plane {
             wording: None,
         };
         let (action, is_head) = (exchange.action.clone(), exchange.is_head);
-        let role = assume.map(|assume| (assume, ask.agent.id.clone(), Arc::clone(&ask.actions)));
-        Ok((Arc::new(ask), Box::new(Sending { action, naming, call, body, payload, original, is_head, role })))
+        let (agent, actions) = (ask.agent.id.clone(), Arc::clone(&ask.actions));
+        Ok((
+            Arc::new(ask),
+            Box::new(Sending { action, naming, call, body, payload, original, is_head, agent, actions }),
+        ))
     }
 
     /// Records that a connection ended over what was sent on it, before there was a request.

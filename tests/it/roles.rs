@@ -67,7 +67,7 @@ fn without_a_session_nothing_is_sent() {
     let refused = "try:\n  client('sts', retries={'total_max_attempts': 1}).get_caller_identity()\nexcept Exception as error:\n  result = str(error)";
     let told = site.agent("bot", "olga").run(refused);
     let told = told.as_str().unwrap();
-    assert!(told.contains("another account") && told.contains("nothing was sent"), "{told}");
+    assert!(told.contains("no session of the role") && told.contains("nothing was sent"), "{told}");
     let records = site.records();
     let outcome = records.iter().find(|it| it["type"] == "action.outcome").unwrap();
     assert_eq!(outcome["outcome"], "not-sent", "{outcome}");

@@ -56,6 +56,9 @@ fn a_name_that_looks_like_a_pattern_stands_for_itself() {
     let resource = |key: &str| parsed(&[get(key)], Cut::Resources)["Statement"][0]["Resource"][0].clone();
     assert_eq!(resource("plain"), "arn:aws:s3:::b/plain");
     assert_eq!(resource("*"), "arn:aws:s3:::b/${*}");
+    let source = json!({"CopySource": "b/%2A"});
+    let copied = action("s3:CopyObject", &["s3:GetObject"], &["arn:aws:s3:::b/*"], source);
+    assert_eq!(parsed(&[copied], Cut::Resources)["Statement"][0]["Resource"][0], "arn:aws:s3:::b/${*}");
     assert_eq!(resource("a?${aws:username}"), "arn:aws:s3:::b/a${?}${$}{aws:username}");
     // A pattern that no value of the request made is the catalog's own.
     let own = action("ec2:RunInstances", &["ec2:RunInstances"], &["arn:aws:ec2:*:1:instance/*"], json!({}));
@@ -79,6 +82,7 @@ fn what_cannot_be_cut_is_not_sent() {
 fn sessions_have_names_that_sts_takes() {
     let agent = AgentId::new("a".repeat(64));
     assert_eq!(name(&agent, None).len(), 64);
+    assert_eq!(name(&AgentId::new("a"), None), "agent-a");
     let id = crate::id::HoldId::fresh(Timestamp::from_micros(0));
     let name = name(&AgentId::new("deploy@ci"), Some(id.as_str()));
     assert_eq!(name, format!("deploy@ci-{id}"));

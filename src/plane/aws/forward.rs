@@ -38,8 +38,9 @@ pub(super) struct Sending {
     /// What a modification starts from.
     pub(super) original: Option<Arc<Original>>,
     pub(super) is_head: bool,
-    /// The role it is sent in, for whom, and what it needs there.
-    pub(super) role: Option<(Arc<Assume>, AgentId, Arc<[Action]>)>,
+    /// Whose it is, and what it needs in a role.
+    pub(super) agent: AgentId,
+    pub(super) actions: Arc<[Action]>,
 }
 
 /// What went wrong on the way to the upstream or back.
@@ -77,7 +78,10 @@ impl Plane {
     async fn session(&self, assume: &Assume, task: &Task<'_>) -> Result<Session, Fault> {
         self.real.session(assume, task, self.clock.now()).await.map_err(|error| {
             tracing::error!(%error, "no session of a role to forward with");
-            internal(&format!("{error}; nothing was sent. Tell the operator of countersign."))
+            internal(
+                "there is no session of the role that this call would run in; nothing was sent. Tell the operator of \
+                 countersign, whose log says why.",
+            )
         })
     }
 
@@ -133,7 +137,8 @@ impl Plane {
         sending: Box<Sending>,
     ) -> Result<Response<AnswerBody>, Fault> {
         let hold = permit.hold().cloned();
-        let Sending { action, naming, mut call, mut body, mut payload, original, is_head, mut role } = *sending;
+        let Sending { action, naming, mut call, mut body, mut payload, original, is_head, agent, mut actions } =
+            *sending;
         let mut difference = None;
         if let Some(parameters) = permit.modified() {
             let original =
@@ -143,17 +148,15 @@ impl Plane {
                 .map_err(|error| internal(&format!("the modification cannot be made: {error}; nothing was sent.")))?;
             difference = Some(original.difference(&narrowed));
             payload = Payload::Sha256(sha256(&narrowed.body));
-            if let Some((_, _, actions)) = &mut role {
-                *actions = narrowed.actions.into();
-            }
+            actions = narrowed.actions.into();
             call = narrowed.call;
             body = Body::Whole(narrowed.body);
         }
-        let session = match &role {
-            Some((assume, agent, actions)) => {
+        let session = match permit.role().or(self.options.assume.as_ref()).cloned() {
+            Some(assume) => {
                 let id = hold.as_ref().map_or(action.as_str(), HoldId::as_str);
                 let account = naming.front.account.as_deref();
-                Some(self.session(assume, &Task { agent, id, actions, account }).await?)
+                Some(self.session(&assume, &Task { agent: &agent, id, actions: &actions, account }).await?)
             }
             None => None,
         };

@@ -217,12 +217,17 @@ impl Reader<'_> {
         for entry in self.numbered(rests)? {
             let (mut key, mut item) = (None, None);
             for (token, rests) in self.grouped(entry) {
-                if token.eq_ignore_ascii_case(names.0) || self.service.entry.id == "sqs" && token == "Name" {
+                let is_key = token.eq_ignore_ascii_case(names.0) || self.service.entry.id == "sqs" && token == "Name";
+                let is_item = !is_key && token.eq_ignore_ascii_case(names.1);
+                if is_key && key.is_some() || is_item && item.is_some() {
+                    self.reading.doubt("a map entry of the form has its key or its value in two spellings");
+                }
+                if is_key {
                     key = match rests {
                         [(None, text)] => Some((*text).to_owned()),
                         _ => None,
                     };
-                } else if token.eq_ignore_ascii_case(names.1) {
+                } else if is_item {
                     item = self.value(value, false, rests, depth + 1);
                 } else {
                     self.reading.doubt("a map entry of the form has a field besides key and value");
