@@ -125,8 +125,8 @@ pub(crate) enum Effect {
     },
     Declare {
         cursor: String,
-        /// WITH HOLD: not only until the transaction ends.
-        outlives: bool,
+        /// `WITH HOLD`: it outlives its transaction.
+        is_held: bool,
     },
     Fetch {
         cursor: String,

@@ -62,7 +62,7 @@ impl Entry {
 
 const SHARDS: usize = 16;
 /// Longest string kept; longer ones are bulk data, not statements that come again.
-const LONGEST_BYTES: usize = 16 * 1024;
+pub(crate) const LONGEST_BYTES: usize = 16 * 1024;
 /// A parsed statement is about that many times its text.
 const GROWTH: usize = 12;
 const ENTRY_BYTES: usize = 1024;

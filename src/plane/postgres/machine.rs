@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::classify::postgres as classify;
 use crate::wire::postgres::backend::{Frame, Transaction, kind};
 use crate::wire::postgres::frontend::{Message, Target};
 
@@ -142,6 +143,8 @@ pub(super) struct Machine {
     barrier: Option<Run>,
     /// Counts the changes of the rules.
     rules: u64,
+    /// The settings under which the server will read the next text.
+    read_under: Option<Arc<classify::Settings>>,
     /// The server has a statement [`CHANGED`], as far as is known.
     has_changed: bool,
     events: Vec<Event>,
@@ -164,6 +167,7 @@ impl Machine {
             last_bound: 0,
             barrier: None,
             rules: 0,
+            read_under: None,
             has_changed: false,
             events: Vec::new(),
         }
@@ -191,6 +195,16 @@ impl Machine {
     /// Whether rows and copied data may come now, and are the client's.
     pub(super) fn gives_client_rows(&self) -> bool {
         matches!(self.sent.front(), Some(Sent::Query(_) | Sent::Execute(..)))
+    }
+
+    /// The settings under which the server will read the texts that come now; `None`: nobody knows.
+    pub(super) fn read_under(&mut self, settings: Option<Arc<classify::Settings>>) {
+        self.read_under = settings;
+    }
+
+    /// Whether the server has a statement [`CHANGED`], as far as is known.
+    pub(super) fn has_changed(&self) -> bool {
+        self.has_changed
     }
 
     /// Whether something is unanswered that may end a transaction.
@@ -278,7 +292,8 @@ impl Machine {
                 }
             }
             Message::Parse(parse) => {
-                let prepared = Prepared::new(Bytes::copy_from_slice(parse.sql), parse.types().collect());
+                let (sql, types) = (Bytes::copy_from_slice(parse.sql), parse.types().collect());
+                let prepared = Prepared::new(sql, types, self.read_under.clone());
                 let undo = self.set_statement(parse.statement.to_vec(), Some(Arc::new(prepared)));
                 self.pipeline = self.pipeline.max(Pipeline::Prepared);
                 self.sent_bytes += parse.sql.len();

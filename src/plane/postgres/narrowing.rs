@@ -80,6 +80,9 @@ impl Asker {
         settings: &Settings,
     ) -> Result<Named, String> {
         let sql = changed_text(parameters, &named.actions)?;
+        if !sql.is_ascii() && settings.for_naming().client_encoding != "UTF8" {
+            return Err("this session's encoding is not UTF-8: only ASCII means the same to its server".to_owned());
+        }
         let (before, after) = (classify::answers(named.sql()), classify::answers(&sql));
         let is_same = before.as_ref().is_some_and(|before| before.len() == 1 && after.as_ref() == Some(before));
         if !is_same {

@@ -240,6 +240,12 @@ where
         }
         self.give_up_rest();
         self.abandon_change().await;
+        // What ran is recorded, and its hold ended, whoever has left.
+        if let Some(completing) = self.completing.take()
+            && completing.await.is_err()
+        {
+            tracing::error!("an outcome could not be recorded");
+        }
         // Within a message of the server's it would be read as part of that.
         if let Err(error) = &ended
             && !self.has_last_words
@@ -292,7 +298,12 @@ where
     /// The client is gone, and what it sent before is done: as a server it finishes what it has read.
     fn is_left(&self) -> bool {
         let is_done = self.machine.is_idle() || self.machine.takes_copy_data();
-        self.client_left && self.waiting.is_none() && self.changing.is_none() && self.from_client.is_empty() && is_done
+        self.client_left
+            && self.completing.is_none()
+            && self.waiting.is_none()
+            && self.changing.is_none()
+            && self.from_client.is_empty()
+            && is_done
     }
 
     /// Nothing runs, waits or is open.
@@ -367,6 +378,9 @@ where
                 self.ask_own();
                 return Ok(true);
             }
+            if let frontend::Message::Parse(_) = &message {
+                self.machine.read_under(self.settings.for_reading());
+            }
             if message.looks_up() && self.may_find_other_names() {
                 self.is_stuck = true;
                 return Ok(self.flush_upstream() | moved);
@@ -405,7 +419,9 @@ where
 
     /// Whether the end of a transaction may be on its way that changes where the session looks for names.
     fn may_find_other_names(&self) -> bool {
-        (self.settings.are_passing() || self.asker.has_moving_cursor()) && self.machine.may_end_transaction()
+        (self.settings.are_passing() || self.asker.has_moving_cursor())
+            && !self.machine.takes_copy_data()
+            && self.machine.may_end_transaction()
     }
 
     /// Once for each doubt, should the server refuse it.

@@ -64,6 +64,11 @@ impl Settings {
         &self.now
     }
 
+    /// Under which the server reads the next text; `None` in doubt.
+    pub(super) fn for_reading(&self) -> Option<Arc<classify::Settings>> {
+        (!self.is_in_doubt).then(|| Arc::clone(&self.now))
+    }
+
     pub(super) fn is_in_doubt(&self) -> bool {
         self.is_in_doubt
     }

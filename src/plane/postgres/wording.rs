@@ -173,8 +173,11 @@ impl Asker {
 
     /// The same for a statement that is prepared, and runs any number of times.
     pub(super) fn prepared_comment(&self, sql: &[u8], settings: &Settings) -> Option<String> {
-        (self.comments(settings) && self.parse(sql, settings).wording.redacted.is_some())
-            .then(|| attribution(None, self.agent.id.as_str(), None))
+        // What is too long to be kept would be read once more for it.
+        (self.comments(settings)
+            && sql.len() <= classify::cache::LONGEST_BYTES
+            && self.parse(sql, settings).wording.redacted.is_some())
+        .then(|| attribution(None, self.agent.id.as_str(), None))
     }
 
     fn comments(&self, settings: &Settings) -> bool {

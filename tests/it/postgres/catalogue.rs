@@ -536,3 +536,47 @@ fn a_rule_that_runs_something_else_is_a_doubt() {
     case.runs("SELECT * FROM trap");
     assert_eq!(case.database.sql("SELECT count(*) FROM plain"), "1");
 }
+
+/// The server reads a text when it is prepared: what it is called by later, under other settings, is another text.
+#[test]
+fn a_text_is_named_as_the_server_has_read_it() {
+    let mut case = Case::open("readings", ADMIN, "");
+    let bound = |name: &str| Batch::new().bind("", name, &[]).execute("", 0).sync();
+    let is_denied = |answers: &[crate::support::frontend::Message]| {
+        answers.iter().any(|it| it.tag == b'E') && answers.iter().all(|it| it.tag != b'D')
+    };
+    let sjis = [("client_encoding", "SJIS")];
+    let mut session = Frontend::connect_with(&case.door, &sjis);
+    session.ask(Batch::new().parse("s", "SELECT E'\u{3083}\\', pg_read_file($$PG_VERSION$$) --'").sync());
+    session.ask(Batch::new().query("SET client_encoding = 'UTF8'"));
+    let answers = session.ask(bound("s"));
+    assert!(is_denied(&answers), "{answers:?}");
+
+    const TEXT: &str = "SELECT '\\'', pg_read_file($$PG_VERSION$$) --'";
+    case.runs("SET standard_conforming_strings = off");
+    case.session.ask(Batch::new().parse("s", TEXT).sync());
+    case.runs("PREPARE p AS SELECT 1");
+    case.runs("SET standard_conforming_strings = on");
+    assert!(is_denied(&case.session.ask(bound("s"))));
+    assert!(is_denied(&case.session.ask(bound("p"))), "nobody looks whether it reads the same");
+    case.session.ask(Batch::new().parse("t", TEXT).sync());
+    assert!(!is_denied(&case.session.ask(bound("t"))), "under these it is one literal");
+
+    // Set through a view.
+    case.runs("SELECT 1 FROM pg_settings LIMIT 1");
+    case.runs("UPDATE pg_settings SET setting = 'vault' WHERE name = 'search_path'");
+    assert_eq!(case.stopped("SELECT card FROM secret"), Some("secret"));
+}
+
+/// What a client does out of turn ends its session, whatever else is waited for.
+#[test]
+fn a_query_in_the_middle_of_a_copy_ends_the_session() {
+    let mut case = Case::open("copying", APP, "");
+    case.runs("BEGIN");
+    case.runs("SET LOCAL search_path = public");
+    case.session.send(&Batch::new().query("COPY plain FROM STDIN").0);
+    case.session.read_to(b'G');
+    case.session.send(&Batch::new().query("SELECT 1").0);
+    let answers = case.session.read_to(b'E');
+    assert_eq!(answers.last().unwrap().field(b'C').as_deref(), Some("08P01"), "{answers:?}");
+}

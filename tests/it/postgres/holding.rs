@@ -575,3 +575,21 @@ fn forty_sessions_wait_at_once() {
     assert_eq!((deleted, bank.accounts()), (20, 20));
     bank.site.verify();
 }
+
+/// Also of a client that does not wait for it.
+#[test]
+fn what_ran_is_recorded_when_its_client_has_left() {
+    let bank = Bank::open("left");
+    let mut session = Frontend::connect(&bank.door);
+    let slow = "DELETE FROM accounts WHERE id = 1 AND pg_sleep(1) IS NOT NULL";
+    session.send(&Batch::new().parse("", slow).bind("", "", &[]).execute("", 0).raw(b'H', b"").0);
+    let id = bank.site.pending(1).remove(0);
+    bank.site.decide("alice", &id, "allow");
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DELETE%pg_sleep%' AND state = 'active'";
+    wait_for("the statement", || (bank.database.sql(running) == "1").then_some(()));
+    session.send(&Batch::new().raw(b'X', b"").0);
+    let outcome = bank.site.wait_for_record(&id, "action.outcome");
+    assert_eq!(outcome["outcome"], "answered", "{outcome}");
+    bank.site.wait_for_state(&id, "executed");
+    bank.site.verify();
+}

@@ -192,6 +192,19 @@ fn the_servers_log_can_name_the_agent() {
     assert!(rows.contains("SHOW work_mem -- the agent's\n/*agent='bot'*/"), "{rows}");
     assert!(rows.contains("WHERE pid = $1\n/*action='a"), "{rows}");
     assert!(rows.contains(&format!("hold='{}'*/", id.replace('_', "%5F"))), "{rows}");
+    // One that fails on the server leaves nothing behind that the next would stumble over.
+    let one = |batch: Batch, name: &str, sql: &str, values: &[&str]| {
+        batch.parse(name, sql).bind("", name, values).execute("", 0).sync()
+    };
+    let both = one(one(Batch::new(), "r", "SELECT $1::int", &["none"]), "t", "SELECT 'second'", &[]);
+    session.send(&both.0);
+    for _ in 0..2 {
+        let id = site.pending(1).remove(0);
+        site.decide("alice", &id, "allow");
+    }
+    assert!(session.read_to(b'Z').iter().any(|it| it.tag == b'E'));
+    let answers = session.read_to(b'Z');
+    assert!(answers.iter().any(|it| it.tag == b'D' && it.body.ends_with(b"second")), "{answers:?}");
     // It is the agent's to change.
     session.ask(Batch::new().query("SET application_name = 'own'"));
     let name = session.ask(Batch::new().query("SHOW application_name"));

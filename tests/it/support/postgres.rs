@@ -75,8 +75,6 @@ impl Cluster {
     pub(crate) fn start(settings: &str) -> Self {
         let folder = TempDir::with_prefix("countersign-postgres-").unwrap().keep();
         let data = folder.join("data");
-        // Closed again before the server opens it; nobody else takes a port of the ephemeral range that soon.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         make_certificates(&folder);
         for role in ROLES {
             fs::write(password_file(&folder, role), role.password.unwrap_or_default()).unwrap();
@@ -87,18 +85,28 @@ impl Cluster {
                 .args(["--no-sync", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-D"])
                 .arg(&data),
         );
-        let configuration = format!("{SETTINGS}port = {port}\nunix_socket_directories = '{}'\n", folder.display());
+        let configuration = format!("{SETTINGS}unix_socket_directories = '{}'\n", folder.display());
         let mut text = fs::read_to_string(data.join("postgresql.conf")).unwrap();
         text += &(configuration.replace("FOLDER", folder.to_str().unwrap()) + settings);
         fs::write(data.join("postgresql.conf"), text).unwrap();
         fs::write(data.join("pg_hba.conf"), ACCESS).unwrap();
+        // A port that was free a moment ago may be somebody's by now.
+        let cluster = (0..10).find_map(|_| Self::listen(&folder, &data)).unwrap();
+        cluster.psql("postgres", CREATE_ROLES);
+        cluster
+    }
+
+    /// The server on some port; `None` when that is taken.
+    fn listen(folder: &Path, data: &Path) -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = fs::File::create(folder.join("server.log")).unwrap();
         let mut watch = Command::new("sh")
             .args(["-c", WATCH, "sh"])
-            .arg(&folder)
+            .arg(folder)
             .args(words(&as_owner(&program("postgres"))))
             .arg("-D")
-            .arg(&data)
+            .arg(data)
+            .args(["-p", &port.to_string()])
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
@@ -106,21 +114,23 @@ impl Cluster {
             .spawn()
             .unwrap();
         let stdin = watch.stdin.take().unwrap();
-        let cluster = Self { folder, port, _watch: watch, _stdin: stdin };
-        cluster.wait_until_ready();
-        cluster.psql("postgres", CREATE_ROLES);
-        cluster
+        let cluster = Self { folder: folder.to_owned(), port, _watch: watch, _stdin: stdin };
+        cluster.is_ready().then_some(cluster)
     }
 
-    fn wait_until_ready(&self) {
+    /// Waits for the server; false when its port is taken.
+    fn is_ready(&self) -> bool {
         wait_for("PostgreSQL", || {
             let log = self.log();
+            if log.contains("Address already in use") {
+                return Some(false);
+            }
             assert!(!log.contains("FATAL:  could not"), "PostgreSQL did not start: {log}");
             let socket = self.folder.join(format!(".s.PGSQL.{}", self.port));
             let ready = socket.exists()
                 && self.tool("pg_isready", "postgres").arg("--quiet").status().is_ok_and(|it| it.success());
-            ready.then_some(())
-        });
+            ready.then_some(true)
+        })
     }
 
     /// Runs SQL in a database as superuser, directly; one line for each row, columns split by `|`.

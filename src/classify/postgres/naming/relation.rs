@@ -149,6 +149,8 @@ impl Namer<'_> {
         let resource = self.resource(&[schema, name]);
         let made = format!("{schema}.{name}");
         let (traits, access) = weight(schema, name, usage);
+        // It is SET by another name, of what is known only when it runs.
+        self.is_dynamic |= name == "pg_settings" && usage != Use::Read;
         let Some(draft) = self.drafts.get_mut(at) else { return };
         draft.resource(resource);
         draft.traits = draft.traits.union(traits);

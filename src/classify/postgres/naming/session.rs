@@ -8,6 +8,9 @@ use super::{At, Namer, Scope, bulk, command};
 use crate::action::{Trait, Traits};
 use crate::catalog::postgres as facts;
 
+/// In the options of a cursor (PostgreSQL's `nodes/parsenodes.h`).
+const CURSOR_OPT_HOLD: i64 = 0x20;
+
 /// What giving a setting that value means; `None` for its default.
 pub(super) fn weight(name: &str, value: Option<&str>) -> Traits {
     if name.eq_ignore_ascii_case("role") && value == Some("none") {
@@ -123,9 +126,8 @@ impl Namer<'_> {
 
     pub(super) fn declare(&mut self, at: At, node: &Node) -> Effect {
         self.walk(at, node, &Scope::ROOT);
-        // CURSOR_OPT_HOLD.
-        let outlives = node.number("options") & 0x20 != 0;
-        Effect::Declare { cursor: node.text("portalname").to_owned(), outlives }
+        let is_held = node.number("options") & CURSOR_OPT_HOLD != 0;
+        Effect::Declare { cursor: node.text("portalname").to_owned(), is_held }
     }
 
     pub(super) fn explain(&mut self, at: At, node: &Node, text: &str) -> Effect {

@@ -10,8 +10,9 @@ use super::naming::{Cursor, may_move_names};
 use super::{Asker, Named};
 use crate::classify::postgres::Effect;
 
-/// Cursors of a session that are known by name.
-const CURSORS_LIMIT: usize = 10_000;
+/// Cursors that one session may have, and bytes of the texts that declared them.
+const CURSORS_LIMIT: usize = 1000;
+const CURSORS_LIMIT_BYTES: usize = 16 << 20;
 
 impl Asker {
     /// The server has confirmed what a statement does to its session.
@@ -25,7 +26,7 @@ impl Asker {
         self.names.note(&effect, &named.actions);
         match effect {
             Effect::Prepare { name, body, .. } => {
-                let prepared = Prepared::new(Bytes::from(body), Vec::new());
+                let prepared = Prepared::new(Bytes::from(body), Vec::new(), Some(named.settings()));
                 machine.prepared_by_sql(name.into_bytes(), Some(prepared));
             }
             Effect::Deallocate(Some(name)) => machine.prepared_by_sql(name.into_bytes(), None),
@@ -38,14 +39,18 @@ impl Asker {
                 settings.discard();
             }
             Effect::Set { name, value, is_local } => settings.set(&name, value.as_deref(), is_local),
-            Effect::Declare { cursor, outlives } => {
+            Effect::Declare { cursor, is_held } => {
                 machine.portal_by_sql(Some(cursor.as_bytes()));
+                let may_move = named.actions.iter().any(may_move_names);
+                let (actions, digest) = (Arc::clone(&named.actions), self.digest_of(named));
+                let size = named.sql().len();
+                let known =
+                    Cursor { actions, digest, rules: named.rules, may_move, is_held, is_committed: false, size };
+                // One that is not kept is not known when it is read.
                 self.cursors.remove(&cursor);
-                // What is read from one more is unknown.
-                if self.cursors.len() < CURSORS_LIMIT {
-                    let may_move = named.actions.iter().any(may_move_names);
-                    let (actions, digest, rules) = (Arc::clone(&named.actions), self.digest_of(named), named.rules);
-                    self.cursors.insert(cursor, Cursor { actions, digest, rules, outlives, may_move });
+                let total: usize = self.cursors.values().map(|it| it.size).sum();
+                if self.cursors.len() < CURSORS_LIMIT && total + size <= CURSORS_LIMIT_BYTES {
+                    self.cursors.insert(cursor, known);
                 }
             }
             // What they run was named with them; what it does to the session was not.
@@ -68,9 +73,14 @@ impl Asker {
             }
             Effect::Commit { .. } | Effect::PrepareTransaction => {
                 settings.commit();
-                self.run_held_cursors(settings);
+                self.end_transaction(settings);
             }
-            Effect::Rollback { savepoint, .. } => settings.roll_back(savepoint.is_some()),
+            Effect::Rollback { savepoint, .. } => {
+                if savepoint.is_none() {
+                    self.cursors.retain(|_, cursor| cursor.is_committed);
+                }
+                settings.roll_back(savepoint.is_some());
+            }
             Effect::Dynamic => {
                 // It may have prepared, closed and set anything: what comes from here on is known again.
                 machine.forget_statements();
@@ -95,10 +105,11 @@ impl Asker {
         self.cursors.values().any(|it| it.may_move)
     }
 
-    /// The transaction is over, and a cursor WITH HOLD was run to its end; the others are gone.
-    pub(in super::super) fn run_held_cursors(&mut self, settings: &mut Settings) {
-        self.cursors.retain(|_, cursor| cursor.outlives);
+    /// The transaction is over: of its cursors those WITH HOLD were run to their ends, and the others are gone.
+    pub(in super::super) fn end_transaction(&mut self, settings: &mut Settings) {
+        self.cursors.retain(|_, cursor| cursor.is_held);
         for cursor in self.cursors.values_mut() {
+            cursor.is_committed = true;
             if std::mem::take(&mut cursor.may_move) {
                 settings.doubt();
             }

@@ -25,10 +25,14 @@ pub(in super::super) struct Cursor {
     pub(super) digest: Digest,
     /// The rules that allowed it last.
     pub(super) rules: Digest,
-    /// It is there when the transaction has ended.
-    pub(super) outlives: bool,
     /// The end of the open transaction may run it, and that may change where the session looks for names.
     pub(super) may_move: bool,
+    /// `WITH HOLD`: it outlives its transaction.
+    pub(super) is_held: bool,
+    /// It has done so.
+    pub(super) is_committed: bool,
+    /// Bytes of what declared it.
+    pub(super) size: usize,
 }
 
 /// What the text of a statement does not say, and is approved with it.
@@ -62,6 +66,11 @@ pub(in super::super) struct Named {
 }
 
 impl Named {
+    /// Those that it was named under.
+    pub(super) fn settings(&self) -> Arc<classify::Settings> {
+        Arc::clone(&self.settings)
+    }
+
     pub(in super::super) fn sql(&self) -> &[u8] {
         &self.sql
     }
@@ -129,6 +138,9 @@ impl Named {
     }
 }
 
+/// Why a text that was read before is not read again.
+const OTHERWISE: &str = "the server has read its text under settings by which it is another text than now";
+
 impl Asker {
     pub(in super::super) fn name(
         &self,
@@ -139,6 +151,9 @@ impl Asker {
     ) -> Named {
         match subject {
             Subject::Query(sql) => self.name_text(sql.clone(), &[], settings, machine, true),
+            Subject::Bind(Some(prepared)) if !prepared.is_read_as_under(settings.for_naming_shared()) => {
+                self.unknown(OTHERWISE, settings)
+            }
             Subject::Bind(Some(prepared)) => {
                 let values = bound_values(message, prepared);
                 self.name_text(prepared.sql.clone(), &values, settings, machine, true)
@@ -278,6 +293,9 @@ impl Asker {
         let doubt = |why: &str| statement.actions.first().map(|first| doubtful(first, why));
         match &statement.effect {
             Effect::Execute { name, .. } => match machine.statement(name.as_bytes()) {
+                Some(prepared) if !prepared.is_read_as_under(settings.for_naming_shared()) => {
+                    all.extend(doubt(OTHERWISE));
+                }
                 Some(prepared) => {
                     let inner = self.parse(&prepared.sql, settings);
                     all.extend(inner.statements.iter().flat_map(|it| it.actions.iter().cloned()));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::{Broken, Event, Machine, Portal, Undo};
+use crate::classify::postgres as classify;
 
 /// A statement that was made by Parse.
 #[derive(Debug, Default)]
@@ -13,13 +14,24 @@ pub(in super::super) struct Prepared {
     pub(in super::super) sql: Bytes,
     /// Oids of the types that the client gave; 0 where it left one to the server.
     pub(in super::super) types: Vec<u32>,
+    /// The settings under which the server has read its text; `None`: nobody knows.
+    read_under: Option<Arc<classify::Settings>>,
     /// Its client asked what columns it gives, and may count on them from then on.
     is_told: AtomicBool,
 }
 
 impl Prepared {
-    pub(in super::super) fn new(sql: Bytes, types: Vec<u32>) -> Self {
-        Self { sql, types, is_told: AtomicBool::new(false) }
+    pub(in super::super) fn new(sql: Bytes, types: Vec<u32>, read_under: Option<Arc<classify::Settings>>) -> Self {
+        Self { sql, types, read_under, is_told: AtomicBool::new(false) }
+    }
+
+    /// Whether its text, read under these settings, is what the server has read.
+    pub(in super::super) fn is_read_as_under(&self, settings: &Arc<classify::Settings>) -> bool {
+        self.read_under.as_ref().is_some_and(|then| {
+            Arc::ptr_eq(then, settings)
+                || then.client_encoding == settings.client_encoding
+                    && then.standard_conforming_strings == settings.standard_conforming_strings
+        })
     }
 
     pub(in super::super) fn is_told(&self) -> bool {

@@ -103,6 +103,10 @@ where
                 None => return Ok(true),
             },
             Stage::Original(receipt, named, before) => {
+                if self.machine.has_changed() {
+                    // Left behind by an error; to close what is not there is no error either.
+                    self.close_changed();
+                }
                 let comment = self.asker.comment(&named, hold.as_ref(), &self.settings).unwrap_or_default();
                 let text = [named.sql(), comment.as_bytes()].concat();
                 frontend::parse(&mut self.to_upstream, CHANGED, &text, &before.types);

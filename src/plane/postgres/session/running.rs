@@ -122,7 +122,7 @@ where
                     let is_open = self.machine.transaction() != Transaction::None;
                     self.settings.ready(is_open);
                     if !is_open {
-                        self.asker.run_held_cursors(&mut self.settings);
+                        self.asker.end_transaction(&mut self.settings);
                         self.asker.names.outside();
                     }
                 }
