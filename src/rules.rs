@@ -34,7 +34,7 @@ use condition::{Condition, Facts};
 use criteria::{Criteria, Reach};
 use index::Index;
 
-pub(crate) use assume::{Assume, Cut, cache as read_cache, role as read_role};
+pub(crate) use assume::{Assume, Cut, cache as read_cache, iam_action as read_iam_action, role as read_role};
 pub(crate) use cases::{CASE_ACCOUNT, Case, Input, read_cases};
 pub(crate) use explain::{ActionTrace, Explanation, RuleTrace};
 pub(crate) use syntax::read_in_transaction;

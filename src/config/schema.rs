@@ -14,7 +14,7 @@ use crate::net::upstream::{Endpoint, UpstreamOptions};
 use crate::people::{People, Person};
 use crate::plane::aws::{self as plane, Endpoints, InterimOptions, Sign};
 use crate::plane::postgres::login::Options as Door;
-use crate::rules::{Assume, Cut, Decision, HoldTerms, InTransaction, read_cache, read_role};
+use crate::rules::{Assume, Cut, Decision, HoldTerms, InTransaction, read_cache, read_iam_action, read_role};
 use crate::yaml::{Diagnostic, Entry, Node, Problems, Span, nearest};
 
 /// Reads all of it; `None` where the people contradict each other (then it was reported).
@@ -158,17 +158,18 @@ fn assume(page: &mut Page<'_>) -> (Option<Arc<Assume>>, bool) {
         |node, problems| node.one_of(problems, "cut", &Cut::ALL),
         |it| it.as_str().to_owned(),
     );
+    let also = page.list("also", &[], |node, problems, _| read_iam_action(node, problems), str::to_owned);
     let cache_or_none = |node: &Node, problems: &Problems| match node.text(problems)? {
         "none" => Some(None),
         _ => read_cache(node, problems).map(Some),
     };
     let cache = page.value("cache", None, cache_or_none, |it| it.map_or_else(|| "none".to_owned(), spelled_duration));
     let unmatched = page.boolean("unmatched", false);
-    if role.is_none() && (external_id.is_some() || cache.is_some() || unmatched) {
+    if role.is_none() && (external_id.is_some() || !also.is_empty() || cache.is_some() || unmatched) {
         let message = "`upstream.aws.assume` says how to assume a role, and names none";
         page.report("role", Diagnostic::error, message, "`role: arn:aws:iam::123456789012:role/agents`");
     }
-    (role.map(|role| Arc::new(Assume { role, external_id, cut, cache })), unmatched)
+    (role.map(|role| Arc::new(Assume { role, external_id, cut, also, cache })), unmatched)
 }
 
 fn person(page: &mut Page<'_>, entry: &Entry) -> Option<Person> {

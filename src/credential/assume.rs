@@ -92,7 +92,7 @@ impl Sessions {
             let account = task.account.unwrap_or("not known yet").to_owned();
             return Err(AssumeError::Account { role: assume.role.clone(), account });
         }
-        let policy = policy(task.actions, assume.cut)?;
+        let policy = policy(task.actions, assume)?;
         let Some(cache) = assume.cache else {
             return self.fresh(assume, task, &policy, &name(task.agent, Some(task.id))).await;
         };
@@ -159,14 +159,14 @@ fn name(agent: &AgentId, id: Option<&str>) -> String {
 }
 
 /// A policy that allows what these actions need and nothing else.
-fn policy(actions: &[Action], cut: Cut) -> Result<String, AssumeError> {
+fn policy(actions: &[Action], assume: &Assume) -> Result<String, AssumeError> {
     let mut statements: Vec<(BTreeSet<&str>, BTreeSet<String>)> = Vec::new();
     for action in actions {
         if action.iam_actions.is_empty() || action.traits.contains(Trait::Unknown) {
             return Err(AssumeError::NoIamAction(action.name.to_string()));
         }
         let verbs = action.iam_actions.iter().map(AsRef::as_ref).collect();
-        let resources = match cut {
+        let resources = match assume.cut {
             Cut::Resources => resources(action),
             Cut::Actions => BTreeSet::from(["*".to_owned()]),
         };
@@ -175,8 +175,11 @@ fn policy(actions: &[Action], cut: Cut) -> Result<String, AssumeError> {
             None => statements.push((verbs, resources)),
         }
     }
+    let any = || BTreeSet::from(["*".to_owned()]);
+    let also = (assume.also.iter().map(String::as_str).collect(), any());
     let statements: Vec<Value> = statements
         .into_iter()
+        .chain((!assume.also.is_empty()).then_some(also))
         .map(|(verbs, resources)| json!({ "Effect": "Allow", "Action": verbs, "Resource": resources }))
         .collect();
     let policy = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();

@@ -15,6 +15,8 @@ pub(crate) struct Assume {
     pub(crate) external_id: Option<String>,
     /// How far the role's own rights are cut for a request.
     pub(crate) cut: Cut,
+    /// IAM actions that a session may use besides, on any resource: what AWS asks for behind a call, `kms:Decrypt`.
+    pub(crate) also: Vec<String>,
     /// How long an equal request of the same agent may use the same session; `None`: never.
     pub(crate) cache: Option<Duration>,
 }
@@ -50,9 +52,11 @@ impl Assume {
         let role = fields.required("role").and_then(|node| role(node, problems));
         let external_id = fields.text("external_id").map(str::to_owned);
         let cut = fields.typed("cut", |node, problems| node.one_of(problems, "cut", &Cut::ALL));
+        let also = fields.typed("also", |node, problems| node.list_of(problems, iam_action));
         let cache = fields.typed("cache", cache);
         fields.finish();
-        Some(Self { role: role?, external_id, cut: cut.unwrap_or_default(), cache })
+        let (cut, also) = (cut.unwrap_or_default(), also.unwrap_or_default());
+        Some(Self { role: role?, external_id, cut, also, cache })
     }
 
     pub(super) fn canonical(&self) -> Value {
@@ -60,6 +64,7 @@ impl Assume {
             "role": self.role,
             "external_id": self.external_id,
             "cut": self.cut.as_str(),
+            "also": self.also,
             "cache_ms": self.cache.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
         })
     }
@@ -85,6 +90,23 @@ pub(crate) fn role(node: &Node, problems: &Problems) -> Option<String> {
     problems.push(
         Diagnostic::error(problems.source(), node.span, format!("{} is no ARN of a role", node.noun()))
             .help("`arn:aws:iam::123456789012:role/agents`"),
+    );
+    None
+}
+
+/// An IAM action, `kms:Decrypt`. A pattern would take back what the cut is for.
+pub(crate) fn iam_action(node: &Node, problems: &Problems) -> Option<String> {
+    let text = node.text(problems)?;
+    let is_action = text.split_once(':').is_some_and(|(service, verb)| {
+        let is_word = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+        is_word(service) && is_word(verb)
+    });
+    if is_action {
+        return Some(text.to_owned());
+    }
+    problems.push(
+        Diagnostic::error(problems.source(), node.span, format!("{} is no IAM action", node.noun()))
+            .help("`kms:Decrypt`, without wildcards"),
     );
     None
 }

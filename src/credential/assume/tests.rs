@@ -21,6 +21,10 @@ fn action(name: &str, verbs: &[&str], resources: &[&str], parameters: Value) -> 
     }
 }
 
+fn policy(actions: &[Action], cut: Cut) -> Result<String, AssumeError> {
+    super::policy(actions, &Assume { role: String::new(), external_id: None, cut, also: Vec::new(), cache: None })
+}
+
 fn parsed(actions: &[Action], cut: Cut) -> Value {
     serde_json::from_str(&policy(actions, cut).unwrap()).unwrap()
 }
@@ -45,6 +49,16 @@ fn a_session_can_do_what_its_request_needs_and_nothing_else() {
     assert_eq!(parsed(&[create], Cut::Actions)["Statement"][0]["Resource"], json!(["*"]));
     let list = action("s3:ListBuckets", &["s3:ListAllMyBuckets"], &["*"], json!({}));
     assert_eq!(parsed(&[list], Cut::Resources)["Statement"][0]["Resource"], json!(["*"]));
+}
+
+#[test]
+fn what_a_call_needs_behind_it_is_allowed_too() {
+    let get = action("s3:GetObject", &["s3:GetObject"], &["arn:aws:s3:::b/k"], json!({}));
+    let also = vec!["kms:Decrypt".to_owned()];
+    let assume = Assume { role: String::new(), external_id: None, cut: Cut::Resources, also, cache: None };
+    let policy: Value = serde_json::from_str(&super::policy(&[get], &assume).unwrap()).unwrap();
+    let wanted = json!({ "Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": ["*"] });
+    assert_eq!((policy["Statement"].as_array().unwrap().len(), &policy["Statement"][1]), (2, &wanted));
 }
 
 #[test]

@@ -152,6 +152,7 @@ async fn a_session_is_asked_for_and_kept_as_long_as_a_rule_says() {
         role: "arn:aws:iam::123456789012:role/agents".to_owned(),
         external_id: Some("ours".to_owned()),
         cut: crate::rules::Cut::Resources,
+        also: Vec::new(),
         cache: None,
     };
     let verbs = vec!["iam:CreateUser".into()];

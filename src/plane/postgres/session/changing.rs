@@ -30,6 +30,13 @@ pub(super) struct Changing {
     pub(super) is_cancelled: bool,
 }
 
+impl Changing {
+    /// Whether nothing of it was sent yet.
+    pub(super) fn waits_for_others(&self) -> bool {
+        matches!(self.stage, Stage::Permitted(..))
+    }
+}
+
 enum Stage {
     /// What was sent before is not answered yet.
     Permitted(Permit, Named),

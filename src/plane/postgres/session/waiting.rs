@@ -15,6 +15,7 @@ use super::super::machine::{Denial, NO_PORTAL, Own, Subject};
 use super::super::narrowing::{Bound, Standing};
 use super::super::notice::Notice;
 use super::super::timeouts;
+use super::changing::Changing;
 use super::running::Running;
 use super::{Session, SessionError};
 use crate::classify::postgres as classify;
@@ -303,9 +304,14 @@ where
             let ended = ending::cancelled(waiting.hold.get());
             self.withdraw();
             self.stop(ended)?;
-        } else if let Some(changing) = &mut self.changing {
+            return Ok(true);
+        }
+        // While it waits for what was sent before it, that is what the server is to cancel.
+        let is_ahead = self.changing.as_ref().is_some_and(Changing::waits_for_others) && !self.machine.is_idle();
+        if let Some(changing) = &mut self.changing {
             changing.is_cancelled = true;
-        } else if !self.machine.is_idle() {
+        }
+        if is_ahead || self.changing.is_none() && !self.machine.is_idle() {
             let sending = (self.cancel)();
             self.cancelling = Some(Box::pin(async move {
                 sending.await;
