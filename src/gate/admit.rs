@@ -14,6 +14,7 @@ use crate::id::{ActionId, HoldId};
 use crate::journal::JournalError;
 use crate::net::unstopped::Unstopped;
 use crate::rules::{Assume, Decision, InTransaction, RuleSet, Ruling, Subject};
+use crate::time::Timestamp;
 
 impl Gate {
     /// Lets an unmatched request pass. Its record is written with its outcome, or once it is overdue; it
@@ -33,7 +34,7 @@ impl Gate {
     /// Brings a matched request to its decision: records it, holds it while people decide, and
     /// returns when there is an answer. Dropping the future means that the client has gone.
     pub(crate) async fn admit(self: &Arc<Self>, ask: Arc<Ask>, ruling: Ruling) -> Admission {
-        if self.spent.contains(ask.signature, ask.signature_expires) {
+        if self.is_spent(ask.signature, ask.signature_expires) {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Replayed, None).await);
         }
         // Between its judgement and now its client may have taken its time over the body.
@@ -63,6 +64,11 @@ impl Gate {
             }
             Decision::Hold => self.hold_and_wait(ask, ruling, rule_set).await,
         }
+    }
+
+    /// Whether a request with that signature has run: this one will not.
+    pub(crate) fn is_spent(&self, signature: Digest, expires: Timestamp) -> bool {
+        self.spent.contains(signature, expires)
     }
 
     /// A request by what it asks for, an answer that crossed limits by those limits.

@@ -263,8 +263,11 @@ impl Plane {
             Decision::Allow | Decision::Deny => None,
         };
         let found = match ruling.decision {
-            Decision::Hold => Box::pin(self.look_before(&request)).await,
-            Decision::Allow | Decision::Deny => Found::default(),
+            // What was sent before and ran is refused below, and costs the upstream nothing here.
+            Decision::Hold if !self.gate.is_spent(request.presented.replay_key(), request.presented.not_after) => {
+                Box::pin(self.look_before(&request)).await
+            }
+            Decision::Hold | Decision::Allow | Decision::Deny => Found::default(),
         };
         let body = if found.is_empty() { None } else { self.policy_body(&request).await };
         let volume = match ruling.decision {
