@@ -44,7 +44,9 @@ pub(super) fn proxy(page: &mut Page<'_>) -> proxy::Options {
         let pattern = PlacePattern::parse(text);
         if pattern.is_none() {
             let finding = Diagnostic::error(problems.source(), node.span, format!("`{text}` is no host"));
-            problems.push(finding.help("a name such as `packages.example`, `*.packages.example` or `git.example.com:8443`"));
+            problems.push(
+                finding.help("a name such as `packages.example`, `*.packages.example` or `git.example.com:8443`"),
+            );
         }
         pattern.map(Some)
     };
