@@ -580,3 +580,19 @@ fn a_query_in_the_middle_of_a_copy_ends_the_session() {
     let answers = case.session.read_to(b'E');
     assert_eq!(answers.last().unwrap().field(b'C').as_deref(), Some("08P01"), "{answers:?}");
 }
+
+/// A cursor is known by name until its transaction ends, and longer only WITH HOLD.
+#[test]
+fn a_cursor_is_forgotten_with_its_transaction() {
+    let mut case = Case::open("cursors", APP, "");
+    for (options, end, is_known) in
+        [("", "COMMIT", false), ("WITH HOLD ", "COMMIT", true), ("WITH HOLD ", "ROLLBACK", false)]
+    {
+        case.runs("BEGIN");
+        case.runs(&format!("DECLARE c CURSOR {options}FOR SELECT id FROM plain"));
+        case.runs("FETCH c");
+        case.runs(end);
+        assert_eq!(case.stopped("FETCH c"), (!is_known).then_some("doubt"), "{options}{end}");
+        case.restore_path();
+    }
+}

@@ -28,6 +28,8 @@ pub(super) struct Theatre {
     pub(super) impostor: Impostor,
     pub(super) site: Site,
     pub(super) door: Door,
+    /// The password for the impostor, which is read with each login.
+    _folder: tempfile::TempDir,
 }
 
 impl Theatre {
@@ -50,12 +52,10 @@ impl Theatre {
         let config = impostor.config().replace("real", password.to_str().unwrap()) + more;
         let setup = Setup { postgres: config, ..Setup::new("http://127.0.0.1:9") };
         let site = setup.rules(RULES).config(config_lines).start();
-        // It was read when the server started, and is again with each login.
-        let _kept = folder.keep();
         let keys = site.agent("bot", "olga").keys;
         let (port, database) = (site.postgres.port(), "stage".to_owned());
         let door = Door { port, user: keys.id, password: keys.secret, database, extra: Vec::new() };
-        Self { impostor, site, door }
+        Self { impostor, site, door, _folder: folder }
     }
 
     #[track_caller]

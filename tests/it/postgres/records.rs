@@ -214,3 +214,27 @@ fn the_servers_log_can_name_the_agent() {
     assert!(error.iter().any(|message| message.field(b'C').as_deref() == Some("42704")), "{error:?}");
     site.verify();
 }
+
+/// A held Bind that waits for what was sent before it is not what a client wants to cancel first.
+#[test]
+fn a_cancel_ends_what_runs_before_a_statement_that_names_its_hold() {
+    let database = cluster().database("cancelled");
+    let rules = HELD.replace("match: { action: [postgres:select] }", "match: { action: [postgres:delete] }");
+    let mut setup = Setup::postgres(&database, APP).rules(&rules).config(PASS);
+    setup.postgres.push_str("attribution: { comment: true }\n");
+    let site = setup.start();
+    let door = Door::through(&site, "bot", &database);
+    let mut session = Frontend::connect(&door);
+    session.ask(Batch::new().query("CREATE TEMP TABLE t (a int)"));
+    let slow = Batch::new().parse("", "SELECT pg_sleep(600)").bind("", "", &[]).execute("", 0);
+    session.send(&slow.parse("", "DELETE FROM t").bind("", "", &[]).execute("", 0).sync().0);
+    let id = site.pending(1).remove(0);
+    site.decide("alice", &id, "allow");
+    // It is not left waiting for ten minutes.
+    session.cancel(&door);
+    let answers = session.read_to(b'Z');
+    let error = answers.iter().find(|it| it.tag == b'E').and_then(|it| it.field(b'C'));
+    assert_eq!(error.as_deref(), Some("57014"), "{answers:?}");
+    assert!(answers.iter().all(|it| it.tag != b'C'), "nothing of it ran: {answers:?}");
+    site.verify();
+}

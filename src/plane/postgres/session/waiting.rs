@@ -15,7 +15,6 @@ use super::super::machine::{Denial, NO_PORTAL, Own, Subject};
 use super::super::narrowing::{Bound, Standing};
 use super::super::notice::Notice;
 use super::super::timeouts;
-use super::changing::Changing;
 use super::running::Running;
 use super::{Session, SessionError};
 use crate::classify::postgres as classify;
@@ -300,18 +299,20 @@ where
         if self.give_up_rest() {
             return Ok(true);
         }
+        // What was sent before and runs is what the server is to cancel, also while something waits behind it.
+        let is_running = match (&self.waiting, &self.changing) {
+            (None, None) => !self.machine.is_idle(),
+            (Some(_), _) => !self.running.is_empty(),
+            (None, Some(changing)) => changing.waits_for_others() && !self.running.is_empty(),
+        };
         if let Some(waiting) = &self.waiting {
             let ended = ending::cancelled(waiting.hold.get());
             self.withdraw();
             self.stop(ended)?;
-            return Ok(true);
-        }
-        // While it waits for what was sent before it, that is what the server is to cancel.
-        let is_ahead = self.changing.as_ref().is_some_and(Changing::waits_for_others) && !self.machine.is_idle();
-        if let Some(changing) = &mut self.changing {
+        } else if let Some(changing) = &mut self.changing {
             changing.is_cancelled = true;
         }
-        if is_ahead || self.changing.is_none() && !self.machine.is_idle() {
+        if is_running {
             let sending = (self.cancel)();
             self.cancelling = Some(Box::pin(async move {
                 sending.await;
