@@ -1,5 +1,4 @@
 use std::sync::Barrier;
-use std::time::Instant;
 
 use rcgen::{BasicConstraints, CertifiedIssuer, GeneralSubtree, IsCa, NameConstraints};
 
@@ -144,17 +143,15 @@ fn ten_thousand_names_leave_a_hundred() {
     let ca = Authority::new(|_| {});
     let mint = ca.mint();
     let often = mint.leaf("iam.amazonaws.com").unwrap();
-    let started = Instant::now();
     for number in 0..10_000 {
-        mint.leaf(&format!("bucket-{number}.s3.amazonaws.com")).unwrap();
+        let leaf = mint.leaf(&format!("bucket-{number}.s3.amazonaws.com")).unwrap();
+        assert!(Arc::ptr_eq(&leaf.key, &often.key), "a key for each would cost far more than a signature");
         if number % 40 == 0 {
             assert!(Arc::ptr_eq(&often, &mint.leaf("iam.amazonaws.com").unwrap()), "what is in use stays");
         }
     }
     let kept = mint.kept();
     assert!(kept.young.len() + kept.old.len() <= 100);
-    // Far above what it takes (a signature each), far below what a key for each would.
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 #[test]
