@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::support::cloud::cloud;
 use crate::support::site::Setup;
+use crate::support::upstream::{Reaction, Upstream};
 
 const WHO: &str = "result = client('sts').get_caller_identity()['Arn']";
 
@@ -71,5 +72,44 @@ fn without_a_session_nothing_is_sent() {
     let records = site.records();
     let outcome = records.iter().find(|it| it["type"] == "action.outcome").unwrap();
     assert_eq!(outcome["outcome"], "not-sent", "{outcome}");
+    site.verify();
+}
+
+/// As by a service that is asked too often: the SDK hears a code that it knows and how long to wait.
+#[test]
+fn an_sts_that_is_asked_too_often_has_clients_wait() {
+    let throttled =
+        "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>";
+    let upstream = Upstream::start(|received| match received.text().contains("Action=AssumeRole") {
+        true => Reaction::Answer(400, throttled.to_owned()),
+        false => Reaction::Answer(200, "<unexpected/>".to_owned()),
+    });
+    let rules = "rules:\n  - id: all\n    match: { action: ['aws:*'] }\n    decision: allow\n    assume: { role: \
+                 'arn:aws:iam::123456789012:role/agents' }\n";
+    let site = Setup::new(upstream.url()).rules(rules).start();
+    let agent = site.agent("bot", "olga");
+    for (call, status, code) in [
+        ("client('iam', **once).list_users()", 429, "Throttling"),
+        ("client('dynamodb', **once).list_tables()", 429, "ThrottlingException"),
+        ("client('s3', **once).list_buckets()", 503, "SlowDown"),
+        ("client('ec2', **once).describe_instances()", 503, "RequestLimitExceeded"),
+    ] {
+        let snippet = format!(
+            "once = dict(retries={{'total_max_attempts': 1}})\ntry:\n  {call}\nexcept Exception as error:\n  answer = \
+             error.response\n  result = [answer['ResponseMetadata']['HTTPStatusCode'], answer['Error']['Code'], \
+             answer['ResponseMetadata']['HTTPHeaders'].get('retry-after'), answer['Error']['Message']]"
+        );
+        let told = agent.run(&snippet);
+        assert_eq!(
+            (told[0].as_u64(), told[1].as_str(), told[2].as_str()),
+            (Some(status), Some(code), Some("5")),
+            "{told}"
+        );
+        assert!(told[3].as_str().unwrap().contains("nothing was sent"), "{told}");
+    }
+    assert_eq!(upstream.count("Action=AssumeRole"), upstream.received().len());
+    let records = site.records();
+    let mut outcomes = records.iter().filter(|it| it["type"] == "action.outcome");
+    assert!(outcomes.all(|it| it["outcome"] == "not-sent"));
     site.verify();
 }

@@ -78,6 +78,10 @@ impl Plane {
     async fn session(&self, assume: &Assume, task: &Task<'_>) -> Result<Session, Fault> {
         self.real.session(assume, task, self.clock.now()).await.map_err(|error| {
             tracing::error!(%error, "no session of a role to forward with");
+            if error.is_for_now() {
+                // As a service that is asked too often: SDKs wait before they ask again.
+                return Fault::new(Cause::Ended(Ending::Overloaded), SESSIONS_TAKEN);
+            }
             internal(
                 "there is no session of the role that this call would run in; nothing was sent. Tell the operator of \
                  countersign, whose log says why.",
@@ -274,6 +278,8 @@ fn internal(text: &str) -> Fault {
     Fault::new(Cause::Internal, text)
 }
 
+const SESSIONS_TAKEN: &str = "STS gives countersign no more sessions of the role that this call would run in for \
+                              now; nothing was sent. Ask for less at once, or wait a little.";
 const MAY_HAVE_RUN: &str = "It may have run and is never sent again: read the state of the resource.";
 const UNRECORDED: &str = "it ran, but its outcome could not be recorded, so its answer is withheld. Read the state \
                           of the resource, and tell the operator of countersign.";
