@@ -70,6 +70,8 @@ pub(crate) struct Ask {
     pub(crate) actions: Arc<[Action]>,
     /// Digest of the fact table they were named by.
     pub(crate) facts: Digest,
+    /// Whether that table comes into force with rules: then only those that came with it judge this.
+    pub(crate) follows_rules: bool,
     /// Digest of exactly what would run: plane, method, upstream host, path, query, the fields
     /// that bear meaning, body hash, upstream identity. Signature, date, retry count and user
     /// agent are not in it, so that a retry has the digest of its first attempt.

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Access, Action, Agent, Context, Trait, Traits};
+use crate::catalog::aws::{Table, in_force};
 use crate::digest::{Digest, canonical_json, sha256};
 use crate::id::{GroupId, RuleId};
 use crate::people::{People, Requirement};
@@ -115,6 +116,8 @@ pub(crate) struct Options {
     pub(crate) unknown: Decision,
     /// What a hold demands where its rule does not say, and where no rule asked for it.
     pub(crate) hold: HoldTerms,
+    /// The facts that rules are checked against, and that requests which they judge are named by.
+    pub(crate) facts: &'static Table,
     /// Everyone who can be named in rules; `None` leaves groups unchecked (`rules check` without a configuration).
     pub(crate) people: Option<Arc<People>>,
 }
@@ -159,6 +162,7 @@ impl Default for Options {
             privileged: Decision::Hold,
             unknown: Decision::Hold,
             hold: HoldTerms { approvers, quorum: 1, expires: Duration::from_secs(15 * 60), in_transaction: None },
+            facts: in_force(),
             people: None,
         }
     }
@@ -281,6 +285,11 @@ impl RuleSet {
         self.digest
     }
 
+    /// The facts by which what these rules judge is named: in force with them, at one stroke.
+    pub(crate) fn facts(&self) -> &'static Table {
+        self.options.facts
+    }
+
     /// Number of rules.
     pub(crate) fn len(&self) -> usize {
         self.rules.len()
@@ -288,7 +297,7 @@ impl RuleSet {
 
     /// What the rules say that their authors can hardly mean: for `rules check` and the log at start.
     pub(crate) fn warnings(&self) -> Vec<Diagnostic> {
-        lint::warnings(&self.rules)
+        lint::warnings(&self.rules, self.options.facts)
     }
 
     /// The role that a request is sent in which these rules decided: of the first of them that names one.

@@ -21,7 +21,6 @@ use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use crate::catalog::aws as facts;
 use crate::channel::api::Api;
 use crate::channel::card;
 use crate::config::{Config, Log, Postgres};
@@ -99,10 +98,10 @@ impl Server {
     async fn start(config: &Config, out: &mut dyn Write) -> anyhow::Result<Self> {
         let clock = Clock::default();
         let metrics = Arc::new(Metrics::default());
-        reload::load_facts(&config.data)?;
+        let facts = reload::load_facts(&config.data)?;
         let (journal, recovered) = Journal::open(&config.journal, clock.clone(), Arc::clone(&metrics))?;
         let (store, saved) = Store::open(&config.data.join("state.redb"))?;
-        let rules = reload::compile(&config.rules, &metrics)?;
+        let rules = reload::compile(&config.rules, facts, &metrics)?;
         let gate = Gate::open(
             config.gate,
             journal.clone(),
@@ -115,8 +114,6 @@ impl Server {
             Arc::clone(&metrics),
         )
         .await?;
-        let facts = facts::in_force();
-        gate.note_facts(facts.digest, &facts.version());
         let own = Own::default();
         let plane = match config.listen.is_before_aws() {
             true => Some(plane(config, &gate, &clock, &metrics, &own).await?),

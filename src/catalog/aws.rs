@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use hashbrown::{Equivalent, HashMap};
@@ -33,14 +33,23 @@ pub(crate) fn built_in() -> &'static Table {
 
 static IN_FORCE: LazyLock<ArcSwap<&'static Table>> = LazyLock::new(|| ArcSwap::from_pointee(built_in()));
 
-/// The table by which requests that arrive now are named.
+/// The table of this process where it serves nothing: a server has that of the rules in force.
 pub(crate) fn in_force() -> &'static Table {
     **IN_FORCE.load()
 }
 
-/// Names what arrives from now on by this table.
+/// Makes it the table of this process.
 pub(crate) fn put_in_force(table: &'static Table) {
     IN_FORCE.store(std::sync::Arc::new(table));
+}
+
+/// Every table that was read. What is named by one may live long, so that each stays; none is read twice.
+static READ: Mutex<Vec<&'static Table>> = Mutex::new(Vec::new());
+
+/// The table of that digest, where this process has read it.
+pub(crate) fn known(digest: Digest) -> Option<&'static Table> {
+    let read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    std::iter::once(built_in()).chain(read.iter().copied()).find(|table| table.digest == digest)
 }
 
 /// Number of a service in its table; what look-ups return and [`Table::service`] takes.

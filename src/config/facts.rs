@@ -3,8 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::catalog::aws::{Table, built_in, file, in_force};
-use crate::digest::sha256;
+use crate::catalog::aws::{Table, file};
 
 /// Why there is no table.
 #[derive(Debug, thiserror::Error)]
@@ -35,17 +34,12 @@ pub(crate) fn load_from(data: &Path) -> Result<Option<&'static Table>, FactsErro
     }
 }
 
-/// A table from a file, for the life of the process; the same one where it is in use already.
+/// A table from a file, for the life of the process; the same one where it was read before.
 ///
 /// # Errors
 /// When the file cannot be read, or anything in it is not as it should be.
 pub(crate) fn load(file: &Path) -> Result<&'static Table, FactsError> {
-    let bytes = bytes_of(file)?;
-    let digest = sha256(&bytes);
-    match [in_force(), built_in()].into_iter().find(|known| known.digest == digest) {
-        Some(known) => Ok(known),
-        None => Ok(file::read(bytes, &file.to_string_lossy())?),
-    }
+    Ok(file::read(bytes_of(file)?, &file.to_string_lossy())?)
 }
 
 /// The bytes of a file, of one that is too large as many as show that.

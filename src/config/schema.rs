@@ -255,6 +255,7 @@ fn rules(page: &mut Page<'_>, terms: HoldTerms, people: &Arc<People>) -> Rules {
             privileged: page.value("privileged", defaults.privileged, decision, |d| d.as_str().to_owned()),
             unknown: page.value("unknown", defaults.unknown, decision, |d| d.as_str().to_owned()),
             hold: terms,
+            facts: defaults.facts,
             people: Some(Arc::clone(people)),
         },
     }

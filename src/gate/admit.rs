@@ -39,7 +39,7 @@ impl Gate {
         }
         // Between its judgement and now its client may have taken its time over the body.
         let rules = self.rules.load_full();
-        if self.judge_ask(&rules, &ask).as_ref() != Some(&ruling) {
+        if ask.is_named_otherwise(&rules) || self.judge_ask(&rules, &ask).as_ref() != Some(&ruling) {
             return Admission::Ended(self.stop(&ask, &ruling, Ending::Superseded, None).await);
         }
         if ruling.decision != Decision::Deny && !self.spent.has_room(&ask.agent.id, ask.signature_expires) {
@@ -280,6 +280,13 @@ impl Gate {
     pub(super) fn permit(self: &Arc<Self>, ask: &Ask, matched: Matched) -> Permit {
         let (gate, action_id) = (Arc::clone(self), ask.action_id.clone());
         Permit::mint(Granted { gate, action_id, way: Way::Matched(matched), session: None })
+    }
+}
+
+impl Ask {
+    /// Whether its names are of other facts than those that came with these rules.
+    pub(super) fn is_named_otherwise(&self, rules: &RuleSet) -> bool {
+        self.follows_rules && self.facts != rules.facts().digest
     }
 }
 

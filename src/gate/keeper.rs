@@ -14,6 +14,7 @@ use super::volume::Windows;
 use super::{HoldView, Refusal, records};
 use crate::action::{Action, Agent, Context};
 use crate::audit::record::Record;
+use crate::catalog::aws::Table;
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState, Patience};
 use crate::id::{HoldId, PersonId};
@@ -138,6 +139,7 @@ impl Gate {
         // What was changed while nothing ran stands in no other record.
         gate.note(records::rules_changed(None, gate.rules.load().digest(), 0));
         gate.note(records::people_changed(&gate.people.load()));
+        gate.note_facts();
         tokio::spawn(sweep(Arc::downgrade(&gate)));
         Ok(gate)
     }
@@ -214,15 +216,36 @@ impl Gate {
         self.judge_by(&self.rules.load(), agent, context, actions)
     }
 
+    /// The same for a request that was named by that table; `None` when the rules in force came with another.
+    pub(crate) fn judge_named(
+        &self,
+        facts: Digest,
+        agent: &Agent,
+        context: &Context,
+        actions: &[Action],
+    ) -> Option<Ruling> {
+        let rules = self.rules.load();
+        (rules.facts().digest == facts).then(|| self.judge_by(&rules, agent, context, actions))
+    }
+
+    /// The facts about AWS that came into force with the rules.
+    pub(crate) fn facts(&self) -> &'static Table {
+        self.rules.load().facts()
+    }
+
     pub(super) fn judge_by(&self, rules: &RuleSet, agent: &Agent, context: &Context, actions: &[Action]) -> Ruling {
         rules.decide(&Subject { agent, context, now: self.clock.now() }, actions)
     }
 
-    /// Puts a new rule set in force. Holds that were opened under another one end as superseded:
-    /// their approvals were given for rules that no longer stand (promise 4).
+    /// Puts a new rule set in force, and with it the facts that it was checked against. Holds that were opened
+    /// under another one end as superseded: their approvals were given for rules that no longer stand (promise 4).
     pub(crate) fn set_rules(self: &Arc<Self>, rules: Arc<RuleSet>) {
-        let after = rules.digest();
-        let before = self.rules.swap(rules).digest();
+        let (after, facts) = (rules.digest(), rules.facts());
+        let before = self.rules.swap(rules);
+        if before.facts().digest != facts.digest {
+            self.note_facts();
+        }
+        let before = before.digest();
         let rules = self.rules.load_full();
         self.windows.retain(|rule| rules.ids().any(|id| id == rule));
         if before != after {
@@ -246,8 +269,9 @@ impl Gate {
     }
 
     /// Records by which facts requests are named from here on.
-    pub(crate) fn note_facts(self: &Arc<Self>, digest: Digest, version: &str) {
-        self.note(records::facts_changed(digest, version));
+    fn note_facts(self: &Arc<Self>) {
+        let facts = self.facts();
+        self.note(records::facts_changed(facts.digest, &facts.version()));
     }
 
     /// Ends a hold whose client said that it does not want it any more, unless another client waits on it.

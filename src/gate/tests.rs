@@ -182,6 +182,7 @@ fn ask(clock: &Clock, name: &str, body: &str, retry_id: Option<&str>, signature:
         key_id: "AKCS".into(),
         actions: [action(name, json!({"UserName": body, "Password": "hunter2-secret"}))].into(),
         facts: sha256(b"facts"),
+        follows_rules: false,
         digest: sha256(body.as_bytes()),
         retry_id: retry_id.map(str::to_owned),
         signature: sha256(signature.as_bytes()),

@@ -302,6 +302,9 @@ impl Gate {
         if rules.digest() != about.rule_set {
             return Err("the rules changed");
         }
+        if ask.is_named_otherwise(&rules) {
+            return Err("the facts changed by which it was named");
+        }
         let now = self.judge_by(&rules, &about.agent, &about.context, &about.actions);
         let role = rules.role(&now.rules).cloned();
         if now.decision == Decision::Deny {

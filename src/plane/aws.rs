@@ -36,11 +36,11 @@ use forward::Sending;
 use naming::{Naming, Original, unseen};
 
 use crate::action::{Agent, Shown};
-use crate::catalog::aws::in_force;
 use crate::classify::aws::Front;
 use crate::credential::agent::{Agents, LookupError};
 use crate::credential::real::RealCredentials;
 use crate::gate::{Admission, Ask, Gate, Passing, Refusal};
+use crate::hold::Ending;
 use crate::net::body::{AnswerBody, Outgoing};
 use crate::net::listen::Arrived;
 use crate::net::spool::Spool;
@@ -143,7 +143,7 @@ impl Plane {
     /// What requests are named by from now on. STS may have told the account only after the start.
     fn naming(&self) -> Arc<Naming> {
         let naming = self.naming.load_full();
-        let facts = in_force();
+        let facts = self.gate.facts();
         let is_current = std::ptr::eq(naming.front.facts, facts);
         if is_current && naming.front.account.is_some() {
             return naming;
@@ -184,12 +184,20 @@ impl Plane {
             Opened::Named(request) => request,
             Opened::Unread(unread) => Box::pin(self.read(exchange, unread)).await?,
         };
-        let ruling = self.gate.judge(&request.agent, &request.context, &request.named.actions);
+        let ruling = self.judge(&request)?;
         if ruling.is_unmatched_allow() {
             self.pass(exchange, request, &ruling).await
         } else {
             Box::pin(self.decide(exchange, request, ruling)).await
         }
+    }
+
+    /// Judges a request by the rules that came with the facts it was named by. Where those were replaced since,
+    /// while its body came in, it has no name that the rules in force were made for: its next attempt has.
+    fn judge(&self, request: &Request) -> Result<Ruling, Fault> {
+        let Request { naming, agent, context, named, .. } = request;
+        let ruling = self.gate.judge_named(naming.front.facts.digest, agent, context, &named.actions);
+        ruling.ok_or_else(|| Fault::new(Cause::Ended(Ending::Superseded), FACTS_REPLACED))
     }
 
     /// Lets a request through that no rule matched; both bodies stream.
@@ -238,7 +246,7 @@ impl Plane {
         if Self::must_be_seen(&request, &ruling) {
             if request.body.size().is_some_and(|size| size > self.options.spool_limit_bytes) {
                 request.named.actions = unseen(&request.named.actions, self.options.spool_limit_bytes);
-                ruling = self.gate.judge(&request.agent, &request.context, &request.named.actions);
+                ruling = self.judge(&request)?;
                 if ruling.is_unmatched_allow() {
                     return Box::pin(self.pass(exchange, request, &ruling)).await;
                 }
@@ -248,7 +256,7 @@ impl Plane {
             } else {
                 self.see(&mut request).await?;
                 // The client chose how long that took; the rules may be others by now.
-                ruling = self.gate.judge(&request.agent, &request.context, &request.named.actions);
+                ruling = self.judge(&request)?;
             }
         }
         if matches!(request.body, Body::Streaming { .. }) && ruling.decision == Decision::Deny {
@@ -341,6 +349,7 @@ impl Plane {
             context,
             peer: exchange.peer,
             facts: naming.front.facts.digest,
+            follows_rules: true,
             digest: naming.digest(&call, identity),
             retry_id,
             signature: presented.replay_key(),
@@ -405,6 +414,8 @@ fn retry_id(head: &Head) -> Option<String> {
     head.header(&fields::AMZ_SDK_INVOCATION_ID).map(|id| id.chars().take(RETRY_ID_LIMIT_CHARS).collect())
 }
 
+const FACTS_REPLACED: &str = "the facts by which countersign names requests were replaced while this one came in; \
+                             nothing was sent. Send it again.";
 /// Longest body whose parameters an approver may change.
 const MODIFIABLE_LIMIT_BYTES: usize = 64 << 10;
 /// SDKs send a UUID.

@@ -248,6 +248,7 @@ impl Proxy {
             wording: None,
             // It is named by no table.
             facts: EMPTY_SHA256,
+            follows_rules: false,
             action_id,
         }
     }

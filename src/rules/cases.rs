@@ -243,9 +243,10 @@ fn read_action(fields: &mut Fields<'_>) -> Option<Action> {
         node.list_of(problems, |item, problems| item.one_of(problems, "trait", &choices))
     });
     let (node, name) = name?;
-    let (operation, known) = (catalog::aws::in_force().operation_named(name), super::lint::Known::named(name));
+    let facts = catalog::aws::in_force();
+    let (operation, known) = (facts.operation_named(name), super::lint::Known::named(name, facts));
     if known.is_none() && unknown.is_none() {
-        super::lint::unknown_action(node, name, problems);
+        super::lint::unknown_action(node, name, facts, problems);
         return None;
     }
     let mut traits = match (traits, &known) {

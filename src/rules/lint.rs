@@ -7,11 +7,12 @@ use super::criteria::{Criteria, Field, TraitTest, literal_prefix};
 use super::{Decision, Rule, syntax};
 use crate::action::{Access, TUNNEL, Trait, Traits};
 use crate::catalog;
+use crate::catalog::aws::Table;
 use crate::pattern::Glob;
 use crate::yaml::{Diagnostic, Kind, Node, Problems, Span, near_misses};
 
 /// Reports each action glob that no known action has, with near misses.
-pub(super) fn actions(node: &Node, problems: &Problems) {
+pub(super) fn actions(node: &Node, facts: &'static Table, problems: &Problems) {
     let items = match &node.kind {
         Kind::List(items) => items.as_slice(),
         _ => std::slice::from_ref(node),
@@ -19,16 +20,16 @@ pub(super) fn actions(node: &Node, problems: &Problems) {
     for item in items {
         if let Kind::Scalar { text, .. } = &item.kind
             && !text.trim().is_empty()
-            && matching(text).next().is_none()
+            && matching(text, facts).next().is_none()
         {
-            unknown_action(item, text, problems);
+            unknown_action(item, text, facts, problems);
         }
     }
 }
 
-pub(super) fn unknown_action(node: &Node, text: &str, problems: &Problems) {
+pub(super) fn unknown_action(node: &Node, text: &str, facts: &'static Table, problems: &Problems) {
     let mut diagnostic = Diagnostic::error(problems.source(), node.span, format!("no known action is named `{text}`"));
-    let near = near_actions(text);
+    let near = near_actions(text, facts);
     if let Some(nearest) = near.first() {
         diagnostic = diagnostic.label(format!("did you mean `{nearest}`?"));
     }
@@ -37,7 +38,7 @@ pub(super) fn unknown_action(node: &Node, text: &str, problems: &Problems) {
     }
     problems.push(diagnostic.help(format!(
         "names are `aws:<IAM prefix>:<operation>`, `postgres:<command>` or `{TUNNEL}`; facts: {}, {}",
-        catalog::aws::in_force().version(),
+        facts.version(),
         catalog::postgres::facts_version()
     )));
 }
@@ -67,7 +68,7 @@ pub(super) fn duplicate_ids(rules: &[Rule]) -> Vec<Diagnostic> {
 }
 
 /// Rules that can be used but have no effect.
-pub(super) fn warnings(rules: &[Rule]) -> Vec<Diagnostic> {
+pub(super) fn warnings(rules: &[Rule], facts: &'static Table) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut seen: BTreeMap<String, &Rule> = BTreeMap::new();
     let strict: Vec<&Rule> = rules
@@ -76,8 +77,8 @@ pub(super) fn warnings(rules: &[Rule]) -> Vec<Diagnostic> {
         .filter(|rule| rule.volume.is_none())
         .collect();
     for rule in rules {
-        found.extend(never_matching(rule));
-        found.extend(never_in_a_transaction(rule));
+        found.extend(never_matching(rule, facts));
+        found.extend(never_in_a_transaction(rule, facts));
         let key = format!(
             "{} {} {:?} {:?} {:?}",
             rule.decision.as_str(),
@@ -113,7 +114,7 @@ pub(super) fn warnings(rules: &[Rule]) -> Vec<Diagnostic> {
 }
 
 /// Reports criteria that no known action meets together.
-fn never_matching(rule: &Rule) -> Option<Diagnostic> {
+fn never_matching(rule: &Rule, facts: &'static Table) -> Option<Diagnostic> {
     let Criteria { action, access, traits, resource, .. } = &rule.criteria;
     let warning = |message: String| Some(Diagnostic::warning(&rule.source, rule.span, message));
     if let Some(glob) = resource.iter().find(|glob| !may_name_a_resource(glob)) {
@@ -125,7 +126,8 @@ fn never_matching(rule: &Rule) -> Option<Diagnostic> {
     if action.is_empty() || (access.is_empty() && *traits == TraitTest::default()) {
         return None;
     }
-    let known = || action.iter().flat_map(|glob| matching(glob.as_str())).filter_map(Known::named);
+    let known =
+        || action.iter().flat_map(|glob| matching(glob.as_str(), facts)).filter_map(|name| Known::named(name, facts));
     if !access.is_empty() && !known().any(|it| it.access.iter().any(|level| access.contains(level))) {
         let has: BTreeSet<&str> = known().flat_map(|it| it.access).map(Access::as_str).collect();
         let has: Vec<&str> = has.into_iter().collect();
@@ -144,8 +146,8 @@ fn never_matching(rule: &Rule) -> Option<Diagnostic> {
 }
 
 /// Reports a word on transactions in a rule about actions that have none.
-fn never_in_a_transaction(rule: &Rule) -> Option<Diagnostic> {
-    let is_database = |glob: &Glob| matching(glob.as_str()).any(|name| name.starts_with("postgres:"));
+fn never_in_a_transaction(rule: &Rule, facts: &'static Table) -> Option<Diagnostic> {
+    let is_database = |glob: &Glob| matching(glob.as_str(), facts).any(|name| name.starts_with("postgres:"));
     let actions = &rule.criteria.action;
     if !rule.says_in_transaction || actions.is_empty() || actions.iter().any(is_database) {
         return None;
@@ -165,8 +167,8 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn named(name: &str) -> Option<Self> {
-        if let Some(it) = catalog::aws::in_force().operation_named(name) {
+    pub(super) fn named(name: &str, facts: &'static Table) -> Option<Self> {
+        if let Some(it) = facts.operation_named(name) {
             let traits = it.traits.union(it.traits_with_role).union(DEPENDENT.into_iter().collect());
             return Some(Self { access: vec![it.access()], traits, certain: it.traits });
         }
@@ -224,17 +226,17 @@ fn glob_covers(wide: &Glob, narrow: &Glob) -> bool {
 }
 
 /// Every action name that any plane's facts know: a sorted list for each plane.
-fn known_actions() -> [&'static [&'static str]; 3] {
+fn known_actions(facts: &'static Table) -> [&'static [&'static str]; 3] {
     static OF_DATABASES: std::sync::LazyLock<Vec<&'static str>> =
         std::sync::LazyLock::new(|| catalog::postgres::action_names().collect());
-    [catalog::aws::in_force().action_names(), &OF_DATABASES, &[TUNNEL]]
+    [facts.action_names(), &OF_DATABASES, &[TUNNEL]]
 }
 
 /// The known names that a glob matches.
-fn matching(glob: &str) -> impl Iterator<Item = &'static str> {
+fn matching(glob: &str, facts: &'static Table) -> impl Iterator<Item = &'static str> {
     let beginning = literal_prefix(glob).to_owned();
     let glob = Glob::new(glob);
-    let under = known_actions().into_iter().flat_map(move |names| {
+    let under = known_actions(facts).into_iter().flat_map(move |names| {
         let from = names.partition_point(|name| *name < beginning.as_str());
         let under = names.get(from..).unwrap_or_default();
         let count = under.partition_point(|name| name.starts_with(&beginning));
@@ -244,8 +246,8 @@ fn matching(glob: &str) -> impl Iterator<Item = &'static str> {
 }
 
 /// What was probably meant by an action glob that matches nothing: a name, a beginning of names, or a service.
-fn near_actions(text: &str) -> Vec<String> {
-    let names = known_actions().concat();
+fn near_actions(text: &str, facts: &'static Table) -> Vec<String> {
+    let names = known_actions(facts).concat();
     let beginning = literal_prefix(text);
     let rest = text.get(beginning.len()..).unwrap_or_default();
     let service = |name: &str| name.rsplit_once(':').map(|(service, _)| service.to_owned());

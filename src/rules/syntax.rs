@@ -12,6 +12,7 @@ use super::criteria::{Criteria, Field, ParameterTest, TraitTest, Wanted};
 use super::volume::{Limit, Volume};
 use super::{Decision, Fallback, HoldTerms, InTransaction, Options, Rule, lint};
 use crate::action::{Access, Trait, Traits};
+use crate::catalog::aws::Table;
 use crate::id::{GroupId, RuleId, is_plain_name};
 use crate::pattern::Glob;
 use crate::yaml::{self, Diagnostic, Fields, Kind, Node, Problems, nearest};
@@ -60,8 +61,10 @@ fn read_rule(node: &Node, problems: &Problems, options: &Options) -> Option<Rule
     let id = id_node.and_then(|node| read_id(node, problems));
     let description = fields.text("description").map(str::to_owned);
     let decision = fields.required("decision").and_then(|node| node.one_of(problems, "decision", &DECISIONS));
-    let criteria = fields.typed("match", |node, problems| read_criteria(node, "`match`", problems)).unwrap_or_default();
-    let unless = fields.typed("unless", |node, problems| read_criteria(node, "`unless`", problems));
+    let criteria = fields
+        .typed("match", |node, problems| read_criteria(node, "`match`", options.facts, problems))
+        .unwrap_or_default();
+    let unless = fields.typed("unless", |node, problems| read_criteria(node, "`unless`", options.facts, problems));
     let condition_node = fields.node("when");
     let condition = condition_node.and_then(|node| read_condition(node, problems));
     let says_in_transaction = fields.entry("in_transaction").is_some();
@@ -263,7 +266,7 @@ fn read_group(node: &Node, problems: &Problems, options: &Options) -> Option<Gro
     Some(group)
 }
 
-fn read_criteria(node: &Node, what: &'static str, problems: &Problems) -> Option<Criteria> {
+fn read_criteria(node: &Node, what: &'static str, facts: &'static Table, problems: &Problems) -> Option<Criteria> {
     let mut fields = Fields::read(node, what, problems)?;
     let action = fields.node("action");
     let mut globs = |key| {
@@ -293,7 +296,7 @@ fn read_criteria(node: &Node, what: &'static str, problems: &Problems) -> Option
         problems.error(node.span, format!("{what} must hold at least one field"));
     }
     if let Some(node) = action {
-        lint::actions(node, problems);
+        lint::actions(node, facts, problems);
     }
     Some(criteria)
 }

@@ -7,19 +7,20 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::catalog::aws as facts;
+use crate::catalog::aws::{Table, built_in};
 use crate::config::facts::{FactsError, load_from, path_in};
 use crate::config::{Config, ConfigError, Rules};
 use crate::gate::Gate;
-use crate::rules::RuleSet;
+use crate::rules::{Options, RuleSet};
 use crate::telemetry::Metrics;
 
-/// Compiles the rules as they stand on disk.
+/// Compiles the rules as they stand on disk, to be in force with those facts.
 ///
 /// # Errors
 /// When a file cannot be read or a rule is wrong.
-pub(super) fn compile(rules: &Rules, metrics: &Metrics) -> Result<Arc<RuleSet>, ConfigError> {
-    let set = crate::rules::compile(&rules.sources()?, &rules.options).map_err(ConfigError::Invalid)?;
+pub(super) fn compile(rules: &Rules, facts: &'static Table, metrics: &Metrics) -> Result<Arc<RuleSet>, ConfigError> {
+    let options = Options { facts, ..rules.options.clone() };
+    let set = crate::rules::compile(&rules.sources()?, &options).map_err(ConfigError::Invalid)?;
     if set.len() == 0 {
         tracing::warn!("there are no rules: the defaults decide everything");
     }
@@ -27,23 +28,22 @@ pub(super) fn compile(rules: &Rules, metrics: &Metrics) -> Result<Arc<RuleSet>, 
     Ok(Arc::new(set))
 }
 
-/// Puts the table of the data directory in force, or the built-in one where there is none.
+/// The table of the data directory, or the built-in one where there is none.
 ///
 /// # Errors
-/// When there is one that cannot be read whole; then the one before stays.
-pub(super) fn load_facts(data: &Path) -> Result<(), FactsError> {
-    let table = load_from(data)?.unwrap_or_else(facts::built_in);
-    if table.is_older_than(facts::built_in()) {
+/// When there is one that cannot be read whole.
+pub(super) fn load_facts(data: &Path) -> Result<&'static Table, FactsError> {
+    let table = load_from(data)?.unwrap_or_else(built_in);
+    if table.is_older_than(built_in()) {
         tracing::warn!(
             file = table.origin,
             version = table.version(),
-            built_in = facts::built_in().version(),
+            built_in = built_in().version(),
             "the table of AWS facts is older than the built-in one: `countersign facts update --built-in` goes back to that"
         );
     }
-    facts::put_in_force(table);
-    tracing::info!(digest = %table.digest, version = table.version(), "AWS facts in force");
-    Ok(())
+    tracing::info!(digest = %table.digest, version = table.version(), "AWS facts read");
+    Ok(table)
 }
 
 /// What of a rule file tells that it changed.
@@ -80,16 +80,14 @@ impl Reload {
 
     /// Puts in force what of rules and facts changed.
     pub(super) fn changed(&mut self) {
-        let stamp = stamp(path_in(&self.data));
-        if stamp != self.seen_facts {
-            self.seen_facts = stamp;
-            self.read_facts();
-        }
-        let stamps = stamps(&self.rules);
-        if stamps != self.seen {
-            self.seen = stamps;
-            self.put_in_force();
-        }
+        let (stamp, stamps) = (stamp(path_in(&self.data)), stamps(&self.rules));
+        let facts = match stamp != self.seen_facts {
+            true => self.read_facts(),
+            false if stamps != self.seen => self.gate.facts(),
+            false => return,
+        };
+        (self.seen, self.seen_facts) = (stamps, stamp);
+        self.put_in_force(facts);
     }
 
     /// Reads the configuration again and puts its people and rules in force.
@@ -103,8 +101,7 @@ impl Reload {
                 self.rules = config.rules.clone();
                 self.seen = stamps(&self.rules);
                 self.seen_facts = stamp(path_in(&self.data));
-                self.read_facts();
-                if self.put_in_force() {
+                if self.put_in_force(self.read_facts()) {
                     self.gate.set_people(config.people.as_ref().clone());
                     tracing::info!(data = %self.data.display(), "people and rules were read again");
                 }
@@ -112,37 +109,30 @@ impl Reload {
         }
     }
 
-    /// The rules name actions of the facts, so both change together or not at all.
-    fn read_facts(&self) {
-        let before = facts::in_force();
-        if let Err(error) = load_facts(&self.data) {
+    /// Reads the facts; those in force where they are bad.
+    fn read_facts(&self) -> &'static Table {
+        load_facts(&self.data).unwrap_or_else(|error| {
             self.metrics.rule_reload_errors.increment();
             tracing::error!("the facts are refused, those before stay in force: {error}");
-            return;
-        }
-        let after = facts::in_force();
-        if std::ptr::eq(before, after) {
-            return;
-        }
-        if self.put_in_force() {
-            self.gate.note_facts(after.digest, &after.version());
-        } else {
-            facts::put_in_force(before);
-            tracing::error!("the facts before stay in force: the rules name what these do not have");
-        }
+            self.gate.facts()
+        })
     }
 
-    /// False when the rules are bad; then those before stay.
-    fn put_in_force(&self) -> bool {
-        match compile(&self.rules, &self.metrics) {
+    /// Puts rules and facts in force at one stroke: the rules name actions of these facts, and judge what is
+    /// named by them. False when the rules are bad; then both stay as they were.
+    fn put_in_force(&self, facts: &'static Table) -> bool {
+        match compile(&self.rules, facts, &self.metrics) {
             Ok(set) => {
-                tracing::info!(rules = set.len(), digest = %set.digest(), "rules in force");
+                tracing::info!(rules = set.len(), digest = %set.digest(), facts = %facts.digest, "rules in force");
                 self.gate.set_rules(set);
                 true
             }
             Err(error) => {
                 self.metrics.rule_reload_errors.increment();
                 tracing::error!("the rules are refused, those before stay in force:\n{error}");
+                if facts.digest != self.gate.facts().digest {
+                    tracing::error!("the facts before stay in force: the rules name what these do not have");
+                }
                 false
             }
         }

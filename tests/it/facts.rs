@@ -118,3 +118,31 @@ fn requests_can_be_named_by_another_table() {
     let output = site.cli(&["classify", "--plane", "aws", "--facts", &damaged, &input]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+/// A name of facts that were replaced since is judged by nobody: the request is asked for anew.
+#[test]
+fn a_request_that_comes_in_while_the_facts_are_replaced_is_sent_again() {
+    let upstream = Upstream::answering("{}");
+    let rules = "rules:\n  - id: deny\n    match: { action: [aws:dynamodb:DeleteTable] }\n    decision: deny\n";
+    let site = Setup::new(upstream.url()).rules(rules).start();
+    let keys = site.agent("bot", "olga").keys;
+    let draft =
+        |body: &str| Draft::json("dynamodb", "dynamodb.us-east-1.amazonaws.com", "DynamoDB_20120810.ListTables", body);
+    let before = shown_digest(&site);
+    let bytes = draft("{\"Limit\": 7}").header("expect", "100-continue").signed(&keys);
+    let (first, last) = bytes.split_at(bytes.len() - 4);
+    let mut peer = Peer::connect(site.proxy);
+    peer.send(first);
+    // Its head has been read, and its body is waited for.
+    assert_eq!(peer.interim(), 100);
+    site.done(&["facts", "update", &file(&site, "new.bin", &other())]);
+    let after = shown_digest(&site);
+    wait_for("the new facts", || (digests(&site, "config.change") == [before.clone(), after.clone()]).then_some(()));
+    peer.send(last);
+    let answer = peer.read().unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(answer.header("x-countersign-ending"), Some("superseded"), "{answer:?}");
+    assert_eq!(upstream.received().len(), 0);
+    assert_eq!(Peer::connect(site.proxy).ask(&draft("{\"Limit\": 7}").signed(&keys)).status, 200);
+    site.verify();
+}

@@ -188,6 +188,8 @@ impl Asker {
             key_id: self.key_id.clone(),
             actions: Arc::clone(&self.actions),
             facts: self.facts,
+            // Its names are those of what runs already.
+            follows_rules: false,
             digest: hasher.finish(),
             retry_id: self.retry_id.clone(),
             signature,

@@ -155,6 +155,7 @@ impl Asker {
             key_id: self.credential.id().to_owned(),
             actions: Arc::clone(&named.actions),
             facts: facts_digest(),
+            follows_rules: false,
             digest: self.digest_of(named),
             retry_id: None,
             // No message of this protocol is signed, and none can be replayed: each has its own.

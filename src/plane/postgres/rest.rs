@@ -64,6 +64,7 @@ impl Asker {
             key_id: self.credential.id().to_owned(),
             actions: Arc::clone(&named.actions),
             facts: facts_digest(),
+            follows_rules: false,
             digest,
             retry_id: None,
             signature: crate::digest::sha256(action_id.as_str().as_bytes()),
