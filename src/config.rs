@@ -21,6 +21,7 @@ use crate::yaml::{Diagnostic, Problems, Source};
 mod doors;
 pub(crate) mod facts;
 mod page;
+mod people;
 mod postgres;
 mod schema;
 

@@ -223,6 +223,8 @@ pub(crate) struct HoldView {
     pub(crate) votes: Vec<Vote>,
     /// Persons who may still decide it, by id.
     pub(crate) eligible: Vec<PersonId>,
+    /// For each requirement the index of the stage that is open, and how many people count there.
+    pub(crate) progress: Vec<(usize, u32)>,
     /// JSON pointers into the parameters with their values before and after, when modified.
     pub(crate) modified: Vec<Change>,
     /// Status of the upstream's answer once it ran.
@@ -242,6 +244,10 @@ pub(crate) enum DecideError {
     LogUnavailable,
     #[error("this person is in none of the groups that may decide this")]
     NotEntitled,
+    #[error("this person decides this only when on call")]
+    NotOnCall,
+    #[error("this person decides at a later stage; others come first")]
+    NotYet,
     #[error("no such hold")]
     NotFound,
     #[error("the modification is not possible: {0}")]
@@ -253,6 +259,8 @@ pub(crate) enum DecideError {
          add the owner under `people`"
     )]
     OwnerUnknown,
+    #[error("the part that this person could decide is decided")]
+    StageMet,
     #[error("there is no such person")]
     UnknownPerson,
 }

@@ -23,12 +23,12 @@
 //! - `Forwarding` returns to `Approved` only when certainly no byte was sent (`Unsent`);
 //! - a person has at most one verdict in force, and a modification voids all earlier ones.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::id::PersonId;
+use crate::people::Said;
 use crate::time::Timestamp;
 
 /// The moving part of one hold.
@@ -333,9 +333,10 @@ impl Hold {
         self.ended
     }
 
-    /// The people whose allow or modify is in force.
-    pub(crate) fn allowed(&self) -> BTreeSet<PersonId> {
-        self.votes.iter().filter(|v| !v.void && v.word != Word::Deny).map(|v| v.person.clone()).collect()
+    /// The people whose allow or modify is in force, in the order in which they gave it.
+    pub(crate) fn allowed(&self) -> Vec<Said> {
+        let in_force = self.votes.iter().filter(|v| !v.void && v.word != Word::Deny);
+        in_force.map(|vote| Said { person: vote.person.clone(), at: vote.at }).collect()
     }
 
     /// Applies one event. `is_met` says whether these people's allow is enough; it is asked only
@@ -347,7 +348,7 @@ impl Hold {
         &mut self,
         event: Event,
         now: Timestamp,
-        is_met: impl FnOnce(&BTreeSet<PersonId>) -> bool,
+        is_met: impl FnOnce(&[Said]) -> bool,
     ) -> Result<bool, Rejected> {
         use HoldState::{Approved, Ended, Executed, Forwarding, Pending};
         let before = self.state;
@@ -396,12 +397,7 @@ impl Hold {
         }
     }
 
-    fn vote(
-        &mut self,
-        vote: Vote,
-        now: Timestamp,
-        is_met: impl FnOnce(&BTreeSet<PersonId>) -> bool,
-    ) -> Result<(), Rejected> {
+    fn vote(&mut self, vote: Vote, now: Timestamp, is_met: impl FnOnce(&[Said]) -> bool) -> Result<(), Rejected> {
         if vote.word != Word::Modify
             && self.votes.iter().any(|v| !v.void && v.person == vote.person && v.word == vote.word)
         {

@@ -1,13 +1,19 @@
 //! Persons and groups, and the one judgement of who may decide what.
 //!
-//! Every channel asks [`People::may_decide`], and the gate asks it again at release; there is no
-//! second place that knows the rule. It must never be loosened by anything the agent says: a claim
-//! can bar a person, it can never entitle one.
+//! Every channel asks the gate, and the gate asks [`People::may_allow`] and [`People::may_deny`], again at release;
+//! there is no second place that knows the rule. It must never be loosened by anything the agent says: a claim can
+//! bar a person, it can never entitle one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::action::{Agent, Context, Owner};
-use crate::id::{GroupId, PersonId, RuleId};
+use crate::action::Owner;
+use crate::id::{GroupId, PersonId};
+
+mod judge;
+pub(crate) mod rota;
+
+pub(crate) use judge::{Bar, Escalation, Matter, Requirement, Said, Stage};
+use rota::Rota;
 
 /// One human being of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,37 +22,65 @@ pub(crate) struct Person {
     /// Lower-case e-mail addresses that identify this person; unique over all persons.
     pub(crate) emails: BTreeSet<String>,
     pub(crate) groups: BTreeSet<GroupId>,
+    /// Verified identities at other systems by which this person signs in; unique over all persons.
+    pub(crate) accounts: BTreeSet<Account>,
+    /// Further names by which an agent may call this person; nobody signs in by them. Lower case.
+    pub(crate) aliases: BTreeSet<String>,
 }
 
-/// Who must agree, for one rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Requirement {
-    /// The rule, or `default` / `unknown` when no rule asked.
-    pub(crate) rule: RuleId,
-    /// Members of any of these groups may decide.
-    pub(crate) approvers: Vec<GroupId>,
-    /// How many distinct people must allow it; at least 1.
-    pub(crate) quorum: u32,
+/// An identity that another system vouches for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Account {
+    /// Subject of an OpenID Connect provider (OIDC Core, section 2: unique within its issuer).
+    Oidc { issuer: String, subject: String },
+    /// A member of a Slack workspace, or of an organization where `team` is one (`E…`).
+    Slack { team: String, user: String },
+    /// An object of a Microsoft Entra tenant.
+    Teams { tenant: String, object: String },
 }
 
-/// All persons, by id.
+impl Account {
+    /// What the account itself is called there.
+    fn name(&self) -> &str {
+        match self {
+            Self::Oidc { subject, .. } => subject,
+            Self::Slack { user, .. } => user,
+            Self::Teams { object, .. } => object,
+        }
+    }
+}
+
+impl std::fmt::Display for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Oidc { issuer, subject } => write!(f, "{subject} of {issuer}"),
+            Self::Slack { team, user } => write!(f, "slack {team}/{user}"),
+            Self::Teams { tenant, object } => write!(f, "teams {tenant}/{object}"),
+        }
+    }
+}
+
+/// All persons, by id, and when they decide.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct People {
     persons: BTreeMap<PersonId, Person>,
+    rota: Rota,
 }
 
 impl People {
     /// # Errors
-    /// When two persons share an id or an e-mail address: one human could then count as two.
-    pub(crate) fn new(persons: Vec<Person>) -> Result<Self, PeopleError> {
+    /// When two persons share an id, an e-mail address, an account or an alias: one human could then count as two.
+    pub(crate) fn new(persons: Vec<Person>, rota: Rota) -> Result<Self, PeopleError> {
         let mut by_id = BTreeMap::<PersonId, Person>::new();
-        let mut by_email = BTreeMap::<String, PersonId>::new();
+        let mut by_name = HashMap::<String, PersonId>::new();
         for person in persons {
             // An id that is also somebody's address would let one spelling mean two people.
-            let id_as_email = person.id.as_str().to_ascii_lowercase();
-            for email in person.emails.iter().map(|e| e.to_ascii_lowercase()).chain([id_as_email]) {
-                match by_email.insert(email.clone(), person.id.clone()) {
-                    Some(other) if other != person.id => return Err(PeopleError::Shared(email, other, person.id)),
+            let names = person.emails.iter().chain(&person.aliases).map(|name| name.to_ascii_lowercase());
+            let accounts = person.accounts.iter().map(Account::to_string);
+            let own = [person.id.as_str().to_ascii_lowercase()];
+            for name in names.chain(accounts).chain(own) {
+                match by_name.insert(name.clone(), person.id.clone()) {
+                    Some(other) if other != person.id => return Err(PeopleError::Shared(name, other, person.id)),
                     _ => {}
                 }
             }
@@ -54,11 +88,15 @@ impl People {
                 return Err(PeopleError::DuplicateId(earlier.id));
             }
         }
-        Ok(Self { persons: by_id })
+        Ok(Self { persons: by_id, rota })
     }
 
     pub(crate) fn persons(&self) -> impl Iterator<Item = &Person> {
         self.persons.values()
+    }
+
+    pub(crate) fn rota(&self) -> &Rota {
+        &self.rota
     }
 
     /// The person with that id or e-mail address (compared without regard to case).
@@ -74,95 +112,27 @@ impl People {
         self.persons.values().any(|person| person.groups.contains(group))
     }
 
-    /// Whether this person may give a verdict on a request of `agent` under `requirements`.
-    ///
-    /// # Errors
-    /// The reason why not.
-    pub(crate) fn may_decide(
-        &self,
-        agent: &Agent,
-        context: &Context,
-        requirements: &[Requirement],
-        person: &PersonId,
-    ) -> Result<(), Bar> {
-        let person = self.persons.get(person).ok_or(Bar::UnknownPerson)?;
-        // An owner nobody can point at could be anybody, also the one who wants to decide.
-        if !self.knows_owner(&agent.owner) {
-            return Err(Bar::OwnerUnknown);
-        }
-        if let Some(role) = self.conflict(agent, context, person) {
-            return Err(Bar::Conflict(role));
-        }
-        if requirements.iter().any(|requirement| is_member(person, requirement)) {
-            Ok(())
-        } else {
-            Err(Bar::NotEntitled)
-        }
-    }
-
-    /// Everybody who may decide, by id.
-    pub(crate) fn eligible(&self, agent: &Agent, context: &Context, requirements: &[Requirement]) -> Vec<PersonId> {
-        self.persons.keys().filter(|id| self.may_decide(agent, context, requirements, id).is_ok()).cloned().collect()
-    }
-
-    /// True when the people in `allowed` who may decide are enough for every requirement. Each
-    /// person counts once, however often or through whatever channel the person spoke.
-    pub(crate) fn is_met(
-        &self,
-        agent: &Agent,
-        context: &Context,
-        requirements: &[Requirement],
-        allowed: &BTreeSet<PersonId>,
-    ) -> bool {
-        !requirements.is_empty()
-            && requirements.iter().all(|requirement| {
-                let entitled = allowed
-                    .iter()
-                    .filter(|id| self.may_decide(agent, context, std::slice::from_ref(requirement), id).is_ok())
-                    .count();
-                // A quorum of zero would be an approval by nobody.
-                entitled >= usize::try_from(requirement.quorum.max(1)).unwrap_or(usize::MAX)
-            })
-    }
-
-    /// True when enough people exist to meet every requirement.
-    pub(crate) fn can_be_met(&self, agent: &Agent, context: &Context, requirements: &[Requirement]) -> bool {
-        self.is_met(agent, context, requirements, &self.persons.keys().cloned().collect())
-    }
-
     /// True when the owner is a configured person or group.
     pub(crate) fn knows_owner(&self, owner: &Owner) -> bool {
         match owner {
             Owner::Group(group) => self.has_group(group),
-            Owner::Person(owner) => self.persons.values().any(|person| is_called(person, owner.as_str())),
+            Owner::Person(owner) => self.persons.values().any(|person| person.is_called(owner.as_str())),
         }
-    }
-
-    /// The part this person has in the request, if any: such a person never decides it.
-    fn conflict(&self, agent: &Agent, context: &Context, person: &Person) -> Option<&'static str> {
-        if person.id.as_str().eq_ignore_ascii_case(agent.id.as_str()) {
-            return Some("own identity");
-        }
-        let owns = match &agent.owner {
-            Owner::Group(group) => person.groups.contains(group),
-            Owner::Person(owner) => is_called(person, owner.as_str()),
-        };
-        if owns {
-            return Some("owner");
-        }
-        context.initiator.as_deref().is_some_and(|name| is_called(person, name)).then_some("initiator")
     }
 }
 
-/// Why a person may not decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bar {
-    /// The person has a part in the request: the agent's owner, its initiator, or itself.
-    Conflict(&'static str),
-    NotEntitled,
-    /// The agent's owner is nobody of the configuration, so nobody can be told apart from the owner.
-    OwnerUnknown,
-    UnknownPerson,
+impl Person {
+    /// Whether that name means this person, in whatever of the forms in which people and accounts are named.
+    fn is_called(&self, name: &str) -> bool {
+        // `Jo Doe <jo@example.com>` and `mailto:` forms name a person as well as the bare address does.
+        let name = name.trim();
+        let bare = name.rsplit_once('<').map_or(name, |(_, rest)| rest.trim_end_matches('>'));
+        let bare = bare.strip_prefix("mailto:").unwrap_or(bare);
+        let bare = bare.strip_prefix("user:").unwrap_or(bare).trim_start_matches('@').trim();
+        let names = self.emails.iter().chain(&self.aliases).map(String::as_str);
+        let names = names.chain(self.accounts.iter().map(Account::name)).chain([self.id.as_str()]);
+        names.into_iter().any(|known| known.eq_ignore_ascii_case(bare))
+    }
 }
 
 /// Two persons who cannot be told apart.
@@ -172,19 +142,6 @@ pub(crate) enum PeopleError {
     DuplicateId(PersonId),
     #[error("`{0}` names both `{1}` and `{2}`: one human would count as two; merge them into one person")]
     Shared(String, PersonId, PersonId),
-}
-
-fn is_member(person: &Person, requirement: &Requirement) -> bool {
-    requirement.approvers.iter().any(|group| person.groups.contains(group))
-}
-
-fn is_called(person: &Person, name: &str) -> bool {
-    // `Jo Doe <jo@example.com>` and `mailto:` forms name a person as well as the bare address does.
-    let name = name.trim();
-    let bare = name.rsplit_once('<').map_or(name, |(_, rest)| rest.trim_end_matches('>'));
-    let bare = bare.strip_prefix("mailto:").unwrap_or(bare);
-    let bare = bare.strip_prefix("user:").unwrap_or(bare).trim();
-    person.id.as_str().eq_ignore_ascii_case(bare) || person.emails.iter().any(|email| email.eq_ignore_ascii_case(bare))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod explain;
 mod index;
 mod lint;
 mod syntax;
+mod terms;
 pub(crate) mod volume;
 
 use std::cell::OnceCell;
@@ -27,7 +28,7 @@ use crate::action::{Access, Action, Agent, Context, Trait, Traits};
 use crate::catalog::aws::{Table, in_force};
 use crate::digest::{Digest, canonical_json, sha256};
 use crate::id::{GroupId, RuleId};
-use crate::people::{People, Requirement};
+use crate::people::{Escalation, People, Requirement, Stage};
 use crate::time::Timestamp;
 use crate::yaml::{Diagnostic, Problems, Severity, Source, Span};
 
@@ -38,7 +39,7 @@ use index::Index;
 pub(crate) use assume::{Assume, Cut, cache as read_cache, iam_action as read_iam_action, role as read_role};
 pub(crate) use cases::{CASE_ACCOUNT, Case, Input, read_cases};
 pub(crate) use explain::{ActionTrace, Explanation, RuleTrace};
-pub(crate) use syntax::read_in_transaction;
+pub(crate) use terms::{read_escalation, read_in_transaction};
 pub(crate) use volume::{Count, Limit, Limits};
 
 /// Most faults told of one request: a record is one line of limited length.
@@ -125,8 +126,14 @@ pub(crate) struct Options {
 /// What a hold demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HoldTerms {
-    pub(crate) approvers: Vec<GroupId>,
-    pub(crate) quorum: u32,
+    /// Who must agree, one stage after the other; never empty.
+    pub(crate) stages: Vec<Stage>,
+    /// Groups whose members may deny besides.
+    pub(crate) deniers: Vec<GroupId>,
+    /// Who may allow besides once nobody has decided for long.
+    pub(crate) escalations: Vec<Escalation>,
+    /// An allow counts only with the approver's own signature.
+    pub(crate) signed: bool,
     pub(crate) expires: Duration,
     /// `None`: as long as `expires` says.
     pub(crate) in_transaction: Option<InTransaction>,
@@ -156,12 +163,19 @@ impl InTransaction {
 impl Default for Options {
     /// Ordinary work passes, what is privileged or unknown waits 15 minutes for one of the group `approvers`.
     fn default() -> Self {
-        let approvers = vec![GroupId::new("approvers")];
+        let stages = vec![Stage { approvers: vec![GroupId::new("approvers")], quorum: 1 }];
         Self {
             ordinary: Decision::Allow,
             privileged: Decision::Hold,
             unknown: Decision::Hold,
-            hold: HoldTerms { approvers, quorum: 1, expires: Duration::from_secs(15 * 60), in_transaction: None },
+            hold: HoldTerms {
+                stages,
+                deniers: Vec::new(),
+                escalations: Vec::new(),
+                signed: false,
+                expires: Duration::from_secs(15 * 60),
+                in_transaction: None,
+            },
             facts: in_force(),
             people: None,
         }
@@ -407,13 +421,13 @@ impl RuleSet {
             let of_rules = rules().map(|rule| (rule.id.clone(), &rule.hold));
             let of_fallback = fallback.map(|fallback| (RuleId::new(fallback.name()), &self.options.hold));
             for (rule, terms) in of_rules.chain(of_fallback) {
-                let HoldTerms { approvers, quorum, expires, in_transaction } = terms.clone();
+                let HoldTerms { stages, deniers, escalations, signed, expires, in_transaction } = terms.clone();
                 ruling.expires = if ruling.expires.is_zero() { expires } else { ruling.expires.min(expires) };
                 ruling.in_transaction = match (ruling.in_transaction, in_transaction) {
                     (Some(one), Some(other)) => Some(one.stricter(other)),
                     (one, other) => one.or(other),
                 };
-                ruling.requirements.push(Requirement { rule, approvers, quorum });
+                ruling.requirements.push(Requirement { rule, stages, deniers, escalations, signed });
             }
         } else if judged.is_empty() {
             ruling.message = Some("the request names no action".to_owned());

@@ -348,14 +348,8 @@ fn blast_radius(card: &mut Card, hold: &HoldView) {
 
 fn deciders(card: &mut Card, hold: &HoldView) {
     for requirement in &hold.ruling.requirements {
-        let groups: Vec<_> = requirement.approvers.iter().map(|group| group.as_str()).collect();
-        let need = format!(
-            "rule {} needs {} of {}",
-            plain(requirement.rule.as_str()),
-            requirement.quorum,
-            plain(&groups.join(", "))
-        );
-        card.line("DECIDE", &need);
+        let need = format!("rule {} needs {}", requirement.rule, requirement.describe());
+        card.line("DECIDE", &plain(&need));
     }
     let eligible: Vec<_> = hold.eligible.iter().map(|person| person.as_str()).collect();
     let names = if eligible.is_empty() { "nobody".to_owned() } else { plain(&eligible.join(", ")) };

@@ -54,11 +54,7 @@ pub(super) fn hold() -> HoldView {
         ruling: Ruling {
             decision: Decision::Hold,
             rules: vec![RuleId::new("iam-credentials")],
-            requirements: vec![Requirement {
-                rule: RuleId::new("iam-credentials"),
-                approvers: vec![GroupId::new("security")],
-                quorum: 1,
-            }],
+            requirements: vec![Requirement::of("iam-credentials", &["security"], 1)],
             expires: Duration::from_secs(900),
             in_transaction: None,
             message: Some("New keys need a second pair of eyes.".to_owned()),
@@ -71,6 +67,7 @@ pub(super) fn hold() -> HoldView {
         attached: 1,
         votes: Vec::new(),
         eligible: vec![PersonId::new("alice"), PersonId::new("carol")],
+        progress: vec![(0, 0)],
         modified: Vec::new(),
         upstream_status: None,
     }

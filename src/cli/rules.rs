@@ -208,9 +208,7 @@ fn write_explanation(explanation: &Explanation, actions: &[Action], out: &mut dy
     let ruling = &explanation.ruling;
     writeln!(out, "decision: {}", ruling.decision.as_str())?;
     for requirement in &ruling.requirements {
-        let groups: Vec<&str> = requirement.approvers.iter().map(GroupId::as_str).collect();
-        let quorum = count(requirement.quorum as usize, "person");
-        writeln!(out, "  {} asks for {quorum} of: {}", requirement.rule, groups.join(", "))?;
+        writeln!(out, "  {} asks for {}", requirement.rule, requirement.describe())?;
     }
     if !ruling.expires.is_zero() {
         writeln!(out, "  within {}s", ruling.expires.as_secs())?;

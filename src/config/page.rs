@@ -162,6 +162,20 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// A list of what is more than a text; none where nothing is said.
+    pub(super) fn items<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&'a Node, &'a Problems) -> Option<T>,
+        spell: impl Fn(&T) -> String,
+    ) -> Vec<T> {
+        let node = self.node(key).filter(|node| !matches!(&node.kind, Kind::List(items) if items.is_empty()));
+        let items = node.and_then(|node| node.list_of(self.problems, read)).unwrap_or_default();
+        let spelled: Vec<_> = items.iter().map(spell).collect();
+        self.line(key, &format!("[{}]", spelled.join(", ")), node);
+        items
+    }
+
     pub(super) fn path(&mut self, key: &'static str, default: &str) -> PathBuf {
         let text = self.value(key, default.to_owned(), |n, p| n.text(p).map(str::to_owned), |text| spelled(text));
         self.resolve(&text)

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::page::{Page, spelled, spelled_duration};
-use super::{Aws, Config, Listen, Log, Postgres, Rules, Spool, doors, postgres};
+use super::{Aws, Config, Listen, Log, Postgres, Rules, Spool, doors, people, postgres};
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
-use crate::id::{AgentId, GroupId, PersonId, is_plain_name};
+use crate::id::{AgentId, GroupId, is_plain_name};
 use crate::net::spool::DiskLimits;
 use crate::net::upstream::{Endpoint, UpstreamOptions};
-use crate::people::{People, Person};
+use crate::people::{People, Stage};
 use crate::plane::aws::{self as plane, Endpoints, InterimOptions, Sign};
 use crate::plane::postgres::login::Options as Door;
-use crate::rules::{Assume, Cut, Decision, HoldTerms, InTransaction, read_cache, read_iam_action, read_role};
-use crate::yaml::{Diagnostic, Entry, Node, Problems, Span, nearest};
+use crate::rules::{
+    Assume, Cut, Decision, HoldTerms, InTransaction, read_cache, read_escalation, read_iam_action, read_role,
+};
+use crate::yaml::{Diagnostic, Node, Problems, Span, nearest};
 
 /// Reads all of it; `None` where the people contradict each other (then it was reported).
 pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
@@ -30,15 +32,14 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         (aws, page.section("postgres", "`upstream.postgres`", read))
     });
     let (spool, limits) = page.section("bodies", "`bodies`", bodies);
-    let persons = page.named("people", "a person", person);
-    let (terms, gate, interims) = page.section("holds", "`holds`", |page| holds(page, &persons));
-    let people = match People::new(persons) {
+    let people = match people::read(page) {
         Ok(people) => Arc::new(people),
         Err(error) => {
             page.problems().push(Diagnostic::file(page.problems().source().name(), format!("`people`: {error}")));
             return None;
         }
     };
+    let (terms, gate, interims) = page.section("holds", "`holds`", |page| holds(page, &people));
     let rules = page.section("rules", "`rules`", |page| rules(page, terms, &people));
     let (journal, words) = page.section("audit", "`audit`", |page| {
         let journal =
@@ -172,29 +173,9 @@ fn assume(page: &mut Page<'_>) -> (Option<Arc<Assume>>, bool) {
     (role.map(|role| Arc::new(Assume { role, external_id, cut, also, cache })), unmatched)
 }
 
-fn person(page: &mut Page<'_>, entry: &Entry) -> Option<Person> {
-    let problems = page.problems();
-    if !is_plain_name(&entry.key) {
-        problems.error(entry.key_span, format!("`{}` is no name for a person: {PLAIN_NAME}", entry.key));
-    }
-    let email = |node: &Node, problems: &Problems, text: &str| {
-        let is_address = text.split_once('@').is_some_and(|(local, host)| !local.is_empty() && host.contains('.'))
-            && text.bytes().all(|b| b.is_ascii_graphic());
-        if !is_address {
-            problems.error(node.span, format!("`{text}` is no e-mail address"));
-        }
-        is_address.then(|| text.to_ascii_lowercase())
-    };
-    Some(Person {
-        id: PersonId::new(&entry.key),
-        emails: page.list("emails", &[], email, str::to_owned).into_iter().collect(),
-        groups: page.list("groups", &[], group, |text| GroupId::new(text)).into_iter().collect(),
-    })
-}
-
-fn holds(page: &mut Page<'_>, persons: &[Person]) -> (HoldTerms, GateOptions, InterimOptions) {
+fn holds(page: &mut Page<'_>, people: &People) -> (HoldTerms, GateOptions, InterimOptions) {
     let defaults = crate::rules::Options::default().hold;
-    let known: Vec<&str> = persons.iter().flat_map(|person| &person.groups).map(GroupId::as_str).collect();
+    let known: Vec<&str> = people.persons().flat_map(|person| &person.groups).map(GroupId::as_str).collect();
     let known_group = |node: &Node, problems: &Problems, text: &str| {
         let group = group(node, problems, text)?;
         if !known.contains(&text) {
@@ -208,10 +189,22 @@ fn holds(page: &mut Page<'_>, persons: &[Person]) -> (HoldTerms, GateOptions, In
         }
         Some(group)
     };
-    let default_groups: Vec<&str> = defaults.approvers.iter().map(GroupId::as_str).collect();
+    let only = defaults.stages.iter().flat_map(|stage| &stage.approvers);
+    let default_groups: Vec<&str> = only.map(GroupId::as_str).collect();
+    let approvers = page.list("approvers", &default_groups, known_group, |text| GroupId::new(text));
+    let quorum = u32::try_from(page.count("quorum", 1, 100)).unwrap_or(u32::MAX);
+    let groups = |node: &Node, problems: &Problems| {
+        node.list_of(problems, |item, problems| item.text(problems).and_then(|text| known_group(item, problems, text)))
+    };
     let terms = HoldTerms {
-        approvers: page.list("approvers", &default_groups, known_group, |text| GroupId::new(text)),
-        quorum: u32::try_from(page.count("quorum", 1, 100)).unwrap_or(u32::MAX),
+        stages: vec![Stage { approvers, quorum }],
+        deniers: page.list("deniers", &[], known_group, |text| GroupId::new(text)),
+        escalations: page.items(
+            "escalate",
+            |item, problems| read_escalation(item, problems, &groups),
+            people::spell_escalation,
+        ),
+        signed: page.boolean("signed", defaults.signed),
         expires: page.duration("expires", defaults.expires),
         in_transaction: page.value(
             "in_transaction",
@@ -378,7 +371,7 @@ fn host_name(node: &Node, problems: &Problems, text: &str) -> Option<String> {
     is_name.then(|| text.to_ascii_lowercase())
 }
 
-fn group(node: &Node, problems: &Problems, text: &str) -> Option<GroupId> {
+pub(super) fn group(node: &Node, problems: &Problems, text: &str) -> Option<GroupId> {
     if !is_plain_name(text) {
         problems.error(node.span, format!("`{text}` is no name for a group: {PLAIN_NAME}"));
     }
@@ -390,4 +383,4 @@ fn decision(node: &Node, problems: &Problems) -> Option<Decision> {
     node.one_of(problems, "decision", &choices)
 }
 
-const PLAIN_NAME: &str = "1 to 64 letters, digits or `._@+-`, a letter or digit first";
+pub(super) const PLAIN_NAME: &str = "1 to 64 letters, digits or `._@+-`, a letter or digit first";

@@ -79,7 +79,21 @@ const CHANGED: &[(&str, &str)] = &[
     ("upstream.postgres.attribution.comment", "true"),
     ("upstream.postgres.catalogue_every", "2s"),
     ("upstream.postgres.tags", "{pii: [public.customers, orders/public.users.email]}"),
-    ("people", "{alice: {emails: [Alice@Example.com], groups: [approvers]}}"),
+    (
+        "people",
+        "{alice: {emails: [Alice@Example.com], groups: [approvers], slack: [T01/U02], aliases: [Al], \
+         teams: [00000000-0000-0000-0000-000000000001/00000000-0000-0000-0000-000000000002], \
+         oidc: [{issuer: 'https://id.example.com', subject: 'x 9'}]}, bo: {}}",
+    ),
+    (
+        "on_call",
+        "{approvers: {timezone: Europe/Berlin, windows: [{who: alice, from: '22:00', to: '06:00'}, \
+     {who: bo, since: '2026-12-01T08:00:00+01:00', until: 2026-12-02T00:00:00Z}]}}",
+    ),
+    (
+        "stand_ins",
+        "[{from: alice, to: bo, groups: [approvers], since: 2026-12-01T00:00:00Z, until: 2026-12-09T00:00:00Z}]",
+    ),
     ("bodies.inspect", "2MiB"),
     ("bodies.matched", "1GiB"),
     ("bodies.reply", "2MiB"),
@@ -89,6 +103,9 @@ const CHANGED: &[(&str, &str)] = &[
     ("bodies.disk_unproven", "1MiB"),
     ("holds.approvers", "[security]"),
     ("holds.quorum", "2"),
+    ("holds.deniers", "[watch]"),
+    ("holds.escalate", "[{after: 10m, approvers: [managers]}]"),
+    ("holds.signed", "true"),
     ("holds.expires", "1d"),
     ("holds.in_transaction", "30s"),
     ("holds.withdraw_after", "90s"),
@@ -123,6 +140,8 @@ const ROLE: &str = "      role: arn:aws:iam::123456789012:role/agents\n";
 /// Keys that mean nothing alone, and the lines they need below them.
 const NEEDS: &[(&str, &str)] = &[
     ("listen.postgres", "upstream: {postgres: {hosts: [db], user: gate}}\n"),
+    ("on_call", "people: {alice: {}, bo: {}}\n"),
+    ("stand_ins", "people: {alice: {}, bo: {}}\n"),
     ("upstream.aws.assume.external_id", ROLE),
     ("upstream.aws.assume.cut", ROLE),
     ("upstream.aws.assume.also", ROLE),

@@ -1,6 +1,6 @@
 //! The holds of this process and the ways to find them. Only synchronous looks and changes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ use crate::action::Delta;
 use crate::digest::{Digest, canonical_json, sha256};
 use crate::hold::{Ending, Event, Hold, HoldState, Rejected};
 use crate::id::{AgentId, HoldId, PersonId};
-use crate::people::People;
+use crate::people::{Matter, People, Said};
 use crate::store::SavedHold;
 use crate::time::Timestamp;
 
@@ -127,7 +127,7 @@ impl Book {
         id: &HoldId,
         event: Event,
         now: Timestamp,
-        is_met: impl FnOnce(&BTreeSet<PersonId>) -> bool,
+        is_met: impl FnOnce(&[Said]) -> bool,
     ) -> Result<bool, Rejected> {
         let entry = self.entries.get_mut(id).ok_or(Rejected::NotOpen(HoldState::Ended(Ending::AnswerLost)))?;
         let was_over = entry.hold.state().is_over();
@@ -251,17 +251,21 @@ impl Entry {
         self.waiters.iter().any(|waiter| waiter.signature == signature)
     }
 
-    /// The hold as people see it, with every secret replaced.
-    pub(super) fn view(&self, people: &People) -> HoldView {
+    /// What people are to decide, with what `allowed` said so far.
+    pub(super) fn matter<'a>(&'a self, allowed: &'a [Said]) -> Matter<'a> {
         let about = &self.about;
-        let decided = self.hold.allowed();
-        let eligible: Vec<PersonId> = if matches!(self.hold.state(), HoldState::Pending) {
-            let mut eligible = people.eligible(&about.agent, &about.context, &about.ruling.requirements);
-            eligible.retain(|person| !decided.contains(person));
-            eligible
-        } else {
-            Vec::new()
-        };
+        let requirements = &about.ruling.requirements;
+        Matter { agent: &about.agent, context: &about.context, requirements, opened: about.opened, allowed }
+    }
+
+    /// The hold as people see it, with every secret replaced.
+    pub(super) fn view(&self, people: &People, now: Timestamp) -> HoldView {
+        let about = &self.about;
+        let allowed = self.hold.allowed();
+        let matter = self.matter(&allowed);
+        let is_pending = self.hold.state() == HoldState::Pending;
+        let eligible: Vec<PersonId> = if is_pending { people.eligible(&matter, now) } else { Vec::new() };
+        let progress = people.progress(&matter);
         HoldView {
             id: about.id.clone(),
             action_id: about.action_id.clone(),
@@ -278,6 +282,7 @@ impl Entry {
             attached: self.hold.attached(),
             votes: self.hold.votes().to_vec(),
             eligible,
+            progress,
             modified: about.changes.clone(),
             upstream_status: about.upstream_status,
         }

@@ -14,7 +14,7 @@ use crate::audit::record::Record;
 use crate::digest::Digest;
 use crate::hold::{Change, Event, HoldState, Rejected, Vote, Word};
 use crate::id::HoldId;
-use crate::people::{Bar, Requirement};
+use crate::people::{Bar, Matter, Requirement, Said};
 use crate::rules::{Decision, Ruling};
 use crate::store::SavedHold;
 
@@ -88,7 +88,7 @@ impl Gate {
             if entry.hold.state().is_over() || entry.hold.state() == HoldState::Forwarding {
                 return Err(DecideError::NotOpen(entry.hold.state().as_str()));
             }
-            self.entitled(entry, approver)?;
+            self.entitled(entry, approver, Word::Deny)?;
             records::vote(entry, approver, "cancel", reason)
         };
         self.journal.append(record).await.map_err(|_| DecideError::LogUnavailable)?;
@@ -109,7 +109,7 @@ impl Gate {
         let (records, modification) = {
             let book = self.book();
             let entry = book.entry(id).ok_or(DecideError::NotFound)?;
-            self.entitled(entry, approver)?;
+            self.entitled(entry, approver, word)?;
             check_open(entry, word)?;
             // Whoever does not say what was shown may have seen it before it was modified.
             let is_other = match digest {
@@ -146,17 +146,26 @@ impl Gate {
         self.book().entry(id).map(|entry| Arc::clone(&entry.turn)).ok_or(DecideError::NotFound)
     }
 
-    fn entitled(&self, entry: &Entry, approver: &Approver) -> Result<(), DecideError> {
-        let about = &entry.about;
-        self.people
-            .load()
-            .may_decide(&about.agent, &about.context, &about.ruling.requirements, &approver.person)
-            .map_err(|bar| match bar {
-                Bar::Conflict(role) => DecideError::Conflict(role),
-                Bar::NotEntitled => DecideError::NotEntitled,
-                Bar::OwnerUnknown => DecideError::OwnerUnknown,
-                Bar::UnknownPerson => DecideError::UnknownPerson,
-            })
+    fn entitled(&self, entry: &Entry, approver: &Approver, word: Word) -> Result<(), DecideError> {
+        let (people, now, allowed) = (self.people.load(), self.clock.now(), entry.hold.allowed());
+        let matter = entry.matter(&allowed);
+        let judged = match word {
+            Word::Deny => people.may_deny(&matter, &approver.person, now),
+            // Who has allowed it may say so once more, and is told that it is known.
+            Word::Allow if gave(entry, approver, word) => Ok(()),
+            // Who changes it has what was said before taken back, also by themselves.
+            Word::Modify => people.may_allow(&Matter { allowed: &[], ..matter }, &approver.person, now),
+            Word::Allow => people.may_allow(&matter, &approver.person, now),
+        };
+        judged.map_err(|bar| match bar {
+            Bar::Conflict(role) => DecideError::Conflict(role),
+            Bar::NotEntitled => DecideError::NotEntitled,
+            Bar::NotOnCall => DecideError::NotOnCall,
+            Bar::NotYet => DecideError::NotYet,
+            Bar::OwnerUnknown => DecideError::OwnerUnknown,
+            Bar::StageMet => DecideError::StageMet,
+            Bar::UnknownPerson => DecideError::UnknownPerson,
+        })
     }
 
     async fn append_all(&self, records: Vec<Record>) -> Result<(), DecideError> {
@@ -173,9 +182,12 @@ impl Gate {
         let (view, record, saved) = {
             let mut book = self.book();
             let about = &book.entry(id).ok_or(DecideError::NotFound)?.about;
-            let (agent, context, requirements) =
-                (about.agent.clone(), about.context.clone(), about.ruling.requirements.clone());
-            let is_met = |allowed: &BTreeSet<_>| people.is_met(&agent, &context, &requirements, allowed);
+            let (agent, context, opened) = (Arc::clone(&about.agent), about.context.clone(), about.opened);
+            let ruling = Arc::clone(&about.ruling);
+            let is_met = |allowed: &[Said]| {
+                let requirements = &ruling.requirements;
+                people.is_met(&Matter { agent: &agent, context: &context, requirements, opened, allowed })
+            };
             let changed = book.apply(id, event, self.clock.now(), is_met).map_err(|rejected| match rejected {
                 Rejected::Duplicate => DecideError::Duplicate,
                 Rejected::NotOpen(state) => DecideError::NotOpen(state.as_str()),
@@ -185,7 +197,7 @@ impl Gate {
             if changed {
                 self.count(entry.hold.state());
             }
-            (entry.view(&people), record, entry.to_saved())
+            (entry.view(&people, self.clock.now()), record, entry.to_saved())
         };
         self.keep(record, saved).await?;
         self.announce();
@@ -240,16 +252,17 @@ impl Gate {
         if !modified.actions.iter().all(|it| is_within(it, originals)) {
             // Not a narrowing: it reaches something the agent did not ask for, so a second person must agree.
             for requirement in &mut requirements {
-                requirement.quorum = requirement.quorum.max(2);
+                requirement.take_at_least(2);
             }
         }
-        let about = &entry.about;
-        if !self.people.load().can_be_met(&about.agent, &about.context, &requirements) {
+        // A modification takes back what was said so far.
+        let matter = Matter { requirements: &requirements, ..entry.matter(&[]) };
+        if !self.people.load().can_be_met(&matter, self.clock.now(), entry.hold.deadline()) {
             return refuse(
                 "it reaches other resources than the agent asked for, which takes two people, and there are not two who may decide",
             );
         }
-        let mut whole_patch = about.patch.clone().unwrap_or_default();
+        let mut whole_patch = entry.about.patch.clone().unwrap_or_default();
         whole_patch.extend(patch);
         Ok(Modification { modified, changes, patch: whole_patch, requirements })
     }

@@ -262,9 +262,9 @@ impl Gate {
         // Who may decide is shown with each hold.
         self.book().touch_all();
         self.announce();
+        let now = self.clock.now();
         self.end_open(Event::NobodyEntitled, |entry| {
-            let about = &entry.about;
-            !people.can_be_met(&about.agent, &about.context, &about.ruling.requirements)
+            !people.can_be_met(&entry.matter(&entry.hold.allowed()), now, entry.hold.deadline())
         });
     }
 
@@ -317,19 +317,19 @@ impl Gate {
     /// The holds that changed after the change of that number, oldest first, and the number to go on
     /// with. A hold that did not change costs next to nothing: there may be thousands, and watchers.
     pub(crate) fn holds_since(&self, since: u64) -> (Vec<HoldView>, u64) {
-        let people = self.people.load();
+        let (people, now) = (self.people.load(), self.clock.now());
         let (mut views, last) = {
             let book = self.book();
             let (changed, last) = book.changed_since(since);
-            (changed.map(|entry| entry.view(&people)).collect::<Vec<_>>(), last)
+            (changed.map(|entry| entry.view(&people, now)).collect::<Vec<_>>(), last)
         };
         views.sort_by(|a, b| a.opened.cmp(&b.opened).then_with(|| a.id.cmp(&b.id)));
         (views, last)
     }
 
     pub(crate) fn hold(&self, id: &HoldId) -> Option<HoldView> {
-        let people = self.people.load();
-        self.book().entry(id).filter(|entry| entry.is_durable).map(|entry| entry.view(&people))
+        let (people, now) = (self.people.load(), self.clock.now());
+        self.book().entry(id).filter(|entry| entry.is_durable).map(|entry| entry.view(&people, now))
     }
 
     /// True while the configuration knows this person.

@@ -17,8 +17,8 @@ use crate::audit::spelling::{Members, write_decimal, write_map};
 use crate::credential::assume::Session;
 use crate::digest::{Digest, write_array, write_json_string, write_object};
 use crate::hold::{Change, Ending, HoldState};
-use crate::id::{ActionId, HoldId, PersonId, RuleId};
-use crate::people::{People, Person};
+use crate::id::{ActionId, HoldId, RuleId};
+use crate::people::{People, Person, Requirement};
 use crate::rules::Ruling;
 
 /// About what a matched request takes.
@@ -134,7 +134,7 @@ pub(super) fn forward(ask: &Ask, ruling: &Ruling, rule_set: Digest, effective: D
         record = record
             .text("hold", entry.about.id.as_str())
             .digest("approved_digest", entry.bound_digest())
-            .texts("approved_by", entry.hold.allowed().iter().map(PersonId::as_str));
+            .texts("approved_by", entry.hold.allowed().iter().map(|said| said.person.as_str()));
         if !entry.about.changes.is_empty() {
             let wording = ask.wording.as_deref();
             record = record.json("modified", &changes(&entry.about.changes, &entry.about.actions, wording));
@@ -148,19 +148,7 @@ pub(super) fn held(ask: &Ask, entry: &Entry) -> Record {
     matched(Kind::ActionHeld, ask, ruling, entry.about.rule_set, Some(entry.bound_digest()))
         .text("hold", entry.about.id.as_str())
         .timestamp("expires", entry.hold.deadline())
-        .json(
-            "requirements",
-            &Value::Array(
-                ruling
-                    .requirements
-                    .iter()
-                    .map(|it| {
-                        let groups: Vec<_> = it.approvers.iter().map(ToString::to_string).collect();
-                        json!({ "rule": it.rule.as_str(), "approvers": groups, "quorum": it.quorum })
-                    })
-                    .collect(),
-            ),
-        )
+        .json("requirements", &Value::Array(ruling.requirements.iter().map(Requirement::json).collect()))
 }
 
 /// A later attempt of the same call attached to its hold.
@@ -248,7 +236,7 @@ pub(super) fn ended(entry: &Entry, by: Option<&str>) -> Option<Record> {
         about_hold(kind, entry)
             .text("ending", entry.hold.state().as_str())
             .text_if("by", by)
-            .texts("allowed_by", entry.hold.allowed().iter().map(PersonId::as_str)),
+            .texts("allowed_by", entry.hold.allowed().iter().map(|said| said.person.as_str())),
     )
 }
 
@@ -335,9 +323,14 @@ pub(super) fn rules_changed(before: Option<Digest>, after: Digest, superseded: u
 
 /// The persons in force with their groups, after a change or at the start.
 pub(super) fn people_changed(people: &People) -> Record {
-    let groups = |person: &Person| person.groups.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let people: BTreeMap<_, _> = people.persons().map(|person| (person.id.to_string(), groups(person))).collect();
-    Record::new(Kind::ConfigChange).text("what", "people").json("people", &json!(people))
+    let one = |person: &Person| {
+        let groups: Vec<_> = person.groups.iter().map(ToString::to_string).collect();
+        let accounts: Vec<_> = person.accounts.iter().map(ToString::to_string).collect();
+        json!({ "groups": groups, "emails": person.emails, "accounts": accounts })
+    };
+    let persons: BTreeMap<_, _> = people.persons().map(|person| (person.id.to_string(), one(person))).collect();
+    let record = Record::new(Kind::ConfigChange).text("what", "people").json("people", &json!(persons));
+    record.json("rota", &people.rota().json())
 }
 
 /// The table of facts by which requests are named, after a change or at the start.

@@ -11,8 +11,9 @@ use crate::action::{Access, Owner, Trait, Traits};
 use crate::audit::record::{Kind, Record};
 use crate::digest::sha256;
 use crate::hold::Word;
-use crate::id::{AgentId, GroupId};
+use crate::id::AgentId;
 use crate::journal::{self, Journal};
+use crate::people::rota::Rota;
 use crate::people::{People, Person};
 use crate::rules::{self, RuleSet};
 use crate::store::Store;
@@ -63,11 +64,10 @@ fn rule_set(text: &str) -> Arc<RuleSet> {
 
 fn people(persons: &[(&str, &str)]) -> People {
     let person = |(id, group): &(&str, &str)| Person {
-        id: PersonId::new(id),
         emails: [format!("{id}@example.com")].into(),
-        groups: [GroupId::new(group)].into(),
+        ..Person::of(id, &[group])
     };
-    People::new(persons.iter().map(person).collect()).unwrap()
+    People::new(persons.iter().map(person).collect(), Rota::default()).unwrap()
 }
 
 fn everybody() -> People {

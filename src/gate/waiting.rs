@@ -14,6 +14,7 @@ use super::{Admission, Ask, Ended, records};
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState};
 use crate::id::HoldId;
+use crate::people::Matter;
 use crate::rules::{Assume, Decision, InTransaction, Ruling};
 use crate::store::SavedHold;
 use crate::time::Timestamp;
@@ -90,7 +91,9 @@ impl Gate {
             return Err(Refused::Stop(Ending::Restarted, None));
         }
         let people = self.people.load();
-        if !people.can_be_met(&ask.agent, &ask.context, &ruling.requirements) {
+        let (agent, context, requirements) = (&ask.agent, &ask.context, &ruling.requirements);
+        let matter = Matter { agent, context, requirements, opened: now, allowed: &[] };
+        if !people.can_be_met(&matter, now, now.plus(ruling.expires)) {
             return Err(Refused::Stop(Ending::NoApprover, None));
         }
         let (own, all) = book.open_counts(&ask.agent.id);
@@ -312,7 +315,7 @@ impl Gate {
         }
         // Conditions on the time of day may ask for more people now than when it was opened.
         let (requirements, allowed) = (joined(&about.ruling, &now), entry.hold.allowed());
-        if !self.people.load().is_met(&about.agent, &about.context, &requirements, &allowed) {
+        if !self.people.load().is_met(&Matter { requirements: &requirements, ..entry.matter(&allowed) }) {
             return Err("those who allowed it may not decide it any more");
         }
         let Some(patch) = &about.patch else {

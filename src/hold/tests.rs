@@ -14,7 +14,7 @@ fn vote(person: &str, word: Word) -> Event {
     Event::Voted { vote: Vote { person: PersonId::new(person), word, reason: "because".into(), at: T0, void: false } }
 }
 
-fn quorum(n: usize) -> impl Fn(&BTreeSet<PersonId>) -> bool {
+fn quorum(n: usize) -> impl Fn(&[Said]) -> bool {
     move |allowed| allowed.len() >= n
 }
 
@@ -117,7 +117,7 @@ fn a_modification_voids_what_was_said_before() {
     hold.apply(vote("a", Word::Allow), T0, quorum(2)).unwrap();
     hold.apply(vote("b", Word::Modify), T0, quorum(2)).unwrap();
     assert_eq!(hold.state(), HoldState::Pending);
-    assert_eq!(hold.allowed(), [PersonId::new("b")].into());
+    assert_eq!(hold.allowed(), [Said { person: PersonId::new("b"), at: T0 }]);
     hold.apply(vote("a", Word::Allow), T0, quorum(2)).unwrap();
     assert_eq!(hold.state(), HoldState::Approved);
 }

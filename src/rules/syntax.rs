@@ -10,21 +10,16 @@ use super::assume::Assume;
 use super::condition::Condition;
 use super::criteria::{Criteria, Field, ParameterTest, TraitTest, Wanted};
 use super::volume::{Limit, Volume};
-use super::{Decision, Fallback, HoldTerms, InTransaction, Options, Rule, lint};
+use super::{Decision, Fallback, Options, Rule, lint, terms};
 use crate::action::{Access, Trait, Traits};
 use crate::catalog::aws::Table;
-use crate::id::{GroupId, RuleId, is_plain_name};
+use crate::id::{RuleId, is_plain_name};
 use crate::pattern::Glob;
-use crate::yaml::{self, Diagnostic, Fields, Kind, Node, Problems, nearest};
+use crate::yaml::{self, Diagnostic, Fields, Kind, Node, Problems};
 
-/// Longest and shortest time a hold may wait.
-const LONGEST_HOLD: Duration = Duration::from_secs(7 * 24 * 3600);
-const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 /// Longest and shortest window of a volume.
 const LONGEST_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
-/// More approvals than this are a mistake of the pen.
-const HIGHEST_QUORUM: u64 = 20;
 /// Longest message, in characters: it is read on a telephone.
 const LONGEST_MESSAGE: usize = 600;
 
@@ -70,7 +65,7 @@ fn read_rule(node: &Node, problems: &Problems, options: &Options) -> Option<Rule
     let says_in_transaction = fields.entry("in_transaction").is_some();
     let volume = fields.typed("volume", read_volume);
     let assume = fields.typed("assume", Assume::read).map(Arc::new);
-    let hold = read_hold(&mut fields, decision, options);
+    let hold = terms::read(&mut fields, decision, options);
     let message =
         fields.typed("message", |node, problems| short_text(node, problems)).map(|text| text.trim().to_owned());
     let controls = fields.texts("controls").unwrap_or_default().into_iter().map(str::to_owned).collect();
@@ -159,7 +154,7 @@ fn read_id(node: &Node, problems: &Problems) -> Option<RuleId> {
     plain_name(node, problems).map(RuleId::new)
 }
 
-fn plain_name<'a>(node: &'a Node, problems: &Problems) -> Option<&'a str> {
+pub(super) fn plain_name<'a>(node: &'a Node, problems: &Problems) -> Option<&'a str> {
     let text = node.text(problems)?;
     if is_plain_name(text) {
         return Some(text);
@@ -178,92 +173,6 @@ fn short_text<'a>(node: &'a Node, problems: &Problems) -> Option<&'a str> {
         return None;
     }
     Some(text)
-}
-
-fn read_hold(fields: &mut Fields<'_>, decision: Option<Decision>, options: &Options) -> HoldTerms {
-    let problems = fields.problems();
-    for key in ["approvers", "quorum", "expires", "in_transaction"] {
-        if let (Some(Decision::Allow | Decision::Deny), Some(entry)) = (decision, fields.entry(key)) {
-            problems.error(entry.key_span, format!("only a hold rule has `{key}`"));
-        }
-    }
-    let place = fields.node("approvers").or_else(|| fields.node("quorum")).or_else(|| fields.node("id"));
-    let approvers = fields.typed("approvers", |node, problems| {
-        node.list_of(problems, |item, problems| read_group(item, problems, options))
-    });
-    let quorum = fields.integer("quorum", 1, HIGHEST_QUORUM).and_then(|quorum| u32::try_from(quorum).ok());
-    let expires = fields.typed("expires", |node, problems| {
-        let expires = node.duration(problems)?;
-        if (SHORTEST_HOLD..=LONGEST_HOLD).contains(&expires) {
-            return Some(expires);
-        }
-        problems.error(node.span, "a hold waits between 1s and 7d");
-        None
-    });
-    let in_transaction = fields.typed("in_transaction", read_in_transaction);
-    let terms = HoldTerms {
-        approvers: approvers.unwrap_or_else(|| options.hold.approvers.clone()),
-        quorum: quorum.unwrap_or(options.hold.quorum),
-        expires: expires.unwrap_or(options.hold.expires),
-        in_transaction: in_transaction.or(options.hold.in_transaction),
-    };
-    let all_known = approvers_are_known(options, &terms.approvers);
-    if let (Some(Decision::Hold), Some(people), Some(place), true) = (decision, &options.people, place, all_known) {
-        let members =
-            people.persons().filter(|person| terms.approvers.iter().any(|group| person.groups.contains(group)));
-        let members = members.count();
-        if members < terms.quorum as usize {
-            let groups: Vec<_> = terms.approvers.iter().map(GroupId::as_str).collect();
-            let message = format!("quorum {}, but {members} in the groups: {}", terms.quorum, groups.join(", "));
-            problems.push(
-                Diagnostic::error(problems.source(), place.span, message).help("such a hold could never be approved"),
-            );
-        }
-    }
-    terms
-}
-
-/// What a hold may do inside of a transaction: the time it waits there, or `refuse`.
-pub(crate) fn read_in_transaction(node: &Node, problems: &Problems) -> Option<InTransaction> {
-    if matches!(&node.kind, Kind::Scalar { text, .. } if text == InTransaction::REFUSE) {
-        return Some(InTransaction::Refuse);
-    }
-    if matches!(&node.kind, Kind::Scalar { text, .. } if !text.starts_with(|it: char| it.is_ascii_digit())) {
-        let message = "`in_transaction` is the time that a hold may wait inside of a transaction, or `refuse`";
-        problems.error(node.span, message);
-        return None;
-    }
-    let time = node.duration(problems)?;
-    if (SHORTEST_HOLD..=LONGEST_HOLD).contains(&time) {
-        return Some(InTransaction::Wait(time));
-    }
-    problems
-        .error(node.span, "a hold waits between 1s and 7d; to let it not wait inside of a transaction, say `refuse`");
-    None
-}
-
-/// False where a group was already reported, so that one mistake is said once.
-fn approvers_are_known(options: &Options, approvers: &[GroupId]) -> bool {
-    !approvers.is_empty()
-        && (*approvers == options.hold.approvers
-            || options.people.as_ref().is_none_or(|people| approvers.iter().all(|group| people.has_group(group))))
-}
-
-fn read_group(node: &Node, problems: &Problems, options: &Options) -> Option<GroupId> {
-    let group = GroupId::new(plain_name(node, problems)?);
-    if let Some(people) = &options.people
-        && !people.has_group(&group)
-    {
-        let known: BTreeSet<&str> = people.persons().flat_map(|person| &person.groups).map(GroupId::as_str).collect();
-        let mut diagnostic =
-            Diagnostic::error(problems.source(), node.span, format!("no person is in a group `{group}`"));
-        if let Some(near) = nearest(group.as_str(), known.iter().copied()) {
-            diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
-        }
-        problems.push(diagnostic.help(format!("groups: {}", known.into_iter().collect::<Vec<_>>().join(", "))));
-        return None;
-    }
-    Some(group)
 }
 
 fn read_criteria(node: &Node, what: &'static str, facts: &'static Table, problems: &Problems) -> Option<Criteria> {
@@ -376,7 +285,7 @@ pub(super) fn canonical(rules: &[Rule], options: &Options) -> Value {
         "ordinary": options.ordinary.as_str(),
         "privileged": options.privileged.as_str(),
         "unknown": options.unknown.as_str(),
-        "hold": canonical_hold(&options.hold),
+        "hold": terms::canonical(&options.hold),
         "rules": rules,
     })
 }
@@ -392,7 +301,7 @@ fn canonical_rule(rule: &Rule) -> Value {
         "controls": sorted(rule.controls.iter().map(String::as_str)),
     });
     if let (Decision::Hold, Some(members)) = (rule.decision, value.as_object_mut()) {
-        members.insert("hold".to_owned(), canonical_hold(&rule.hold));
+        members.insert("hold".to_owned(), terms::canonical(&rule.hold));
     }
     // Absent where there is none, so that rules without it keep their digest.
     if let (Some(limit), Some(members)) = (&rule.volume, value.as_object_mut()) {
@@ -441,24 +350,7 @@ pub(super) fn canonical_criteria(criteria: &Criteria) -> Value {
     Value::Object(value)
 }
 
-fn canonical_hold(terms: &HoldTerms) -> Value {
-    let mut value = json!({
-        "approvers": sorted(terms.approvers.iter().map(GroupId::as_str)),
-        "quorum": terms.quorum,
-        "expires_ms": u64::try_from(terms.expires.as_millis()).unwrap_or(u64::MAX),
-    });
-    let in_transaction = match terms.in_transaction {
-        None => return value,
-        Some(InTransaction::Refuse) => InTransaction::REFUSE.into(),
-        Some(InTransaction::Wait(time)) => json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-    };
-    if let Some(members) = value.as_object_mut() {
-        members.insert("in_transaction".to_owned(), in_transaction);
-    }
-    value
-}
-
-fn sorted<'a>(texts: impl Iterator<Item = &'a str>) -> Value {
+pub(super) fn sorted<'a>(texts: impl Iterator<Item = &'a str>) -> Value {
     let set: BTreeSet<&str> = texts.collect();
     set.into_iter().collect()
 }

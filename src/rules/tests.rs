@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
@@ -8,17 +7,14 @@ use super::*;
 use crate::action::Owner;
 use crate::id::{AgentId, PersonId};
 use crate::people::Person;
+use crate::people::rota::Rota;
 use crate::yaml::{near_misses, render};
 
 mod model;
 
 fn people() -> Arc<People> {
-    let person = |id: &str, groups: &[&str]| Person {
-        id: PersonId::new(id),
-        emails: BTreeSet::new(),
-        groups: groups.iter().map(GroupId::new).collect(),
-    };
-    Arc::new(People::new(vec![person("alice", &["approvers", "security"]), person("bob", &["approvers"])]).unwrap())
+    let persons = vec![Person::of("alice", &["approvers", "security"]), Person::of("bob", &["approvers"])];
+    Arc::new(People::new(persons, Rota::default()).unwrap())
 }
 
 fn options() -> Options {
@@ -104,7 +100,8 @@ fn truth_table() {
     for (label, actions) in truth_actions() {
         let ruling = decide(&rules, &actions);
         let by: Vec<&str> = ruling.rules.iter().map(RuleId::as_str).collect();
-        let asks: Vec<String> = ruling.requirements.iter().map(|it| format!("{}:{}", it.rule, it.quorum)).collect();
+        let asks: Vec<String> =
+            ruling.requirements.iter().map(|it| format!("{}:{}", it.rule, it.stages[0].quorum)).collect();
         write!(table, "{label:<58} {:<5} by [{}]", ruling.decision.as_str(), by.join(" ")).unwrap();
         if !asks.is_empty() {
             write!(table, " asks [{}] {}s", asks.join(" "), ruling.expires.as_secs()).unwrap();
@@ -304,7 +301,8 @@ fn the_digest_follows_the_meaning_and_nothing_else() {
     }
     assert_ne!(digest(&[one, two], &Options { ordinary: Decision::Hold, ..options() }), wanted);
     assert_ne!(digest(&[one, two], &Options { unknown: Decision::Deny, ..options() }), wanted);
-    let hold = HoldTerms { quorum: 2, ..options().hold };
+    let mut hold = options().hold;
+    hold.stages[0].quorum = 2;
     assert_ne!(digest(&[one, two], &Options { hold, ..options() }), wanted);
     let limited = |terms: &str| digest(&[&one.replace("quorum", &format!("{terms}, quorum")), two], &options());
     let (short, long) = (limited("in_transaction: 30s"), limited("in_transaction: 31s"));

@@ -13,7 +13,7 @@ use crate::action::{Access, Action, Agent, Before, Context, Crossed, Delta, Owne
 use crate::digest::Digest;
 use crate::hold::{Change, Ending, HoldState, Vote, Word};
 use crate::id::{ActionId, AgentId, GroupId, HoldId, PersonId, RuleId};
-use crate::people::Requirement;
+use crate::people::{Escalation, Requirement, Stage};
 use crate::rules::{Decision, Ruling};
 use crate::time::Timestamp;
 
@@ -67,7 +67,7 @@ impl SavedHold {
     }
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -202,8 +202,24 @@ struct RulingForm {
 #[serde(deny_unknown_fields)]
 struct RequirementForm {
     rule: String,
+    stages: Vec<StageForm>,
+    deniers: Vec<String>,
+    escalations: Vec<EscalationForm>,
+    signed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StageForm {
     approvers: Vec<String>,
     quorum: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EscalationForm {
+    after_us: u64,
+    approvers: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -388,18 +404,46 @@ impl From<&Ruling> for RulingForm {
     fn from(ruling: &Ruling) -> Self {
         Self {
             rules: ruling.rules.iter().map(RuleId::to_string).collect(),
-            requirements: ruling
-                .requirements
-                .iter()
-                .map(|it| RequirementForm {
-                    rule: it.rule.to_string(),
-                    approvers: it.approvers.iter().map(GroupId::to_string).collect(),
-                    quorum: it.quorum,
-                })
-                .collect(),
+            requirements: ruling.requirements.iter().map(Into::into).collect(),
             expires_us: u64::try_from(ruling.expires.as_micros()).unwrap_or(u64::MAX),
             message: ruling.message.clone(),
             controls: ruling.controls.clone(),
+        }
+    }
+}
+
+impl From<&Requirement> for RequirementForm {
+    fn from(it: &Requirement) -> Self {
+        let names = |groups: &[GroupId]| groups.iter().map(GroupId::to_string).collect();
+        let stage = |it: &Stage| StageForm { approvers: names(&it.approvers), quorum: it.quorum };
+        let escalation = |it: &Escalation| {
+            let after_us = u64::try_from(it.after.as_micros()).unwrap_or(u64::MAX);
+            EscalationForm { after_us, approvers: names(&it.approvers) }
+        };
+        Self {
+            rule: it.rule.to_string(),
+            stages: it.stages.iter().map(stage).collect(),
+            deniers: names(&it.deniers),
+            escalations: it.escalations.iter().map(escalation).collect(),
+            signed: it.signed,
+        }
+    }
+}
+
+impl RequirementForm {
+    fn into_requirement(self) -> Requirement {
+        let groups = |names: Vec<String>| names.iter().map(GroupId::new).collect();
+        let stage = |it: StageForm| Stage { approvers: groups(it.approvers), quorum: it.quorum };
+        let escalation = |it: EscalationForm| Escalation {
+            after: Duration::from_micros(it.after_us),
+            approvers: groups(it.approvers),
+        };
+        Requirement {
+            rule: RuleId::new(self.rule),
+            stages: self.stages.into_iter().map(stage).collect(),
+            deniers: groups(self.deniers),
+            escalations: self.escalations.into_iter().map(escalation).collect(),
+            signed: self.signed,
         }
     }
 }
@@ -409,15 +453,7 @@ impl RulingForm {
         Ruling {
             decision: Decision::Hold,
             rules: self.rules.iter().map(RuleId::new).collect(),
-            requirements: self
-                .requirements
-                .into_iter()
-                .map(|it| Requirement {
-                    rule: RuleId::new(it.rule),
-                    approvers: it.approvers.iter().map(GroupId::new).collect(),
-                    quorum: it.quorum,
-                })
-                .collect(),
+            requirements: self.requirements.into_iter().map(RequirementForm::into_requirement).collect(),
             expires: Duration::from_micros(self.expires_us),
             // What its session's transaction allowed ended with that session.
             in_transaction: None,

@@ -7,7 +7,7 @@ use crate::action::{Access, Action, Agent, Context, Owner, Shown, Trait, Traits}
 use crate::digest::sha256;
 use crate::hold::{Change, Ending, HoldState, Vote, Word};
 use crate::id::{ActionId, AgentId, GroupId, PersonId, RuleId};
-use crate::people::Requirement;
+use crate::people::{Escalation, Requirement};
 use crate::rules::{Decision, Ruling};
 use crate::time::Timestamp;
 
@@ -42,9 +42,13 @@ fn hold(id: &str, state: HoldState) -> SavedHold {
             decision: Decision::Hold,
             rules: vec![RuleId::new("r")],
             requirements: vec![Requirement {
-                rule: RuleId::new("r"),
-                approvers: vec![GroupId::new("approvers")],
-                quorum: 2,
+                deniers: vec![GroupId::new("watch")],
+                escalations: vec![Escalation {
+                    after: Duration::from_secs(60),
+                    approvers: vec![GroupId::new("managers")],
+                }],
+                signed: true,
+                ..Requirement::of("r", &["approvers"], 2)
             }],
             expires: Duration::from_secs(900),
             in_transaction: None,
@@ -145,7 +149,7 @@ fn what_cannot_be_read_is_said_and_not_skipped() {
     let good = hold("h", HoldState::Pending).to_json().unwrap();
     for bad in [
         "{}".to_owned(),
-        good.replace("\"v\":1", "\"v\":2"),
+        good.replace("\"v\":2", "\"v\":1"),
         good.replace("\"pending\"", "\"dreaming\""),
         good.replace("\"peer\"", "\"pier\""),
     ] {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::action::{Action, Context, Delta};
 use crate::gate::HoldView;
+use crate::people::Requirement;
 
 /// The hold as `components.schemas.Hold` of the OpenAPI document says, without its card.
 pub(super) fn hold(hold: &HoldView) -> Value {
@@ -32,11 +33,8 @@ pub(super) fn hold(hold: &HoldView) -> Value {
         "rules": hold.ruling.rules.iter().map(|rule| rule.as_str()).collect::<Vec<_>>(),
         "message": hold.ruling.message,
         "controls": hold.ruling.controls,
-        "requirements": hold.ruling.requirements.iter().map(|requirement| json!({
-            "rule": requirement.rule.as_str(),
-            "approvers": requirement.approvers.iter().map(|group| group.as_str()).collect::<Vec<_>>(),
-            "quorum": requirement.quorum,
-        })).collect::<Vec<_>>(),
+        "requirements": hold.ruling.requirements.iter().map(Requirement::json).collect::<Vec<_>>(),
+        "progress": hold.progress.iter().map(|(stage, have)| json!({ "stage": stage, "have": have })).collect::<Vec<_>>(),
         "attached": hold.attached,
         "eligible": ids(&hold.eligible),
         "votes": hold.votes.iter().map(|vote| json!({

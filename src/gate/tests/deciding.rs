@@ -86,7 +86,7 @@ async fn a_modification_that_reaches_further_needs_two_people() {
     let hold = it.one_attached().await;
     let patch = json!({"UserName": "admin"}).as_object().unwrap().clone();
     let view = it.decide(&hold.id, "alice", Verdict::Modify(patch)).await.unwrap();
-    assert_eq!((view.state, view.ruling.requirements[0].quorum), (HoldState::Pending, 2));
+    assert_eq!((view.state, view.ruling.requirements[0].stages[0].quorum), (HoldState::Pending, 2));
     for bad in [json!({}), json!({"UserName": "admin"}), json!({"UserName": null})] {
         let verdict = Verdict::Modify(bad.as_object().unwrap().clone());
         let refused = it.gate.decide(&hold.id, Some(view.digest), &approver("alice"), verdict, "").await;
