@@ -2,7 +2,3 @@
 //! person and calls the gate; whether that person may decide is the gate's to say.
 
 pub(crate) mod api;
-pub(crate) mod card;
-
-#[cfg(test)]
-mod tests;

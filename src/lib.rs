@@ -35,8 +35,9 @@ mod store;
 // rank 6
 mod gate;
 // rank 7
-mod channel;
+mod card;
 mod plane;
-// rank 8, 9
+// rank 8 to 10
+mod channel;
 mod config;
 mod serve;

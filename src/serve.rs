@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use crate::card;
 use crate::channel::api::Api;
-use crate::channel::card;
 use crate::config::{Config, Log, Postgres};
 use crate::credential::agent::{self, Agents};
 use crate::credential::approver::ApproverTokens;

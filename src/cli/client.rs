@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::Common;
-use crate::channel::card::visible;
+use crate::card::visible;
 use crate::net::body::Outgoing;
 use crate::net::reach::Own;
 use crate::net::upstream::{Endpoint, Pool, UpstreamBody, UpstreamOptions};

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, Connection, Refused};
 use super::holds::{path_of, text};
 use super::{Common, Exit};
-use crate::channel::card::{escaped_json, visible};
+use crate::card::{escaped_json, visible};
 
 #[derive(Args, Debug)]
 pub(crate) struct Approve {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::holds::text;
 use super::{Common, Exit};
-use crate::channel::card::visible;
+use crate::card::visible;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {

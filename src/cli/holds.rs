@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::client::{Client, Connection};
 use super::{Common, Exit};
-use crate::channel::card::{escaped_json, visible};
+use crate::card::{escaped_json, visible};
 use crate::time::{Clock, Timestamp};
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
-use crate::channel::tests::hold;
+use crate::card::sample::hold;
 
 fn document() -> Value {
     serde_json::from_str(DOCUMENT).unwrap()

@@ -12,7 +12,7 @@ use super::read::{Position, each_line, mentions};
 use super::{Common, Exit, Open, list_segments};
 use crate::audit::commitment::{Opening, What};
 use crate::audit::record::Kind;
-use crate::channel::card::visible;
+use crate::card::visible;
 use crate::credential::commitment_key;
 use crate::digest::Digest;
 use crate::journal::openings::OPENINGS_FILE;

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
 use super::{Exit, Show, Tail, list_segments, open_segment};
-use crate::channel::card::visible;
+use crate::card::visible;
 
 /// How often a followed log is looked at.
 const POLL: Duration = Duration::from_millis(200);

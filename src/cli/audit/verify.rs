@@ -10,7 +10,7 @@ use super::{Exit, Verify, list_segments, open_segment};
 use crate::audit::checkpoint::{MAX_NOTE, VerifyingKey};
 use crate::audit::line::segment_name;
 use crate::audit::verify::{Anchor, Finding, Verifier, Whole};
-use crate::channel::card::visible;
+use crate::card::visible;
 
 /// A log that grows while it is read can look broken: it is read again when its checkpoint moved.
 const ATTEMPTS: usize = 3;

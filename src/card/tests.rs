@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::shown::is_hidden;
+use super::text::WIDTH;
 use super::*;
 use crate::action::{Before, Delta};
-use crate::channel::tests::{hold, now};
+use crate::card::sample::{hold, now};
 use crate::hold::{Change, Ending, Word};
 use crate::id::PersonId;
 
@@ -222,7 +224,7 @@ fn operations_are_spoken_as_words() {
 /// `UPDATE_GOLDEN=1` writes the file anew; look at the difference before committing it.
 fn check(file: &str, expected: &str, card: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(format!("{}/src/channel/card/{file}", env!("CARGO_MANIFEST_DIR")), card).unwrap();
+        std::fs::write(format!("{}/src/card/{file}", env!("CARGO_MANIFEST_DIR")), card).unwrap();
     } else {
         assert_eq!(card, expected, "\n{card}");
     }

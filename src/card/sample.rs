@@ -1,4 +1,4 @@
-//! The hold that the channels' tests render.
+//! A hold of nobody's, for tests of cards and channels.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,11 +15,11 @@ use crate::people::Requirement;
 use crate::rules::{Decision, Ruling};
 use crate::time::Timestamp;
 
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-20T12:00:00Z").unwrap()
 }
 
-pub(super) fn hold() -> HoldView {
+pub(crate) fn hold() -> HoldView {
     let action = Action {
         name: "aws:iam:CreateAccessKey".into(),
         access: Access::Permissions,
