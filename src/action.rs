@@ -105,7 +105,8 @@ impl Access {
 /// A property of an action that rules can match across planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Trait {
-    /// The answer carries a credential or signed URL that works outside the proxy.
+    /// Hands out access that works outside the proxy: the answer carries a credential or signed URL, or the request
+    /// registers a key or password that its sender knows.
     Credential,
     /// The resource belongs to an account other than the upstream identity's.
     CrossAccount,
@@ -125,10 +126,12 @@ pub(crate) enum Trait {
     Sharing,
     /// Could not be named without doubt.
     Unknown,
+    /// Changes something, and no IAM action is known for it: what it takes, and how far it reaches, is a guess.
+    Unmapped,
 }
 
 impl Trait {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Credential,
         Self::CrossAccount,
         Self::Destructive,
@@ -139,6 +142,7 @@ impl Trait {
         Self::Session,
         Self::Sharing,
         Self::Unknown,
+        Self::Unmapped,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -153,6 +157,7 @@ impl Trait {
             Self::Session => "session",
             Self::Sharing => "sharing",
             Self::Unknown => "unknown",
+            Self::Unmapped => "unmapped",
         }
     }
 

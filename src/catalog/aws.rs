@@ -305,6 +305,12 @@ impl<'t> ServiceEntry<'t> {
         Some(endpoints.special.get(region).unwrap_or(&endpoints.usual))
     }
 
+    /// Whether that host, without a region in it, is one of the service's in that partition.
+    pub(crate) fn has_host(&self, partition: &str, host: &str) -> bool {
+        let endpoints = self.endpoints.get(partition);
+        endpoints.is_some_and(|it| it.usual.0 == host || it.special.values().any(|special| special.0 == host))
+    }
+
     /// True where one host serves the whole partition: its resources have no region.
     pub(crate) fn is_global(&self, partition: &str) -> bool {
         self.endpoints.get(partition).is_some_and(|it| !it.usual.0.contains("{r}"))

@@ -18,7 +18,9 @@ use crate::wire::aws::BodyError;
 use crate::wire::head::Head;
 
 mod identify;
+mod mentions;
 mod narrow;
+mod partiql;
 mod place;
 mod read;
 mod rest;

@@ -169,8 +169,14 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn named(name: &str, facts: &'static Table) -> Option<Self> {
         if let Some(it) = facts.operation_named(name) {
-            let traits = it.traits.union(it.traits_with_role).union(DEPENDENT.into_iter().collect());
-            return Some(Self { access: vec![it.access()], traits, certain: it.traits });
+            let dependent = it.traits.union(DEPENDENT.into_iter().collect());
+            let traits = it.conditional_traits.iter().fold(dependent, |all, (_, traits)| all.union(*traits));
+            let higher = it.conditional_iam.iter().map(|it| it.access).filter(|access| *access > it.access());
+            return Some(Self {
+                access: std::iter::once(it.access()).chain(higher).collect(),
+                traits,
+                certain: it.traits,
+            });
         }
         if name == TUNNEL {
             return Some(Self { access: vec![Access::Write], traits: Traits::EMPTY, certain: Traits::EMPTY });

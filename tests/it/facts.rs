@@ -114,7 +114,7 @@ fn requests_can_be_named_by_another_table() {
     let table = file(&site, "other.bin", &other());
     let named = site.done(&["classify", "--plane", "aws", "--facts", &table, &input]);
     assert!(named.contains("aws:s3:GetObject"), "{named}");
-    let damaged = file(&site, "damaged.bin", b"CSAWS02\nxxxx");
+    let damaged = file(&site, "damaged.bin", b"CSAWS03\nxxxx");
     let output = site.cli(&["classify", "--plane", "aws", "--facts", &damaged, &input]);
     assert_eq!(output.status.code(), Some(2));
 }

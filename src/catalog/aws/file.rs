@@ -198,7 +198,7 @@ fn is_plain(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
 }
 
-const MAGIC: &[u8] = b"CSAWS02\n";
+const MAGIC: &[u8] = b"CSAWS03\n";
 
 /// Largest file; that of the end of 2026 has 1.3 MB.
 pub(crate) const FILE_LIMIT: u64 = 16 << 20;

@@ -22,8 +22,8 @@ pub(crate) struct Operation {
     /// True when some member travels in the body.
     pub(crate) has_body: bool,
     pub(crate) traits: Traits,
-    /// The traits it has in addition when a role is handed over.
-    pub(crate) traits_with_role: Traits,
+    /// The traits that a member's presence adds.
+    pub(crate) conditional_traits: Vec<(Path, Traits)>,
     pub(crate) resources: Vec<Template>,
     /// Members that hand over a role.
     pub(crate) roles: Vec<Role>,
@@ -65,6 +65,8 @@ pub(crate) struct Role {
 pub(crate) struct Conditional {
     pub(crate) path: Path,
     pub(crate) action: &'static str,
+    /// What the reference says of that action.
+    pub(crate) access: Access,
     /// It comes instead of the main one.
     pub(crate) is_instead: bool,
 }
@@ -120,13 +122,14 @@ pub(crate) struct OperationRow<'t> {
     /// IAM actions, the main one first.
     #[serde(rename = "ia", default, borrow)]
     pub(crate) iam_actions: Vec<&'t str>,
-    /// Member path and the IAM action its presence adds; `=` in front: instead of the main one.
+    /// Member path, the IAM action its presence adds (`=` in front: instead of the main one), and that one's level.
     #[serde(rename = "ci", default, borrow)]
-    conditional_iam: Vec<(&'t str, &'t str)>,
+    conditional_iam: Vec<(&'t str, &'t str, usize)>,
     #[serde(rename = "t", default)]
     traits: u16,
-    #[serde(rename = "tr", default)]
-    traits_with_role: u16,
+    /// Member path and the traits its presence adds.
+    #[serde(rename = "tm", default, borrow)]
+    conditional_traits: Vec<(&'t str, u16)>,
     /// A text member, and the words that make the operation an export.
     #[serde(rename = "tx", default, borrow)]
     export_words: Vec<&'t str>,
@@ -151,7 +154,9 @@ impl OperationRow<'_> {
             () if self.input.is_some_and(|number| !is_structure(number)) => {
                 Some("its input is no structure of the block")
             }
-            () if self.access >= LEVELS.len() => Some("the access is none of the five"),
+            () if self.access >= LEVELS.len() || self.conditional_iam.iter().any(|it| it.2 >= LEVELS.len()) => {
+                Some("the access is none of the five")
+            }
             () => None,
         }
     }
@@ -186,8 +191,16 @@ impl Operation {
             required_query: required(Location::Query),
             required_headers: required(Location::Header),
             has_body: row.payload.is_some() || members.iter().any(|it| it.location == Location::Body),
-            traits: traits(row.traits),
-            traits_with_role: traits(row.traits_with_role),
+            traits: if is_unmapped(&row, prefix) {
+                traits(row.traits).with(Trait::Unmapped)
+            } else {
+                traits(row.traits)
+            },
+            conditional_traits: row
+                .conditional_traits
+                .iter()
+                .map(|(path, bits)| (self::path(path), traits(*bits)))
+                .collect(),
             resources: row.resources.iter().filter_map(|text| Template::read(text)).collect(),
             roles: row
                 .roles
@@ -197,11 +210,12 @@ impl Operation {
             conditional_iam: row
                 .conditional_iam
                 .iter()
-                .map(|(path, action)| {
+                .map(|(path, action, access)| {
                     let instead = action.strip_prefix('=');
                     Conditional {
                         path: self::path(path),
                         action: instead.unwrap_or(action),
+                        access: level(*access),
                         is_instead: instead.is_some(),
                     }
                 })
@@ -212,7 +226,7 @@ impl Operation {
     }
 
     pub(crate) fn access(&self) -> Access {
-        LEVELS.get(self.row.access).copied().unwrap_or(Access::Permissions)
+        level(self.row.access)
     }
 
     pub(crate) fn payload(&self) -> Option<Payload> {
@@ -253,6 +267,16 @@ impl Template {
         }
         Some(Self { holes, rest })
     }
+}
+
+fn level(number: usize) -> Access {
+    LEVELS.get(number).copied().unwrap_or(Access::Permissions)
+}
+
+/// Without an IAM action the level is a guess by the name; it is trusted only where it says that nothing changes.
+fn is_unmapped(row: &OperationRow<'_>, prefix: &str) -> bool {
+    // API Gateway's IAM actions are the methods.
+    row.iam_actions.is_empty() && prefix != "apigateway" && level(row.access) > Access::Read
 }
 
 fn path(text: &'static str) -> Path {

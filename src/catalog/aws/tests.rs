@@ -32,8 +32,11 @@ fn rights_come_from_the_strictest_source() {
     assert!(create.traits.contains(Trait::Privilege) && create.traits.contains(Trait::Credential));
     assert_eq!(named("s3").operation("ListObjectsV2").unwrap().row.iam_actions, ["s3:ListBucket"]);
     assert_eq!(named("s3").operation("HeadObject").unwrap().row.iam_actions, ["s3:GetObject"]);
-    let run = named("ec2").operation("RunInstances").unwrap();
-    assert!(!run.traits.contains(Trait::Privilege) && run.traits_with_role.contains(Trait::Privilege));
+    // The conditional actions have levels of their own.
+    let put = named("s3").operation("PutObject").unwrap();
+    assert_eq!(put.access(), Access::Write);
+    let of_acl = put.conditional_iam.iter().find(|it| it.action == "s3:PutObjectAcl").unwrap();
+    assert_eq!(of_acl.access, Access::Permissions);
 }
 
 #[test]

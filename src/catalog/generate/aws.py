@@ -33,11 +33,12 @@ import botocore.session
 import policy_sentry
 from importlib.metadata import version
 
+from aws_credentials import Credentials
 from aws_hosts import host_table
-from aws_resources import pass_role_paths, resource_templates
+from aws_resources import pass_role_paths, plain, resource_templates
 
 HERE = pathlib.Path(__file__).resolve().parent
-MAGIC = b"CSAWS02\n"
+MAGIC = b"CSAWS03\n"
 LEVELS = {"list": 0, "read": 1, "tagging": 2, "write": 3, "permissions management": 4}
 TRAITS = ["credential", "cross-account", "destructive", "exec", "export", "privilege", "schema", "sharing", "unknown"]
 SCALARS = {
@@ -45,6 +46,8 @@ SCALARS = {
     "float": "f", "double": "f", "bigDecimal": "f", "boolean": "b", "blob": "x", "timestamp": "d",
 }
 READ_VERBS = re.compile(r"^(Get|Describe|Head|BatchGet|Lookup|Search|Query|Check|Test|Preview|Estimate|Validate|Verify|Select|Detect)(?=[A-Z])")
+TAGS = ("tag", "tags", "tagset", "taglist", "tagspecification", "tagspecifications", "resourcetags")
+TAGGING = re.compile(r"[\w-]+:(Tag|AddTags|CreateTags)")
 LIST_VERBS = re.compile(r"^(List)(?=[A-Z])")
 
 
@@ -75,7 +78,7 @@ class Levels:
     """IAM actions with their access levels: the greatest over all sources."""
 
     def __init__(self, sources):
-        self.level, self.spelling, self.by_page = {}, {}, {}
+        self.level, self.spelling, self.by_page, self.behind = {}, {}, {}, {}
         for prefix, actions in sources.actions.items():
             for action in actions.values():
                 for level in action["accessLevel"].split(","):
@@ -85,6 +88,8 @@ class Levels:
                 continue
             for action in service["privileges"].values():
                 self.add(prefix, action["privilege"], action["access_level"])
+                behind = {it for resource in action["resource_types"].values() for it in resource.get("dependent_actions") or []}
+                self.behind[f"{prefix}:{action['privilege']}".lower()] = sorted(behind)
                 page = re.search(r"/API_(?:\w+_)?(\w+)\.html", action.get("api_documentation_link") or "")
                 if page:
                     self.by_page.setdefault((prefix, page.group(1).lower()), []).append(f"{prefix}:{action['privilege']}")
@@ -98,6 +103,11 @@ class Levels:
     def of(self, action):
         prefix, _, name = action.partition(":")
         return self.level.get((prefix, name.lower()))
+
+    def at_most(self, action):
+        """Its level; the highest where no source has it."""
+        level = self.of(action)
+        return LEVELS["permissions management"] if level is None else level
 
 
 class Shapes:
@@ -256,7 +266,7 @@ class Service:
         )
         if flags:
             row["fl"] = flags
-        self.rights(row, name, shape, model)
+        self.rights(row, name, op, model)
         return row
 
     def uri(self, op):
@@ -276,23 +286,26 @@ class Service:
         if secret := sensitive_members(model, shape_name, self.sources.curated["sensitive"]["members"]):
             row["se"] = secret
 
-    def rights(self, row, name, shape, model):
+    def rights(self, row, name, op, model):
+        shape = op.get("input", {}).get("shape")
         curated = self.sources.curated
         actions = self.iam_actions(name)
         known = [level for level in map(self.levels.of, actions) if level is not None]
         level = max(known) if known else guessed_level(name, row["v"])
-        if override := curated["access"].get(self.prefix, {}):
-            level = LEVELS[override[name]] if name in override else level
+        if raised := curated["access"].get(self.prefix, {}).get(name):
+            level = max(level, LEVELS[raised])
+        if lowered := curated["access-at-most"].get(self.prefix, {}).get(name):
+            level = min(level, LEVELS[lowered])
         row["a"] = level
         if actions:
             row["ia"] = actions
-        if conditional := curated["conditional-iam"].get(self.prefix, {}).get(name):
-            row["ci"] = conditional
-        bits, with_role = self.traits.of(self.prefix, name)
-        if bits:
+        conditional = curated["conditional-iam"].get(self.prefix, {}).get(name, [])
+        if conditional := [*conditional, *self.tagging(actions, shape, model, conditional)]:
+            row["ci"] = [[path, action, self.levels.at_most(action.removeprefix("="))] for path, action in conditional]
+        if bits := self.traits.of(self.prefix, name, op, model):
             row["t"] = bits
-        if with_role:
-            row["tr"] = with_role
+        if with_member := self.traits.with_member.get((self.prefix, name)):
+            row["tm"] = with_member
         if unload := curated["export-by-text"].get(self.prefix, {}).get(name):
             row["tx"] = unload
         if shape:
@@ -303,6 +316,12 @@ class Service:
                 templates = resource_templates(self.sources, model, shape, actions, self.prefix, name)
             if templates:
                 row["r"] = templates
+
+    def tagging(self, actions, shape, model, conditional):
+        """The tagging actions that the reference asks for behind the main one, when the request has tags."""
+        wanted = [it for it in self.levels.behind.get(actions[0].lower(), []) if TAGGING.match(it)] if shape and actions else []
+        members = [name for name in sorted(model["shapes"][shape]["members"]) if plain(name) in TAGS] if wanted else []
+        return [[member, action] for member in members for action in wanted if [member, action] not in conditional]
 
     def iam_actions(self, name):
         hand = self.sources.curated["iam"].get(self.prefix, {})
@@ -317,21 +336,31 @@ class Service:
 
 
 class Traits:
-    """The curated lists of what operations can do, each checked to exist."""
+    """The curated lists of what operations can do, each checked to exist, and what their answers say."""
 
     def __init__(self, curated):
-        self.bits, self.with_role, self.named = {}, {}, set()
-        for name, services in curated["traits"].items():
-            table, trait = (self.with_role, name.removesuffix("-with-role")) if name.endswith("-with-role") else (self.bits, name)
+        self.bits, self.with_member, self.named, self.credentials = {}, {}, set(), Credentials(curated)
+        for trait, services in curated["traits"].items():
             for prefix, operations in services.items():
                 for operation in operations.split():
-                    key = (prefix, operation)
-                    self.named.add(key)
-                    table[key] = table.get(key, 0) | 1 << TRAITS.index(trait)
+                    self.bits[prefix, operation] = self.bits.get((prefix, operation), 0) | bit(trait)
+        for trait, services in curated["conditional-traits"].items():
+            for prefix, operations in services.items():
+                for operation, member in operations.items():
+                    self.with_member.setdefault((prefix, operation), []).append([member, bit(trait)])
+        self.named = {*self.bits, *self.with_member}
 
-    def of(self, prefix, name):
+    def of(self, prefix, name, op, model):
         self.named.discard((prefix, name))
-        return self.bits.get((prefix, name), 0), self.with_role.get((prefix, name), 0)
+        leaves = self.credentials.leave(prefix, name, op, model)
+        return self.bits.get((prefix, name), 0) | (bit("credential") if leaves else 0)
+
+    def unused(self):
+        return sorted(self.named | self.credentials.unused)
+
+
+def bit(trait):
+    return 1 << TRAITS.index(trait)
 
 
 def is_unsigned(op):
@@ -377,8 +406,8 @@ def build(sources, is_older):
         entries.append(service.entry() | {"at": [offset, len(block)]})
         blocks.append(block)
         offset += len(block)
-    if traits.named and not is_older:
-        raise SystemExit(f"curated traits name operations that do not exist: {sorted(traits.named)}")
+    if traits.unused() and not is_older:
+        raise SystemExit(f"curated traits name operations that do not exist: {traits.unused()}")
     hosts, endpoints, signing_names, partitions = host_table(sources)
     for entry in entries:
         entry["ep"] = endpoints[entry["id"]]

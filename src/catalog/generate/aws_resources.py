@@ -7,10 +7,20 @@ holds a whole ARN.
 
 import re
 
+# By its own name or that of its shape a member holds a role, or an instance profile with one in it.
 ROLE = re.compile(
-    r"^((\w*(role|instanceprofile)(arns?)?)|rolename|\w*rolearn\w*|iamrole|iaminstanceprofile|iamfleetrole|servicelinkedrolearn)$", re.I)
+    r"^\w*(role|instanceprofile)(arns?|names?|namearn|identifier|override|update|forapplicationarn)?$|rolearn|iamrole|serviceexecutionrole"
+    r"|^(authorizer)?credentialsarn$|^deliverlogspermissionarn$", re.I)
+ROLE_SHAPE = re.compile(r"role_?(arn|name)$", re.I)
+# API Gateway's first version says no more than this.
+BARE_ROLES = {"apigateway": {"credentials", "authorizercredentials"}, "es": {"rolesarn"}}
 # Names that hold `role` without being one that the service would run as.
-NOT_A_ROLE = re.compile(r"(membershiprole|userrole|authrole$|securityrole|dbrole|approle|grouprole|rolesession|rolefilter|rolealias|targetrole|replicationrole$)", re.I)
+NOT_A_ROLE = re.compile(
+    r"membershiprole|grafana|editor|admin$|userrolename|^authrole$|securityrole|dbrole|^approle$|grouprole|rolesession|rolefilter|rolealias"
+    r"|externalid|impersonation|organizationrole|custompermission|secretmanagerarn|principal|^description$|instanceprofileid|^sessionname$"
+    r"|^removeiamroles$", re.I)
+# Operations that take a role away from a service, or report one.
+NOT_HANDED = re.compile(r"^(Disassociate|Remove|Delete(?!Stack|Resource$)|BatchImportFindings$)")
 SUFFIX = re.compile(r"(namewithpath|identifiers?|names?|ids?|arns?|urls?)$")
 WHOLE_ARN = ("resourcearn", "arn", "targetarn")
 # Variables of ARN formats that go by another member name.
@@ -22,7 +32,7 @@ SYNONYMS = {"objectname": ["key"], "securitygroupid": ["groupid", "groupids"], "
             "clusterparametergroupname": ["dbclusterparametergroupname"], "subnetgroupname": ["dbsubnetgroupname"],
             "securitygroupname": ["dbsecuritygroupname"]}
 # Operations on roles, not with them.
-ROLE_OWNERS = {"iam", "sts", "sso", "account", "account-access", "rolesanywhere"}
+ROLE_OWNERS = {"iam", "sts", "sso", "account", "account-access"}
 
 
 def plain(name):
@@ -117,6 +127,16 @@ def pass_role_paths(model, shape_name, prefix, operation):
     paths = []
     if prefix in ROLE_OWNERS:
         return ["RoleName"] if (prefix, operation) == ("iam", "AddRoleToInstanceProfile") else []
+    if NOT_HANDED.match(operation):
+        return []
+
+    def is_role(member, spec):
+        target = element(model["shapes"], spec["shape"])
+        if target["type"] != "string" or target.get("enum") or NOT_A_ROLE.search(plain(member)) or "impersonation" in spec["shape"].lower():
+            return False
+        if prefix == "dms" and "instanceprofile" in plain(member):
+            return False  # one of its own
+        return bool(ROLE.search(plain(member)) or ROLE_SHAPE.search(spec["shape"]) or plain(member) in BARE_ROLES.get(prefix, ()))
 
     def walk(name, path, seen):
         shape = model["shapes"][name]
@@ -125,7 +145,7 @@ def pass_role_paths(model, shape_name, prefix, operation):
         if shape["type"] == "structure":
             for member, spec in sorted(shape["members"].items()):
                 target = element(model["shapes"], spec["shape"])
-                if target["type"] == "string" and ROLE.match(plain(member)) and not NOT_A_ROLE.search(plain(member)) and not target.get("enum"):
+                if is_role(member, spec):
                     paths.append(".".join([*path, member]))
                 elif target["type"] == "structure" and plain(member) == "iaminstanceprofile":
                     paths.extend(".".join([*path, member, field]) for field in sorted(target["members"]))

@@ -161,6 +161,9 @@ fn at_aws<'h>(host: &'h str, facts: &'static Table, scope: Claim) -> Result<Plac
             (None, Some(scope)) if self::partition(facts, scope)?.suffix != partition.suffix => {
                 return Err(Trouble::refused("the host and the credential scope name different partitions"));
             }
+            (None, Some(scope)) if is_of_another_partition(facts, &services, self::partition(facts, scope)?, host) => {
+                return Err(Trouble::refused("the host is one of another partition than the credential scope names"));
+            }
             (None, scope) => region.clone_from(scope),
             _ => {}
         }
@@ -192,6 +195,13 @@ fn signs_elsewhere(
 ) -> bool {
     let mut entries = services.iter().filter_map(|it| facts.entry(*it));
     entries.any(|it| it.endpoint(partition.id, host).is_some_and(|endpoint| endpoint.2 == scope))
+}
+
+/// Some partitions share a suffix: then a host without a region is of those that have it as an endpoint, if any has.
+fn is_of_another_partition(facts: &Table, services: &[ServiceNumber], partition: &Partition<'_>, host: &str) -> bool {
+    let mut entries = services.iter().filter_map(|it| facts.entry(*it));
+    let others = || facts.partitions().iter().filter(|it| it.id != partition.id);
+    entries.any(|it| !it.has_host(partition.id, host) && others().any(|other| it.has_host(other.id, host)))
 }
 
 /// What an AWS host name says.

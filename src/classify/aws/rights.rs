@@ -8,10 +8,12 @@ use smallvec::SmallVec;
 
 use super::Front;
 use super::identify::Candidate;
+use super::mentions::{Mentions, account_of, is_account};
+use super::partiql;
 use super::place::Place;
 use super::rest::climbs_out;
 use crate::action::{Access, Action, Trait, Traits};
-use crate::catalog::aws::operation::{Filler, Template};
+use crate::catalog::aws::operation::{Conditional, Filler, Template};
 use crate::wire::aws::Reading;
 use crate::wire::head::Head;
 
@@ -44,9 +46,17 @@ pub(super) fn action(
             own.fill(template, &parameters, &mut resources);
         }
     }
+    let statements = Statements::of(candidate, &parameters);
+    if let Some(statements) = &statements {
+        resources.extend(statements.tables.iter().map(|table| own.table(table)));
+    }
     let before_roles = resources.len();
+    let mentions = Mentions::of(&parameters, front.account.as_deref());
     add_roles(candidate, &parameters, &own, &mut resources);
-    let has_role = resources.len() > before_roles;
+    if takes_roles(candidate) {
+        resources.extend(mentions.roles.iter().map(|role| own.role(role, true)));
+    }
+    let has_role = resources.len() > before_roles && operation.access() > Access::List;
     if resources.is_empty() {
         resources.push("*".to_owned());
     }
@@ -57,19 +67,32 @@ pub(super) fn action(
     if own.prefix == "s3" && member(&parameters, "CopySource").is_some_and(is_source_ambiguous) {
         doubt = Some("the copy source holds dot segments that lead out of its bucket".to_owned());
     }
-    let verbs = partiql_verbs(candidate, &parameters);
-    let iam_actions = iam_actions(head, candidate, &parameters, verbs.as_deref(), has_role);
-    let mut traits = traits(candidate, &parameters, &iam_actions, has_role);
-    if is_cross_account(&parameters, &resources, front) {
+    let conditional: SmallVec<[&Conditional; 4]> =
+        operation.conditional_iam.iter().filter(|it| is_present(&parameters, &it.path)).collect();
+    let iam_actions = iam_actions(head, candidate, &parameters, &conditional, statements.as_ref(), has_role);
+    let is_private = is_private(&parameters);
+    let mut traits = traits(candidate, &parameters, &iam_actions, has_role, is_private);
+    let is_foreign =
+        |arn: &String| account_of(arn).is_some_and(|it| front.account.as_deref().is_some_and(|own| it != own));
+    if mentions.is_foreign || resources.iter().any(is_foreign) {
         traits = traits.with(Trait::CrossAccount);
     }
     if doubt.is_some() {
         traits = traits.with(Trait::Unknown);
     }
+    let access = match &statements {
+        Some(Statements { verbs, .. }) if verbs.as_slice() == ["Select"] => Access::Read,
+        // An ACL that opens nothing takes its right, and gives nobody one.
+        _ => conditional
+            .iter()
+            .filter(|it| !(is_private && is_acl(it.action)))
+            .map(|it| it.access)
+            .fold(operation.access(), Ord::max),
+    };
     let sensitive = operation.row.sensitive.iter().filter(|name| member(&parameters, name).is_some());
     Action {
         name: Cow::Borrowed(&operation.action_name),
-        access: if verbs.as_deref() == Some(&["Select"]) { Access::Read } else { operation.access() },
+        access,
         traits,
         resources,
         sensitive: sensitive.map(|name| (*name).to_owned()).collect(),
@@ -211,6 +234,21 @@ impl Own<'_> {
             _ => push_once(&mut text, before, value),
         }
         next.push(Partial { text, is_arn });
+    }
+
+    fn table(&self, name: &str) -> String {
+        if name.starts_with("arn:") {
+            return name.to_owned();
+        }
+        format!("arn:{}:dynamodb:{}:{}:table/{name}", self.partition, self.region, self.account)
+    }
+
+    fn role(&self, name: &str, is_profile: bool) -> String {
+        if name.starts_with("arn:") {
+            return name.to_owned();
+        }
+        let kind = if is_profile { "instance-profile" } else { "role" };
+        format!("arn:{}:iam::{}:{kind}/{}", self.partition, self.account, name.trim_start_matches('/'))
     }
 
     /// `https://sqs.us-east-1.amazonaws.com/123456789012/name` or its path.
@@ -355,36 +393,56 @@ fn is_present(parameters: &Map<String, Value>, path: &[&str]) -> bool {
 /// Adds the ARNs of the roles that the request hands to the service.
 fn add_roles(candidate: &Candidate<'_>, parameters: &Map<String, Value>, own: &Own<'_>, resources: &mut Vec<String>) {
     for role in &candidate.operation.roles {
-        for value in values_at(parameters, &role.path) {
-            if value.is_empty() {
-                continue;
-            }
-            resources.push(if value.starts_with("arn:") {
-                value.into_owned()
-            } else {
-                let kind = if role.is_profile { "instance-profile" } else { "role" };
-                format!("arn:{}:iam::{}:{kind}/{}", own.partition, own.account, value.trim_start_matches('/'))
-            });
-        }
+        let values = values_at(parameters, &role.path);
+        resources.extend(values.iter().filter(|it| !it.is_empty()).map(|it| own.role(it, role.is_profile)));
     }
+}
+
+/// Whether a role that a parameter names outright is one that the service gets: not where roles themselves are the
+/// matter, nor where something is looked up or taken away.
+fn takes_roles(candidate: &Candidate<'_>) -> bool {
+    const OTHERS: [&str; 8] =
+        ["access-analyzer", "account", "account-access", "iam", "securityhub", "sso", "sts", "tag"];
+    let Candidate { service, operation, .. } = candidate;
+    operation.access() > Access::Read
+        && !OTHERS.contains(&service.entry.prefix)
+        && !["Delete", "Disassociate", "Remove", "Revoke", "Tag", "Untag"]
+            .iter()
+            .any(|it| operation.row.name.starts_with(it))
 }
 
 fn iam_actions(
     head: &Head,
     candidate: &Candidate<'_>,
     parameters: &Map<String, Value>,
-    verbs: Option<&[&str]>,
+    conditional: &[&Conditional],
+    statements: Option<&Statements>,
     has_role: bool,
 ) -> Vec<Cow<'static, str>> {
     let Candidate { service, operation, .. } = candidate;
-    let mut actions: Vec<Cow<'static, str>> = match verbs {
-        Some(verbs) => verbs.iter().map(|verb| format!("dynamodb:PartiQL{verb}").into()).collect(),
+    let mut actions: Vec<Cow<'static, str>> = match statements {
+        Some(statements) => statements.verbs.iter().map(|verb| format!("dynamodb:PartiQL{verb}").into()).collect(),
         None => operation.row.iam_actions.iter().map(|it| Cow::Borrowed(*it)).collect(),
     };
     if actions.is_empty() && service.entry.prefix == "apigateway" {
         actions.push(format!("apigateway:{}", head.method).into());
     }
-    for it in operation.conditional_iam.iter().filter(|it| is_present(parameters, &it.path)) {
+    if operation.action_name == "aws:dynamodb:TransactWriteItems" {
+        const KINDS: [(&str, &str); 4] = [
+            ("ConditionCheck", "dynamodb:ConditionCheckItem"),
+            ("Delete", "dynamodb:DeleteItem"),
+            ("Put", "dynamodb:PutItem"),
+            ("Update", "dynamodb:UpdateItem"),
+        ];
+        actions.retain(|it| {
+            KINDS.iter().any(|(kind, action)| it == action && is_present(parameters, &["TransactItems", kind]))
+        });
+    }
+    let copies_version = |source: &Value| source.as_str().is_some_and(|it| it.contains("?versionId="));
+    if service.entry.prefix == "s3" && member(parameters, "CopySource").is_some_and(copies_version) {
+        actions.iter_mut().filter(|it| *it == "s3:GetObject").for_each(|it| *it = "s3:GetObjectVersion".into());
+    }
+    for it in conditional {
         match actions.first_mut() {
             Some(main) if it.is_instead => *main = Cow::Borrowed(it.action),
             _ => add(&mut actions, it.action),
@@ -402,25 +460,40 @@ fn add(actions: &mut Vec<Cow<'static, str>>, action: &'static str) {
     }
 }
 
-/// The verbs of a PartiQL request's statements; `None` for any other request.
-fn partiql_verbs(candidate: &Candidate<'_>, parameters: &Map<String, Value>) -> Option<Vec<&'static str>> {
-    const ALL: [&str; 4] = ["Select", "Insert", "Update", "Delete"];
-    let path: &[&str] = match candidate.operation.action_name.as_str() {
-        "aws:dynamodb:ExecuteStatement" => &["Statement"],
-        "aws:dynamodb:BatchExecuteStatement" => &["Statements", "Statement"],
-        "aws:dynamodb:ExecuteTransaction" => &["TransactStatements", "Statement"],
-        _ => return None,
-    };
-    let mut verbs = Vec::new();
-    for statement in values_at(parameters, path) {
-        let word = statement.split_whitespace().next().unwrap_or_default();
-        match ALL.iter().find(|verb| verb.eq_ignore_ascii_case(word)) {
-            Some(verb) if verbs.contains(verb) => {}
-            Some(verb) => verbs.push(*verb),
-            None => return Some(ALL.to_vec()),
-        }
+/// What the statements of a PartiQL request do, and to which tables.
+struct Statements {
+    verbs: SmallVec<[&'static str; 4]>,
+    /// `*` for one that could not be read.
+    tables: Vec<String>,
+}
+
+impl Statements {
+    /// `None` for any other request.
+    fn of(candidate: &Candidate<'_>, parameters: &Map<String, Value>) -> Option<Self> {
+        let path: &[&str] = match candidate.operation.action_name.as_str() {
+            "aws:dynamodb:ExecuteStatement" => &["Statement"],
+            "aws:dynamodb:BatchExecuteStatement" => &["Statements", "Statement"],
+            "aws:dynamodb:ExecuteTransaction" => &["TransactStatements", "Statement"],
+            _ => return None,
+        };
+        let statements = values_at(parameters, path);
+        let read: Option<Vec<_>> = statements.iter().map(|it| partiql::read(it)).collect();
+        let Some(read) = read.filter(|it| !it.is_empty()) else {
+            return Some(Self { verbs: partiql::VERBS.into(), tables: vec!["*".to_owned()] });
+        };
+        let verbs = partiql::VERBS.into_iter().filter(|verb| read.iter().any(|(it, _)| it == verb)).collect();
+        Some(Self { verbs, tables: read.into_iter().map(|(_, table)| table).collect() })
     }
-    Some(if verbs.is_empty() { ALL.to_vec() } else { verbs })
+}
+
+/// Whether the canned ACL of the request, if any, opens nothing.
+fn is_private(parameters: &Map<String, Value>) -> bool {
+    matches!(member(parameters, "ACL").and_then(Value::as_str), Some("private" | "bucket-owner-full-control"))
+        && !parameters.keys().any(|name| name.starts_with("Grant"))
+}
+
+fn is_acl(iam_action: &str) -> bool {
+    matches!(iam_action, "s3:PutObjectAcl" | "s3:PutBucketAcl")
 }
 
 fn traits(
@@ -428,11 +501,15 @@ fn traits(
     parameters: &Map<String, Value>,
     iam_actions: &[Cow<'_, str>],
     has_role: bool,
+    is_private: bool,
 ) -> Traits {
     let operation = candidate.operation;
     let mut traits = operation.traits;
     if has_role {
-        traits = traits.union(operation.traits_with_role);
+        traits = traits.with(Trait::Privilege);
+    }
+    for (_, more) in operation.conditional_traits.iter().filter(|(path, _)| is_present(parameters, path)) {
+        traits = traits.union(*more);
     }
     if let Some((path, words)) = &operation.export_words {
         let texts = values_at(parameters, path);
@@ -444,59 +521,8 @@ fn traits(
             traits = traits.with(Trait::Export);
         }
     }
-    let gives_acl = iam_actions.iter().any(|it| it == "s3:PutObjectAcl" || it == "s3:PutBucketAcl");
-    let is_private = || {
-        matches!(parameters.get("ACL").and_then(Value::as_str), Some("private" | "bucket-owner-full-control"))
-            && !parameters.keys().any(|name| name.starts_with("Grant"))
-    };
-    if gives_acl && !is_private() {
+    if !is_private && iam_actions.iter().any(|it| is_acl(it)) {
         traits = traits.with(Trait::Sharing);
     }
     traits
-}
-
-/// True when an ARN or an account id among parameters or resources names another account than ours.
-fn is_cross_account(parameters: &Map<String, Value>, resources: &[String], front: &Front) -> bool {
-    let Some(own) = front.account.as_deref() else { return false };
-    let is_foreign = |arn: &str| account_of(arn).is_some_and(|it| it != own);
-    resources.iter().any(|it| is_foreign(it))
-        || parameters.iter().any(|(name, value)| names_other_account(name, value, own, 0))
-}
-
-fn names_other_account(name: &str, value: &Value, own: &str, depth: usize) -> bool {
-    const ACCOUNT_MEMBERS: [&str; 13] = [
-        "account",
-        "accountid",
-        "accountids",
-        "accounts",
-        "awsaccountid",
-        "awsaccountids",
-        "expectedbucketowner",
-        "expectedsourcebucketowner",
-        "ownerids",
-        "principal",
-        "sourceaccount",
-        "userid",
-        "userids",
-    ];
-    match value {
-        Value::String(text) if text.starts_with("arn:") => account_of(text).is_some_and(|it| it != own),
-        Value::String(text) => {
-            is_account(text) && text != own && ACCOUNT_MEMBERS.iter().any(|it| it.eq_ignore_ascii_case(name))
-        }
-        _ if depth > 64 => false,
-        Value::Array(items) => items.iter().any(|item| names_other_account(name, item, own, depth + 1)),
-        Value::Object(object) => object.iter().any(|(name, item)| names_other_account(name, item, own, depth + 1)),
-        Value::Bool(_) | Value::Null | Value::Number(_) => false,
-    }
-}
-
-fn account_of(arn: &str) -> Option<&str> {
-    // A loop over bytes: every resource and every text that looks like one comes here.
-    let field = arn.strip_prefix("arn:")?.as_bytes().split(|byte| *byte == b':').nth(3)?;
-    std::str::from_utf8(field).ok().filter(|it| is_account(it))
-}
-
-fn is_account(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }

@@ -5,6 +5,7 @@ use super::*;
 
 mod arbitrary;
 mod cost;
+mod derived;
 mod hostile;
 mod narrowing;
 mod rights;

@@ -62,7 +62,7 @@ fn the_built_in_table_is_one_that_would_be_taken() {
 fn what_is_no_table_is_refused_with_its_place() {
     assert!(refused(b"").contains("it does not begin as one"));
     assert!(refused(b"CSAWS01\n....").contains("it is of another version"));
-    assert!(refused(b"CSAWS02\n\xff\xff\xff\x7f").contains("the index: the file ends in it"));
+    assert!(refused(b"CSAWS03\n\xff\xff\xff\x7f").contains("the index: the file ends in it"));
     let mut torn = BUILT_IN.to_vec();
     torn.truncate(torn.len() - 9);
     assert!(refused(&torn).contains("they are not in the file"), "{}", refused(&torn));
