@@ -104,6 +104,12 @@ class Levels:
         prefix, _, name = action.partition(":")
         return self.level.get((prefix, name.lower()))
 
+    def missing(self, curated):
+        """What the curated lists name that no source has."""
+        named = [action for names in curated["iam"].values() for actions in names.values() for action in actions]
+        named += [pair[1].removeprefix("=") for names in curated["conditional-iam"].values() for pairs in names.values() for pair in pairs]
+        return sorted({action for action in named if self.of(action) is None})
+
     def at_most(self, action):
         """Its level; the highest where no source has it."""
         level = self.of(action)
@@ -408,6 +414,8 @@ def build(sources, is_older):
         offset += len(block)
     if traits.unused() and not is_older:
         raise SystemExit(f"curated traits name operations that do not exist: {traits.unused()}")
+    if (missing := levels.missing(sources.curated)) and not is_older:
+        raise SystemExit(f"curated lists name IAM actions that do not exist: {missing}")
     hosts, endpoints, signing_names, partitions = host_table(sources)
     for entry in entries:
         entry["ep"] = endpoints[entry["id"]]

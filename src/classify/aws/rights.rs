@@ -39,11 +39,12 @@ pub(super) fn action(
         creates: operation.row.name.starts_with("Create"),
     };
     let mut resources = Vec::with_capacity(operation.resources.len() + operation.roles.len());
+    let holder = Own { account: holder(own.prefix, &parameters).unwrap_or(own.account), ..own };
     if service.entry.prefix == "apigateway" {
         resources.push(format!("arn:{}:apigateway:{}::{}", own.partition, own.region, head.path));
     } else {
         for template in &operation.resources {
-            own.fill(template, &parameters, &mut resources);
+            holder.fill(template, &parameters, &mut resources);
         }
     }
     let statements = Statements::of(candidate, &parameters);
@@ -132,7 +133,20 @@ fn drop_repeated(resources: &mut Vec<String>) {
     }
 }
 
+/// The account that the request says holds what it is about, where a service lets it say so.
+fn holder<'v>(prefix: &str, parameters: &'v Map<String, Value>) -> Option<&'v str> {
+    let name = match prefix {
+        "ecr" => "registryId",
+        "glue" | "lakeformation" => "CatalogId",
+        "s3" => "AccountId",
+        "sqs" => "QueueOwnerAWSAccountId",
+        _ => return None,
+    };
+    member(parameters, name).and_then(Value::as_str).filter(|it| is_account(it))
+}
+
 /// What fills the parts of an ARN that are not in the request.
+#[derive(Clone, Copy)]
 struct Own<'a> {
     partition: &'a str,
     region: &'a str,

@@ -283,6 +283,25 @@ fn other_accounts_are_seen_in_every_way_to_name_one() {
     }
 }
 
+/// A rule on the other account's name must meet it, and one on the same name here must not.
+#[test]
+fn a_resource_is_named_in_the_account_that_holds_it() {
+    let image = |registry: &str| {
+        let body = json!({"registryId": registry, "repositoryName": "r", "imageIds": []});
+        json("us-west-2/ecr", "AmazonEC2ContainerRegistry_V20150921.BatchGetImage", body).resources
+    };
+    assert_eq!(image("210987654321"), ["arn:aws:ecr:us-west-2:210987654321:repository/r"]);
+    assert_eq!(image(OWN), ["arn:aws:ecr:us-west-2:123456789012:repository/r"]);
+    let table = json!({"CatalogId": "210987654321", "DatabaseName": "d", "Name": "t"});
+    let table = json("us-west-2/glue", "AWSGlue.GetTable", table).resources;
+    assert!(table.contains(&"arn:aws:glue:us-west-2:210987654321:database/d".to_owned()), "{table:?}");
+    let copied = form(
+        "us-west-2/rds",
+        "Action=CopyDBSnapshot&Version=2014-10-31&SourceDBSnapshotIdentifier=a&TargetDBSnapshotIdentifier=b",
+    );
+    assert_eq!(copied.resources, ["a", "b"].map(|it| format!("arn:aws:rds:us-west-2:123456789012:snapshot:{it}")));
+}
+
 #[test]
 fn access_past_the_proxy_is_a_credential() {
     let is_credential = |action: Action| action.traits.contains(Trait::Credential);
