@@ -354,6 +354,13 @@ pub(crate) enum Before {
 }
 
 impl Delta {
+    /// Whether people who were shown `shown` were shown this, too. What is known of the state that it is against
+    /// may be more by now, not less.
+    pub(crate) fn is_as_shown(&self, shown: &Self) -> bool {
+        let is_lost = matches!(self.before, Before::Unread(_)) && !matches!(shown.before, Before::Unread(_));
+        !is_lost && *shown == Self { before: shown.before.clone(), ..self.clone() }
+    }
+
     /// As the API and records spell it.
     pub(crate) fn json(&self) -> Value {
         let (sha256, unread) = match &self.before {

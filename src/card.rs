@@ -391,7 +391,7 @@ fn change(card: &mut Card, delta: &Delta) {
     match &delta.before {
         Before::Absent => card.said("There is none at present."),
         Before::Read(digest) => {
-            card.said(&format!("Against the present one, read just before the hold; sha256 {digest}"))
+            card.said(&format!("Against the present one, which countersign has read; sha256 {digest}"))
         }
         Before::Unread(why) => {
             card.said("The present one could not be read, so that what is removed is not known:");
@@ -455,7 +455,7 @@ fn deciders(card: &mut Card, hold: &HoldView) {
 }
 
 fn vote_line(vote: &Vote) -> String {
-    let void = if vote.void { " (void: the request was changed afterwards)" } else { "" };
+    let void = if vote.void { " (void: the request, or what it changes, is another one since)" } else { "" };
     format!("{} {} by {}: \"{}\"{void}", moment(vote.at), vote.word.as_str(), vote.person, visible(&vote.reason))
 }
 

@@ -31,15 +31,16 @@
 //! an approval lost, never an action run twice.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::action::{Action, Agent, Context, Shown};
+use crate::action::{Action, Agent, Context, Delta, Shown};
 use crate::digest::Digest;
 use crate::hold::{Change, Ending, HoldState, Vote};
-use crate::id::{ActionId, HoldId, PersonId};
+use crate::id::{ActionId, AgentId, HoldId, PersonId};
 use crate::rules::Ruling;
 use crate::time::Timestamp;
 
@@ -89,6 +90,8 @@ pub(crate) struct Ask {
     pub(crate) upstream_limit: Option<Duration>,
     /// Puts changed parameters into the request; `None` where the request cannot be modified.
     pub(crate) narrow: Option<NarrowFn>,
+    /// Looks anew at what the request would change, where it changes what can be looked at.
+    pub(crate) look: Option<LookFn>,
     /// Is told the hold this request waits at, as soon as it waits.
     pub(crate) held_at: Arc<OnceLock<HoldId>>,
     /// Where a request is a statement.
@@ -142,6 +145,44 @@ pub(crate) struct Passing<'a> {
 
 /// Puts the parameters of an approver's modification into the original request and names the result.
 pub(crate) type NarrowFn = Arc<dyn Fn(&Map<String, Value>) -> Result<Modified, String> + Send + Sync>;
+
+/// Looks at what a hold's request would change, with those parameters where an approver changed them.
+pub(crate) type LookFn = Arc<dyn Fn(HoldId, Option<Map<String, Value>>) -> Looking + Send + Sync>;
+pub(crate) type Looking = Pin<Box<dyn Future<Output = Looked> + Send>>;
+
+/// What a request would change, as it is now.
+pub(crate) struct Looked {
+    pub(crate) deltas: Vec<Delta>,
+    /// As [`Ask::narrow`], against that state.
+    pub(crate) narrow: Option<NarrowFn>,
+}
+
+/// A question to the upstream with countersign's own credential, about what a request would change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look<'a> {
+    pub(crate) action_id: &'a ActionId,
+    pub(crate) agent: &'a AgentId,
+    /// Absent before there is one.
+    pub(crate) hold: Option<&'a HoldId>,
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a str,
+    /// Size and SHA-256 of the question's body.
+    pub(crate) body: (usize, Digest),
+    /// The question, named as a request.
+    pub(crate) actions: &'a [Action],
+    /// Id of the credential it is signed with.
+    pub(crate) upstream_key_id: &'a str,
+}
+
+/// One attempt of a call, by what decides which hold it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) agent: &'a Agent,
+    pub(crate) context: &'a Context,
+    pub(crate) digest: Digest,
+    pub(crate) retry_id: Option<&'a str>,
+    pub(crate) signature: Digest,
+}
 
 /// A modified request, named anew.
 #[derive(Clone, Debug)]

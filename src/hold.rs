@@ -13,6 +13,7 @@
 //!     ├─ no client ► Withdrawn        └─ rules changed ► Superseded
 //!     └─ operator ► Cancelled, rules changed ► Superseded, nobody entitled left ► NoApprover,
 //!        the session upstream is gone ► UpstreamLeft
+//!     An approval goes back to Pending where the state that it would change is not the one that was shown.
 //! ```
 //!
 //! It owns when a hold may move and when it is over. It does no IO and reads no clock; who is
@@ -21,7 +22,8 @@
 //! - an end is final: no event leaves `Executed` or `Ended`;
 //! - only `Approved` becomes `Forwarding`, so each forward had its quorum;
 //! - `Forwarding` returns to `Approved` only when certainly no byte was sent (`Unsent`);
-//! - a person has at most one verdict in force, and a modification voids all earlier ones.
+//! - a person has at most one verdict in force, and a modification voids all earlier ones; so does a change of
+//!   what the request would change.
 
 use std::time::Duration;
 
@@ -188,7 +190,7 @@ pub(crate) struct Vote {
     pub(crate) word: Word,
     pub(crate) reason: String,
     pub(crate) at: Timestamp,
-    /// True for a verdict that a later modification made void.
+    /// True for a verdict that a later modification, or another state to change, made void.
     pub(crate) void: bool,
 }
 
@@ -242,6 +244,8 @@ pub(crate) enum Event {
     Limited { deadline: Timestamp, ending: Ending },
     /// Too few people are left who may decide it.
     NobodyEntitled,
+    /// What it would change is not what was shown any more: it waits for verdicts on that, until then.
+    Outdated { deadline: Timestamp },
     /// It was sent, and no whole answer came.
     OutcomeUnknown,
     /// The permit was minted; its record is durable.
@@ -376,6 +380,10 @@ impl Hold {
             (Event::Superseded, Pending | Approved) => self.end(Ended(Ending::Superseded), now),
             (Event::Withdrawn, Pending | Approved) if self.attached == 0 => self.end(Ended(Ending::Withdrawn), now),
             (Event::Released, Approved) if now < self.deadline => self.state = Forwarding,
+            (Event::Outdated { deadline }, Approved) => {
+                self.votes.iter_mut().for_each(|v| v.void = true);
+                (self.state, self.deadline, self.at_deadline) = (Pending, deadline, Ending::Expired);
+            }
             (Event::Unsent, Forwarding) => self.state = Approved,
             (Event::Answered, Forwarding) => self.end(Executed, now),
             (Event::FailedUpstream, Forwarding) => self.end(Ended(Ending::FailedUpstream), now),

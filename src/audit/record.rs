@@ -52,6 +52,8 @@ kinds! {
     ActionForward = "action.forward",
     ActionHeld = "action.held",
     ActionJoined = "action.joined",
+    /// A read of what a held request would change.
+    ActionLook = "action.look",
     ActionOutcome = "action.outcome",
     ActionOutcomeUnknown = "action.outcome_unknown",
     ActionPassed = "action.passed",
@@ -59,6 +61,8 @@ kinds! {
     ActionSuperseded = "action.superseded",
     ActionWithdrawn = "action.withdrawn",
     ApprovalModified = "approval.modified",
+    /// What it would change is not what was shown: it waits for verdicts on that.
+    ApprovalOutdated = "approval.outdated",
     ApprovalRefused = "approval.refused",
     ApprovalVote = "approval.vote",
     ConfigChange = "config.change",

@@ -6,7 +6,7 @@ use super::book::Entry;
 use super::keeper::Gate;
 use super::permit::{Granted, Matched, Outcome, Passed, Permit, Receipt, Reply, Way};
 use super::telling::{NOT_IN_A_TRANSACTION, ending_message, log_unavailable, rule_message};
-use super::{Admission, Ask, Ended, Passing, records};
+use super::{Admission, Ask, Attempt, Ended, Passing, records};
 use crate::credential::assume::Session;
 use crate::digest::Digest;
 use crate::hold::{Ending, Event};
@@ -284,6 +284,11 @@ impl Gate {
 }
 
 impl Ask {
+    pub(super) fn attempt(&self) -> Attempt<'_> {
+        let Self { agent, context, digest, retry_id, signature, .. } = self;
+        Attempt { agent, context, digest: *digest, retry_id: retry_id.as_deref(), signature: *signature }
+    }
+
     /// Whether its names are of other facts than those that came with these rules.
     pub(super) fn is_named_otherwise(&self, rules: &RuleSet) -> bool {
         self.follows_rules && self.facts != rules.facts().digest

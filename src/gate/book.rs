@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::permit::Reply;
-use super::{Ask, HoldView, NarrowFn};
+use super::{Attempt, HoldView, NarrowFn};
 use crate::action::Delta;
 use crate::digest::{Digest, canonical_json, sha256};
 use crate::hold::{Ending, Event, Hold, HoldState, Rejected};
@@ -41,8 +41,8 @@ pub(super) struct JoinKey {
 }
 
 impl JoinKey {
-    pub(super) fn of(ask: &Ask) -> Self {
-        Self { agent: ask.agent.id.clone(), request: ask.digest }
+    pub(super) fn of(attempt: &Attempt<'_>) -> Self {
+        Self { agent: attempt.agent.id.clone(), request: attempt.digest }
     }
 }
 
@@ -94,6 +94,11 @@ impl Book {
         self.held_bytes_total += entry.weight;
         self.by_key.entry(entry.join_key()).or_default().push(entry.about.id.clone());
         self.entries.insert(entry.about.id.clone(), entry);
+    }
+
+    /// Forgets the requests themselves: what is changed in one is changed in the next that its client sends.
+    pub(super) fn forget_requests(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.narrow = None);
     }
 
     pub(super) fn remove(&mut self, id: &HoldId) {
@@ -226,9 +231,10 @@ impl Entry {
         JoinKey { agent: self.about.agent.id.clone(), request: self.about.request }
     }
 
-    /// What an approval is bound to: the request that would run and the rule set it was held under.
+    /// What an approval is bound to: the request that would run, the rule set it was held under, and what it
+    /// was shown to change.
     pub(super) fn bound_digest(&self) -> Digest {
-        bound_digest(self.about.effective, self.about.rule_set)
+        bound_digest(self.about.effective, self.about.rule_set, &self.about.shown.deltas)
     }
 
     /// The stored form as of now. Taken under the book's lock, so that revisions are in the order of the states.
@@ -245,6 +251,11 @@ impl Entry {
 
     pub(super) fn wake(&self) {
         self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Whether it is that waiter's to release.
+    pub(super) fn is_released_by(&self, number: u64) -> bool {
+        self.hold.state() == HoldState::Approved && self.waiters.last().is_some_and(|w| w.number == number)
     }
 
     pub(super) fn is_attached_with(&self, signature: Digest) -> bool {
@@ -322,8 +333,11 @@ const WEIGHT_BYTES: usize = 600;
 
 static REVISIONS: AtomicU64 = AtomicU64::new(1);
 
-/// Binds a request to the rule set it was judged under.
-pub(super) fn bound_digest(effective: Digest, rule_set: Digest) -> Digest {
-    let bound = serde_json::json!({ "request": effective.hex(), "rule_set": rule_set.hex() });
+/// Binds a request to the rule set it was judged under, and to what was shown that it changes.
+pub(super) fn bound_digest(effective: Digest, rule_set: Digest, deltas: &[Delta]) -> Digest {
+    let mut bound = serde_json::json!({ "request": effective.hex(), "rule_set": rule_set.hex() });
+    if let (false, Some(members)) = (deltas.is_empty(), bound.as_object_mut()) {
+        members.insert("deltas".to_owned(), deltas.iter().map(Delta::json).collect());
+    }
     sha256(canonical_json(&bound).as_bytes())
 }

@@ -111,10 +111,12 @@ impl Gate {
             let entry = book.entry(id).ok_or(DecideError::NotFound)?;
             self.entitled(entry, approver, word)?;
             check_open(entry, word)?;
-            // Whoever does not say what was shown may have seen it before it was modified.
+            // Whoever does not say what was shown may have seen it before it was modified or outdated.
             let is_other = match digest {
                 Some(shown) => shown != entry.bound_digest(),
-                None => entry.about.patch.is_some() && word != Word::Deny,
+                None => {
+                    word != Word::Deny && (entry.about.patch.is_some() || entry.hold.votes().iter().any(|it| it.void))
+                }
             };
             if is_other {
                 return Err(DecideError::DigestChanged);
@@ -128,7 +130,7 @@ impl Gate {
             };
             let mut records = vec![records::vote(entry, approver, word.as_str(), reason)];
             if let Some(it) = &modification {
-                let bound = bound_digest(it.modified.digest, entry.about.rule_set);
+                let bound = bound_digest(it.modified.digest, entry.about.rule_set, &it.modified.shown.deltas);
                 records.push(records::modified(entry, approver, &it.modified, &it.changes, bound));
             }
             (records, modification)

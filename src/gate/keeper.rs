@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::book::{Book, Entry};
 use super::spent::Spent;
 use super::volume::Windows;
-use super::{HoldView, Refusal, records};
+use super::{HoldView, Look, Refusal, records};
 use crate::action::{Action, Agent, Context};
 use crate::audit::record::Record;
 use crate::catalog::aws::Table;
@@ -243,6 +243,8 @@ impl Gate {
         let (after, facts) = (rules.digest(), rules.facts());
         let before = self.rules.swap(rules);
         if before.facts().digest != facts.digest {
+            // They name by the facts that were.
+            self.book().forget_requests();
             self.note_facts();
         }
         let before = before.digest();
@@ -362,6 +364,14 @@ impl Gate {
     }
 
     /// Appends a record that nothing waits for. When the disk is behind, a task of its own waits.
+    /// Records a question that countersign is about to ask for itself; durable when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be recorded: it must not be asked then.
+    pub(crate) async fn looking(&self, look: &Look<'_>) -> Result<(), JournalError> {
+        self.journal.append(records::look(look)).await.map(drop)
+    }
+
     pub(super) fn note(self: &Arc<Self>, record: Record) {
         match self.journal.enqueue(record) {
             Ok(()) => {}

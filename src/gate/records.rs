@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::book::Entry;
 use super::permit::{Matched, Outcome, Passed};
-use super::{Approver, Ask, Modified, Passing, Refusal, Wording};
+use super::{Approver, Ask, Look, Modified, Passing, Refusal, Wording};
 use crate::action::{Action, Context, Delta, Shown, Trait};
 use crate::audit::record::{Kind, Record};
 use crate::audit::spelling::{Members, write_decimal, write_map};
@@ -79,7 +79,15 @@ fn write_actions(actions: &[Action], wording: Option<&Wording>, text: &mut Strin
 }
 
 /// A matched request with everything about it; `digest` is what its verdict or forward is bound to.
-fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Option<Digest>) -> Record {
+/// `deltas` are those that people were shown.
+fn matched(
+    kind: Kind,
+    ask: &Ask,
+    ruling: &Ruling,
+    rule_set: Digest,
+    digest: Option<Digest>,
+    deltas: &[Delta],
+) -> Record {
     let (shown, wording) = (&ask.shown, ask.wording.as_deref());
     let record = Record::with_capacity(kind, MATCHED_BYTES)
         .text("action_id", ask.action_id.as_str())
@@ -107,10 +115,7 @@ fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Opt
         true => record,
         false => record.texts("reach", shown.reach.iter().map(|(about, says)| format!("{about}: {says}"))),
     };
-    let record = match shown.deltas.is_empty() {
-        true => record,
-        false => record.json("deltas", &shown.deltas.iter().map(Delta::json).collect()),
-    };
+    let record = with_deltas(record, deltas);
     let record = record
         .digest("request_digest", ask.digest)
         .text_if("retry_id", ask.retry_id.as_deref())
@@ -129,7 +134,8 @@ fn matched(kind: Kind, ask: &Ask, ruling: &Ruling, rule_set: Digest, digest: Opt
 
 /// The right to send is about to be given: durable before the first byte leaves.
 pub(super) fn forward(ask: &Ask, ruling: &Ruling, rule_set: Digest, effective: Digest, hold: Option<&Entry>) -> Record {
-    let mut record = matched(Kind::ActionForward, ask, ruling, rule_set, Some(effective));
+    let deltas = hold.map_or(&ask.shown.deltas, |entry| &entry.about.shown.deltas);
+    let mut record = matched(Kind::ActionForward, ask, ruling, rule_set, Some(effective), deltas);
     if let Some(entry) = hold {
         record = record
             .text("hold", entry.about.id.as_str())
@@ -145,10 +151,43 @@ pub(super) fn forward(ask: &Ask, ruling: &Ruling, rule_set: Digest, effective: D
 
 pub(super) fn held(ask: &Ask, entry: &Entry) -> Record {
     let ruling = &entry.about.ruling;
-    matched(Kind::ActionHeld, ask, ruling, entry.about.rule_set, Some(entry.bound_digest()))
+    let deltas = &entry.about.shown.deltas;
+    matched(Kind::ActionHeld, ask, ruling, entry.about.rule_set, Some(entry.bound_digest()), deltas)
         .text("hold", entry.about.id.as_str())
         .timestamp("expires", entry.hold.deadline())
         .json("requirements", &Value::Array(ruling.requirements.iter().map(Requirement::json).collect()))
+}
+
+/// What a hold's request would change is not what was shown; it is now what stands here, under that digest.
+pub(super) fn outdated(entry: &Entry, deltas: &[Delta], digest: Digest) -> Record {
+    let record = about_hold(Kind::ApprovalOutdated, entry)
+        .texts("allowed_by", entry.hold.allowed().iter().map(|said| said.person.as_str()))
+        .digest("before", entry.bound_digest())
+        .digest("digest", digest);
+    with_deltas(record, deltas)
+}
+
+/// A question about what a request would change.
+pub(super) fn look(look: &Look<'_>) -> Record {
+    let (bytes, sha256) = look.body;
+    Record::new(Kind::ActionLook)
+        .text("action_id", look.action_id.as_str())
+        .member("actions", |text| write_actions(look.actions, None, text))
+        .text("agent", look.agent.as_str())
+        .integer("body_bytes", i64::try_from(bytes).unwrap_or(i64::MAX))
+        .digest("body_sha256", sha256)
+        .text_if("hold", look.hold.map(HoldId::as_str))
+        .text("method", look.method)
+        .text("reason", if look.hold.is_some() { "release" } else { "hold" })
+        .text("upstream_key_id", look.upstream_key_id)
+        .text("url", look.url)
+}
+
+fn with_deltas(record: Record, deltas: &[Delta]) -> Record {
+    match deltas.is_empty() {
+        true => record,
+        false => record.json("deltas", &deltas.iter().map(Delta::json).collect()),
+    }
 }
 
 /// A later attempt of the same call attached to its hold.
@@ -164,7 +203,9 @@ pub(super) fn joined(ask: &Ask, hold: &HoldId) -> Record {
 /// A request that ends here without having been held.
 pub(super) fn stopped(ask: &Ask, ruling: &Ruling, rule_set: Digest, ending: Ending, message: &str) -> Record {
     let kind = if ending == Ending::RuleDenied { Kind::ActionDenied } else { Kind::ActionRefused };
-    matched(kind, ask, ruling, rule_set, None).text("ending", ending.as_str()).text("message", message)
+    matched(kind, ask, ruling, rule_set, None, &ask.shown.deltas)
+        .text("ending", ending.as_str())
+        .text("message", message)
 }
 
 /// A request refused before it could be judged, after `suppressed` ones that were not recorded.

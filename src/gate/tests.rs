@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
-use crate::action::{Access, Owner, Trait, Traits};
+use crate::action::{Access, Delta, Owner, Trait, Traits};
 use crate::audit::record::{Kind, Record};
 use crate::digest::sha256;
 use crate::hold::Word;
@@ -190,6 +190,7 @@ fn ask(clock: &Clock, name: &str, body: &str, retry_id: Option<&str>, signature:
         in_transaction: false,
         upstream_limit: None,
         shown: Arc::default(),
+        look: None,
         held_at: Arc::default(),
         wording: None,
         narrow: Some(Arc::new(move |parameters| {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use super::book::{Book, Entry, JoinKey, Waiter};
+use super::book::{Book, Entry, JoinKey, Waiter, bound_digest};
 use super::decide::joined;
 use super::keeper::Gate;
 use super::permit::Matched;
 use super::telling::{ending_message, log_unavailable};
-use super::{Admission, Ask, Ended, records};
+use super::{Admission, Ask, Attempt, Ended, Looked, records};
+use crate::action::Shown;
 use crate::digest::Digest;
 use crate::hold::{Ending, Event, Hold, HoldState};
 use crate::id::HoldId;
@@ -62,7 +63,7 @@ impl Gate {
     fn attach(self: &Arc<Self>, ask: &Ask, ruling: &Ruling, rule_set: Digest) -> Result<Attached, Refused> {
         let now = self.clock.now();
         let mut book = self.book();
-        let joinable = self.joinable(&book, ask);
+        let joinable = self.joinable(&book, &ask.attempt());
         if let Err(Refused::Now(_, id)) = &joinable
             && let Some(entry) = book.entry_mut(id)
         {
@@ -74,7 +75,10 @@ impl Gate {
             if entry.about.patch.is_none() {
                 entry.about.actions.clone_from(&ask.actions);
             }
-            entry.narrow.clone_from(&ask.narrow);
+            // What was looked at for an earlier attempt was not looked at for this one.
+            if ask.look.is_none() || entry.narrow.is_none() {
+                entry.narrow.clone_from(&ask.narrow);
+            }
             for limit in limits(ask, ruling, now) {
                 if book.apply(&id, limit, now, |_| false).is_err() {
                     tracing::error!(hold = %id, "a hold could not be limited");
@@ -141,22 +145,34 @@ impl Gate {
         Ok(attached)
     }
 
+    /// Whether an attempt would get what an earlier one got, or wait where that waits: nothing need be looked at
+    /// for it.
+    pub(crate) fn has_seen(&self, attempt: &Attempt<'_>) -> bool {
+        let book = self.book();
+        match self.joinable(&book, attempt) {
+            Ok(None) => false,
+            Ok(Some(id)) => book.entry(&id).is_some_and(|entry| entry.narrow.is_some()),
+            Err(_) => true,
+        }
+    }
+
     /// The hold this request may join. An earlier attempt's end is given back at once.
-    fn joinable(&self, book: &Book, ask: &Ask) -> Result<Option<HoldId>, Refused> {
+    fn joinable(&self, book: &Book, attempt: &Attempt<'_>) -> Result<Option<HoldId>, Refused> {
         let now = self.clock.now();
-        for entry in book.same_request(&JoinKey::of(ask)).rev() {
+        for entry in book.same_request(&JoinKey::of(attempt)).rev() {
             let state = entry.hold.state();
             let ended_ago = entry.hold.ended().map(|ended| now.since(ended));
             // Another owner, or another claim about who started it, may bar other people: that is another question.
             // So is another task, which a key may be bound to.
-            if entry.about.agent != ask.agent
-                || entry.about.context.initiator != ask.context.initiator
-                || entry.about.context.task != ask.context.task
+            if *entry.about.agent != *attempt.agent
+                || entry.about.context.initiator != attempt.context.initiator
+                || entry.about.context.task != attempt.context.task
             {
                 continue;
             }
-            let same_call = ask.retry_id.is_some() && entry.about.retry_id == ask.retry_id;
-            if entry.is_attached_with(ask.signature) || (state.is_over() && entry.presented.contains(&ask.signature)) {
+            let same_call = attempt.retry_id.is_some() && entry.about.retry_id.as_deref() == attempt.retry_id;
+            let is_used = state.is_over() && entry.presented.contains(&attempt.signature);
+            if is_used || entry.is_attached_with(attempt.signature) {
                 return Err(Refused::Stop(Ending::Replayed, Some(entry.about.id.clone())));
             }
             // Nothing ran, and what ended it was neither a person nor the client: asked anew.
@@ -178,7 +194,7 @@ impl Gate {
                 });
             }
             // Without an id a retry looks like a second call: it may join only a hold that nobody waits on.
-            let anonymous = ask.retry_id.is_none() && entry.about.retry_id.is_none();
+            let anonymous = attempt.retry_id.is_none() && entry.about.retry_id.is_none();
             if anonymous
                 && matches!(state, HoldState::Pending | HoldState::Approved)
                 && entry.hold.attached() == 0
@@ -224,7 +240,7 @@ impl Gate {
         };
         match entry.hold.state() {
             // The latest attempt is the live one; earlier connections of the same call get its answer.
-            HoldState::Approved if entry.waiters.last().is_some_and(|w| w.number == attached.number) => Look::Release,
+            HoldState::Approved if entry.is_released_by(attached.number) => Look::Release,
             HoldState::Approved | HoldState::Forwarding | HoldState::Pending => Look::Wait,
             HoldState::Executed | HoldState::Ended(_) => over(entry).map_or(Look::Wait, Look::Over),
         }
@@ -249,6 +265,11 @@ impl Gate {
     async fn release_now(self: &Arc<Self>, id: &HoldId, number: u64, ask: &Ask) -> Option<Admission> {
         let turn = Arc::clone(&self.book().entry(id)?.turn);
         let _turn = turn.lock().await;
+        match self.is_as_shown(id, number, ask).await {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(ended) => return Some(Admission::Ended(ended)),
+        }
         let (record, saved, runnable, held) = {
             let mut book = self.book();
             // An approval that ran out before the sweep saw it ends here, with its own name and its signature unspent.
@@ -256,7 +277,7 @@ impl Gate {
                 return Some(admission);
             }
             let entry = book.entry(id)?;
-            if entry.hold.state() != HoldState::Approved || entry.waiters.last().is_none_or(|w| w.number != number) {
+            if !entry.is_released_by(number) {
                 return None;
             }
             let runnable = match self.check_release(entry, ask) {
@@ -293,6 +314,46 @@ impl Gate {
                 Some(Admission::Ended(log_unavailable(&error)))
             }
         }
+    }
+
+    /// Whether the request would still change what people were shown. Where it would not, their approval was for
+    /// another change: the hold waits for verdicts on this one.
+    async fn is_as_shown(self: &Arc<Self>, id: &HoldId, number: u64, ask: &Ask) -> Result<bool, Ended> {
+        let patch = match self.book().entry(id).filter(|entry| entry.is_released_by(number)) {
+            Some(entry) => entry.about.patch.clone(),
+            // It is not to be released at all, as the caller finds.
+            None => return Ok(true),
+        };
+        let Some(look) = &ask.look else { return Ok(true) };
+        let parameters = patch.and_then(|patch| Some(patched(&ask.actions.first()?.parameters, &patch)));
+        let Looked { deltas, narrow } = look(id.clone(), parameters).await;
+        let (record, shown) = {
+            let book = self.book();
+            let Some(entry) = book.entry(id) else { return Ok(false) };
+            let (about, before) = (&entry.about, &entry.about.shown.deltas);
+            if before.len() == deltas.len() && deltas.iter().zip(before).all(|(now, then)| now.is_as_shown(then)) {
+                return Ok(true);
+            }
+            let digest = bound_digest(about.effective, about.rule_set, &deltas);
+            (records::outdated(entry, &deltas, digest), Arc::new(Shown { deltas, ..(*about.shown).clone() }))
+        };
+        self.journal.append(record).await.map_err(|error| log_unavailable(&error))?;
+        let saved = {
+            let (mut book, now) = (self.book(), self.clock.now());
+            let Some(expires) = book.entry(id).map(|entry| entry.about.ruling.expires) else { return Ok(false) };
+            let event = Event::Outdated { deadline: now.plus(expires) };
+            if book.apply(id, event, now, |_| false).is_err() {
+                // It has ended meanwhile, and stays so.
+                return Ok(false);
+            }
+            let Some(entry) = book.entry_mut(id) else { return Ok(false) };
+            (entry.about.shown, entry.narrow) = (shown, narrow);
+            entry.to_saved()
+        };
+        self.store.save(saved).await.map_err(|error| log_unavailable(&error))?;
+        tracing::info!(hold = %id, "what it would change is not what was approved: it waits anew");
+        self.announce();
+        Ok(false)
     }
 
     /// Everything is checked again at release (promise 4): rules, people, digest.

@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{Response, header};
 use tokio::sync::{Semaphore, watch};
 
@@ -30,12 +31,12 @@ pub(crate) use call::Endpoints;
 pub(crate) use patience::{InterimOptions, Sign};
 
 use arrive::{Body, Exchange, Opened, Request};
-use before::Found;
+use before::{Found, Scene};
 use dialect::{Cause, Fault};
 use forward::Sending;
 use naming::{Naming, Original, unseen};
 
-use crate::action::{Agent, Shown};
+use crate::action::{Action, Agent, Shown};
 use crate::classify::aws::Front;
 use crate::credential::agent::{Agents, LookupError};
 use crate::credential::real::RealCredentials;
@@ -273,18 +274,19 @@ impl Plane {
         let found = match ruling.decision {
             // What was sent before and ran is refused below, and costs the upstream nothing here.
             Decision::Hold if !self.gate.is_spent(request.presented.replay_key(), request.presented.not_after) => {
-                Box::pin(self.look_before(&request)).await
+                let retry_id = retry_id(&request.head);
+                Box::pin(self.look_before(exchange, &request, retry_id.as_deref())).await
             }
-            Decision::Hold | Decision::Allow | Decision::Deny => Found::default(),
+            Decision::Hold | Decision::Allow | Decision::Deny => None,
         };
-        let body = if found.is_empty() { None } else { self.policy_body(&request).await };
+        let body = if found.is_none() { None } else { self.policy_body(&request).await };
         let volume = match ruling.decision {
             Decision::Allow | Decision::Hold if self.gate.has_volumes() => {
                 Box::pin(self.volume(exchange, &mut request, ruling.decision == Decision::Hold)).await?
             }
             _ => None,
         };
-        let (ask, sending) = Self::ask(exchange, *request, found, body.as_deref())?;
+        let (ask, sending) = Self::ask(exchange, *request, found, body)?;
         let (agent, key_id) = (ask.agent.clone(), ask.key_id.clone());
         let admission = Box::pin(self.gate.admit(ask, ruling));
         let admission = match patience {
@@ -330,8 +332,8 @@ impl Plane {
     fn ask(
         exchange: &Exchange,
         request: Request,
-        found: Found,
-        policy: Option<&[u8]>,
+        found: Option<(Found, Scene)>,
+        policy: Option<Bytes>,
     ) -> Result<(Arc<Ask>, Box<Sending>), Fault> {
         let Request { naming, agent, context, mut head, named, presented, body, look } = request;
         head.detach();
@@ -343,6 +345,10 @@ impl Plane {
             .filter(|bytes| (1..=MODIFIABLE_LIMIT_BYTES).contains(&bytes.len()))
             .map(|body| Arc::new(Original { naming: naming.clone(), head: head.clone(), body }));
         let call = naming.call(head, named.route)?;
+        let (found, scene) = found.unzip();
+        let found = found.unwrap_or_default();
+        let deltas = found.deltas(&named.actions, policy.as_deref());
+        let actions: Arc<[Action]> = named.actions.into();
         let ask = Ask {
             action_id: exchange.action.clone(),
             agent,
@@ -357,11 +363,9 @@ impl Plane {
             key_id: presented.key_id().to_owned(),
             in_transaction: false,
             upstream_limit: None,
-            shown: Arc::new(Shown {
-                deltas: found.deltas(&named.actions, policy),
-                ..call.shown(identity, &named.actions)
-            }),
-            actions: named.actions.into(),
+            shown: Arc::new(Shown { deltas, ..call.shown(identity, &actions) }),
+            look: scene.and_then(|scene| scene.look_fn(Arc::clone(&actions), policy, original.clone())),
+            actions,
             narrow: original.clone().map(|original| original.narrow_fn(found)),
             held_at: Arc::default(),
             wording: None,

@@ -244,6 +244,7 @@ impl Proxy {
             in_transaction: false,
             upstream_limit: None,
             narrow: None,
+            look: None,
             held_at: Arc::default(),
             wording: None,
             // It is named by no table.

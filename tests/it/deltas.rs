@@ -3,6 +3,9 @@
 
 use serde_json::Value;
 
+mod again;
+mod services;
+
 use crate::support::agent::{Agent, Call};
 use crate::support::cloud::cloud;
 use crate::support::sign::Keys;

@@ -93,6 +93,59 @@ async fn changed_rules_supersede_what_was_held_under_the_old_ones() {
     it.until(|holds| holds.iter().any(|h| h.state == HoldState::Pending)).await;
 }
 
+/// What people are shown that a request adds, which another changes meanwhile.
+fn looking(now_adds: &Arc<Mutex<String>>) -> LookFn {
+    let adds = Arc::clone(now_adds);
+    Arc::new(move |_, _| {
+        let added = vec![adds.lock().unwrap().clone()];
+        Box::pin(async move { Looked { deltas: vec![Delta { added, ..Delta::default() }], narrow: None } })
+    })
+}
+
+#[tokio::test]
+async fn an_approval_is_of_the_change_that_was_shown() {
+    let it = Fixture::new().await;
+    let adds = Arc::new(Mutex::new("s3:GetObject".to_owned()));
+    let mut ask = it.ask("aws:iam:PutUserPolicy", "u", Some("r"), "s1");
+    let added = vec!["s3:GetObject".to_owned()];
+    Arc::make_mut(&mut ask.shown).deltas = vec![Delta { added, ..Delta::default() }];
+    ask.look = Some(looking(&adds));
+    let waiting = it.admit(ask);
+    let shown = it.one_attached().await;
+    "s3:*".clone_into(&mut adds.lock().unwrap());
+    it.decide(&shown.id, "alice", Verdict::Allow).await.unwrap();
+    it.until(|holds| holds[0].shown.deltas[0].added == ["s3:*"]).await;
+    let again = it.gate.hold(&shown.id).unwrap();
+    assert_eq!((again.state, again.votes[0].void), (HoldState::Pending, true));
+    assert_eq!((it.count("approval.outdated"), it.count("action.forward")), (1, 0));
+    // A verdict on what was shown before does not count, nor one that does not say what was.
+    let alice = approver("alice");
+    for digest in [Some(shown.digest), None] {
+        let late = it.gate.decide(&shown.id, digest, &alice, Verdict::Allow, "").await;
+        assert!(matches!(late, Err(DecideError::DigestChanged)), "{late:?}");
+    }
+    it.gate.decide(&shown.id, Some(again.digest), &alice, Verdict::Allow, "").await.unwrap();
+    drop(permitted(waiting.await.unwrap()).spend(sha256(b"u")).unwrap());
+    it.flush().await;
+    let log = it.log();
+    let forward = log.lines().find(|line| line.contains("\"action.forward\"")).unwrap();
+    assert!(forward.contains("\"added\":[\"s3:*\"]") && forward.contains(&again.digest.hex()), "{forward}");
+}
+
+#[tokio::test]
+async fn a_denied_change_is_not_looked_at_again() {
+    let it = Fixture::new().await;
+    let ask = |signature: &str, retry: &str| it.ask("aws:iam:PutUserPolicy", "u", Some(retry), signature);
+    assert!(!it.gate.has_seen(&ask("s1", "r").attempt()));
+    let waiting = it.admit(ask("s1", "r"));
+    let hold = it.one_attached().await;
+    assert!(it.gate.has_seen(&ask("s2", "r").attempt()), "it would wait with the first");
+    assert!(!it.gate.has_seen(&ask("s2", "other").attempt()), "another call of the same has a hold of its own");
+    it.decide(&hold.id, "alice", Verdict::Deny).await.unwrap();
+    assert_eq!(ended(waiting.await.unwrap()), Ending::Denied);
+    assert!(it.gate.has_seen(&ask("s3", "other").attempt()), "it would be answered with the no");
+}
+
 #[tokio::test]
 async fn people_are_checked_again_at_release() {
     let it = Fixture::new().await;

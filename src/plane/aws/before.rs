@@ -7,13 +7,18 @@
 mod change;
 mod look;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Plane;
-use super::arrive::{Body, Request};
-use crate::action::{Action, Delta};
+use super::arrive::{Body, Exchange, Request};
+use super::naming::{Naming, Original};
+use crate::action::{Action, Agent, Delta};
+use crate::classify::aws::Route;
+use crate::gate::{Attempt, LookFn, Looked};
+use crate::id::{ActionId, HoldId};
 use change::Subject;
 use look::{Looking, Present};
 
@@ -34,27 +39,45 @@ struct Seen {
     own_account: Option<String>,
 }
 
+/// What looking takes of a request.
+pub(super) struct Scene {
+    plane: Arc<Plane>,
+    naming: Arc<Naming>,
+    route: Route,
+    path: String,
+    action: ActionId,
+    agent: Arc<Agent>,
+}
+
 impl Plane {
-    /// Looks at what the request would change; empty where it changes no policy.
-    pub(super) async fn look_before(&self, request: &Request) -> Found {
-        let mut found = Found::default();
-        for action in &request.named.actions {
-            let Some(subject) = Subject::of(action) else { continue };
-            let own_account = request.naming.front.account.clone();
-            let present = match self.options.reads_before_hold {
-                false => Present::unread("reading it is switched off (upstream.aws.read_before_hold)"),
-                true => {
-                    let work = async {
-                        let _turn = self.reads.acquire().await;
-                        Looking::new(self, request).present(&subject, action).await
-                    };
-                    let late = || Present::unread(&format!("no answer within {} s", LIMIT.as_secs()));
-                    tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| late())
-                }
-            };
-            found.0.push(Seen { present, own_account });
+    /// Looks at what the request would change; `None` where it changes no policy. What was seen for an earlier
+    /// attempt of the same call is not looked at again: this one gets its answer, or waits with it.
+    pub(super) async fn look_before(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        request: &Request,
+        retry_id: Option<&str>,
+    ) -> Option<(Found, Scene)> {
+        let Request { naming, agent, context, head, named, presented, body, .. } = request;
+        if !named.actions.iter().any(|action| Subject::of(action).is_some()) {
+            return None;
         }
-        found
+        let scene = Scene {
+            plane: Arc::clone(self),
+            naming: Arc::clone(naming),
+            route: named.route.clone(),
+            path: head.path.clone(),
+            action: exchange.action.clone(),
+            agent: Arc::clone(agent),
+        };
+        let call = naming.call(head.clone(), named.route.clone()).ok()?;
+        let (digest, signature) = (naming.digest(&call, body.identity()), presented.replay_key());
+        let has_seen = self.gate.has_seen(&Attempt { agent, context, digest, retry_id, signature });
+        let found = match has_seen {
+            true => scene.unread(&named.actions, "an earlier attempt of the same call was looked at"),
+            false => scene.look(&named.actions, None).await,
+        };
+        Some((found, scene))
     }
 
     /// The body that is a policy itself.
@@ -70,11 +93,61 @@ impl Plane {
     }
 }
 
-impl Found {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+impl Scene {
+    /// What the actions would change, as it is now.
+    async fn look(&self, actions: &[Action], hold: Option<&HoldId>) -> Found {
+        if !self.plane.options.reads_before_hold {
+            return self.unread(actions, "reading it is switched off (upstream.aws.read_before_hold)");
+        }
+        let mut found = Found::default();
+        for action in actions {
+            let Some(subject) = Subject::of(action) else { continue };
+            let work = async {
+                let _turn = self.plane.reads.acquire().await;
+                Looking { scene: self, hold }.present(&subject, action).await
+            };
+            let late = || Present::unread(&format!("no answer within {} s", LIMIT.as_secs()));
+            let present = tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| late());
+            found.0.push(Seen { present, own_account: self.naming.front.account.clone() });
+        }
+        found
     }
 
+    fn unread(&self, actions: &[Action], why: &str) -> Found {
+        let subjects = actions.iter().filter(|action| Subject::of(action).is_some());
+        let seen = |_| Seen { present: Present::unread(why), own_account: self.naming.front.account.clone() };
+        Found(subjects.map(seen).collect())
+    }
+
+    /// As the gate needs it, to look again before an approval is used.
+    pub(super) fn look_fn(
+        self,
+        actions: Arc<[Action]>,
+        body: Option<Bytes>,
+        original: Option<Arc<Original>>,
+    ) -> Option<LookFn> {
+        if !self.plane.options.reads_before_hold {
+            return None;
+        }
+        let scene = Arc::new(self);
+        Some(Arc::new(move |hold, parameters| {
+            let (scene, actions, body, original) =
+                (Arc::clone(&scene), Arc::clone(&actions), body.clone(), original.clone());
+            Box::pin(async move {
+                let narrowed = parameters.and_then(|it| original.as_ref()?.narrow(&it).ok());
+                let (actions, body) = match &narrowed {
+                    Some(narrowed) => (&*narrowed.actions, Some(&*narrowed.body)),
+                    None => (&*actions, body.as_deref()),
+                };
+                let found = scene.look(actions, Some(&hold)).await;
+                let deltas = found.deltas(actions, body);
+                Looked { deltas, narrow: original.map(|original| original.narrow_fn(found)) }
+            })
+        }))
+    }
+}
+
+impl Found {
     /// What the actions would change, `body` being that of the request.
     pub(super) fn deltas(&self, actions: &[Action], body: Option<&[u8]>) -> Vec<Delta> {
         let subjects = actions.iter().filter_map(|action| Some((action, Subject::of(action)?)));

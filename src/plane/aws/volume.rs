@@ -199,6 +199,7 @@ impl Asker {
             shown: Arc::new(shown),
             // What runs already cannot be changed.
             narrow: None,
+            look: None,
             held_at: Arc::new(OnceLock::new()),
             wording: None,
         }

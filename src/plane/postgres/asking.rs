@@ -165,6 +165,7 @@ impl Asker {
             upstream_limit: standing.limit.map(|limit| limit.after),
             shown: Arc::default(),
             narrow: bound.filter(|_| named.is_plain()).map(|bound| self.narrow_fn(named, bound, settings, standing)),
+            look: None,
             held_at: Arc::clone(&held_at),
             wording: Some(Arc::new(named.worded.wording.clone())),
         };

@@ -75,6 +75,7 @@ impl Asker {
             shown: Arc::new(shown),
             // What runs already cannot be changed.
             narrow: None,
+            look: None,
             held_at: Arc::clone(&held_at),
             action_id,
             wording: Some(Arc::new(named.worded.wording.clone())),

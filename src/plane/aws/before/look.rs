@@ -7,12 +7,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-use super::super::Plane;
 use super::super::answer::{Gathered, gather};
-use super::super::arrive::Request;
+use super::super::call::BodyIdentity;
+use super::Scene;
 use super::change::{Holder, Place, Subject, text};
 use crate::action::Action;
+use crate::classify::aws;
 use crate::digest::{Digest, sha256};
+use crate::gate::Look;
+use crate::id::HoldId;
 use crate::net::body::Outgoing;
 use crate::policy::document::read;
 use crate::policy::{Entry, lists};
@@ -69,9 +72,11 @@ impl Unread {
 type Read<T> = Result<T, Unread>;
 
 /// The way to the service that a request goes to.
+#[derive(Clone, Copy)]
 pub(super) struct Looking<'a> {
-    plane: &'a Plane,
-    request: &'a Request,
+    pub(super) scene: &'a Scene,
+    /// That it is looked for; absent before there is one.
+    pub(super) hold: Option<&'a HoldId>,
 }
 
 /// A question.
@@ -82,11 +87,7 @@ struct Question<'q> {
     body: Vec<u8>,
 }
 
-impl<'a> Looking<'a> {
-    pub(super) fn new(plane: &'a Plane, request: &'a Request) -> Self {
-        Self { plane, request }
-    }
-
+impl Looking<'_> {
     pub(super) async fn present(&self, subject: &Subject, action: &Action) -> Present {
         match self.find(subject, action).await {
             Ok(present) => present,
@@ -96,7 +97,7 @@ impl<'a> Looking<'a> {
     }
 
     async fn find(&self, subject: &Subject, action: &Action) -> Read<Present> {
-        let own_account = self.request.naming.front.account.as_deref();
+        let own_account = self.scene.naming.front.account.as_deref();
         let document = |text: &[u8]| {
             let entries = read(text, subject.kind, own_account).map_err(Unread::because)?;
             Ok(Present { sha256: Some(sha256(text)), ..Present::of(entries) })
@@ -149,7 +150,9 @@ impl<'a> Looking<'a> {
                 let asked =
                     members.iter().filter_map(|name| Some(((*name).to_owned(), action.parameters.get(*name)?.clone())));
                 let answered = self.json(target, version, asked.collect()).await?;
-                document(answered.get(answer).and_then(Value::as_str).ok_or(Unread::Absent)?.as_bytes())
+                // Kinesis gives `{}` for a stream that has none.
+                let text = answered.get(answer).and_then(Value::as_str).filter(|it| it.trim() != "{}");
+                document(text.ok_or(Unread::Absent)?.as_bytes())
             }
             Place::Topic => {
                 let asked = [("TopicArn", word("TopicArn"))];
@@ -159,9 +162,8 @@ impl<'a> Looking<'a> {
                 document(policy.and_then(|it| it.child("value")).ok_or(Unread::Absent)?.text().as_bytes())
             }
             Place::Queue => {
-                let names = Value::from(vec!["Policy"]);
-                let asked = [("QueueUrl", Value::from(word("QueueUrl"))), ("AttributeNames", names)];
-                let asked = asked.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+                let names = ("AttributeNames".to_owned(), Value::from(vec!["Policy"]));
+                let asked = [("QueueUrl".to_owned(), word("QueueUrl").into()), names].into_iter().collect();
                 let answer = self.json("AmazonSQS.GetQueueAttributes", "1.0", asked).await?;
                 let policy = answer.pointer("/Attributes/Policy").and_then(Value::as_str).ok_or(Unread::Absent)?;
                 document(policy.as_bytes())
@@ -197,7 +199,7 @@ impl<'a> Looking<'a> {
     /// The names of what is attached, and what the policy says that is or was.
     async fn attached(&self, holder: Holder, subject: &Subject, action: &Action) -> Read<Present> {
         let word = |name: &str| text(action, name).unwrap_or_default();
-        let own_account = self.request.naming.front.account.as_deref();
+        let own_account = self.scene.naming.front.account.as_deref();
         let operation = format!("ListAttached{}Policies", holder.word());
         let asked = [(holder.member(), word(holder.member())), ("MaxItems", MOST_LISTED)];
         let listed = self.iam(&operation, &asked).await;
@@ -238,7 +240,7 @@ impl<'a> Looking<'a> {
 
     /// The same bucket or object, another one of its sub-resources.
     async fn sub_resource(&self, query: &str) -> Read<Bytes> {
-        self.get(format!("{}?{query}", self.request.head.path).into()).await
+        self.get(format!("{}?{query}", self.scene.path).into()).await
     }
 
     async fn get(&self, path: Cow<'_, str>) -> Read<Bytes> {
@@ -279,8 +281,8 @@ impl<'a> Looking<'a> {
 
     async fn ask(&self, question: Question<'_>) -> Read<Bytes> {
         let Question { method, path, fields, body } = question;
-        let now = self.plane.clock.now();
-        let route = self.request.named.route.clone();
+        let Scene { plane, naming, route, .. } = self.scene;
+        let (now, route) = (plane.clock.now(), route.clone());
         let mut headers = HeaderMap::new();
         let host = HeaderValue::from_str(&route.host).map_err(Unread::because)?;
         headers.insert(http::header::HOST, host);
@@ -288,13 +290,26 @@ impl<'a> Looking<'a> {
             headers.insert(name, HeaderValue::from_str(&value).map_err(Unread::because)?);
         }
         let uri: Uri = path.parse().map_err(Unread::because)?;
-        tracing::info!(%method, path = uri.path(), service = %route.signing_name, "reading what a held request would change");
         let head = Head::parse(method, &uri, headers).map_err(Unread::because)?;
-        let call = self.request.naming.call(head, route).map_err(|fault| Unread::because(fault.message()))?;
+        // A question is named as any request is, and on record before it is asked.
+        let named = naming.name(&head, aws::Body::Whole(&body)).map_err(|fault| Unread::because(fault.message()))?;
+        let call = naming.call(head, route).map_err(|fault| Unread::because(fault.message()))?;
         let endpoint = call.endpoint.clone();
-        let key = self.plane.real.current(now).map_err(Unread::because)?;
+        let key = plane.real.current(now).map_err(Unread::because)?;
+        let shown = call.shown(BodyIdentity::of(&body), &named.actions);
+        let question = Look {
+            action_id: &self.scene.action,
+            agent: &self.scene.agent.id,
+            hold: self.hold,
+            method: &shown.method,
+            url: &shown.url,
+            body: (body.len(), sha256(&body)),
+            actions: &named.actions,
+            upstream_key_id: &key.id,
+        };
+        plane.gate.looking(&question).await.map_err(|_| Unread::because("the audit log cannot be written"))?;
         let (signed, _) = call.sign(Payload::Sha256(sha256(&body)), &key, now).map_err(Unread::because)?;
-        let sending = self.plane.pool.send(&endpoint, Box::new(signed.map(|()| Outgoing::whole(body))));
+        let sending = plane.pool.send(&endpoint, Box::new(signed.map(|()| Outgoing::whole(body))));
         let (head, body) = sending.await.map_err(Unread::because)?.into_parts();
         let body = match gather(body, ANSWER_LIMIT_BYTES).await.map_err(Unread::because)? {
             Gathered::Whole(bytes) => bytes,
