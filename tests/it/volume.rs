@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::support::agent::Agent;
 use crate::support::cloud::cloud;
-use crate::support::sign::Keys;
+use crate::support::peer::Peer;
+use crate::support::sign::{Draft, Keys};
 use crate::support::site::{Setup, Site};
 use crate::support::upstream::{Reaction, Upstream};
 use crate::support::wait_for;
@@ -181,6 +182,25 @@ pages = []
 for page in dynamo.get_paginator('scan').paginate(TableName='$', PaginationConfig=dict(PageSize=4)):
     pages.append(len(page['Items']))
 result = pages";
+
+/// Without a stated length, what passed must not look whole either: its last chunk never comes.
+#[test]
+fn a_denied_answer_in_chunks_has_no_end() {
+    let upstream = Upstream::start(|_| Reaction::Chunks(48));
+    let site = site(&upstream.url());
+    let keys = site.agent("sip", "olga").keys;
+    let get =
+        |key: &str| Draft::new("s3", "s3.us-east-1.amazonaws.com", "GET", &format!("/bucket/{key}")).signed(&keys);
+    for (key, word, length) in [("one", "allow", Some(48 << 16)), ("two", "deny", None)] {
+        let mut peer = Peer::connect(site.proxy);
+        peer.send(&get(key));
+        let id = site.pending(1).remove(0);
+        site.decide("alice", &id, word);
+        assert_eq!(peer.read().map(|answer| answer.body.len()), length, "{word}");
+        assert!(length.is_some() || peer.is_closed());
+    }
+    site.verify();
+}
 
 fn table(name: &str) {
     prepare(&format!(

@@ -43,6 +43,8 @@ impl Received {
 #[derive(Clone, Debug)]
 pub(crate) enum Reaction {
     Answer(u16, String),
+    /// A body of that many chunks of 64 KiB, whose length nobody states.
+    Chunks(usize),
     /// Bytes that are no HTTP.
     Garbage,
     /// The head and half of the body, then the end of the connection.
@@ -129,6 +131,12 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         shared.received.lock().unwrap().push(received);
         match reaction {
             Reaction::Answer(status, body) => write_answer(&mut writer, status, &body, body.len())?,
+            Reaction::Chunks(count) => {
+                writer.write_all(b"HTTP/1.1 200 Scripted\r\ntransfer-encoding: chunked\r\n\r\n")?;
+                let chunk = [&b"10000\r\n"[..], &[0; 64 << 10], b"\r\n"].concat();
+                (0..count).try_for_each(|_| writer.write_all(&chunk))?;
+                writer.write_all(b"0\r\n\r\n")?;
+            }
             Reaction::Garbage => return writer.write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n"),
             Reaction::Half(body) => return write_answer(&mut writer, 200, &body, body.len() * 2),
             Reaction::Hang => {
