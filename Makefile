@@ -56,6 +56,12 @@ corpus-aged: setup build
 	$(call step,old facts for new requests; new facts for old requests)
 	@.venv/bin/python tests/corpus/aged.py
 
+## make fuzz-signing  the signature of random requests, against that of the AWS SDK for Rust (CASES=; `make test` has some)
+.PHONY: fuzz-signing
+fuzz-signing: setup
+	$(call step,one signature or none)
+	@PROPTEST_CASES=$(or $(CASES),20000) $(CARGO) test --lib -- wire::sigv4::tests::peer
+
 ## make fuzz-naming  random requests and bodies to every parser of AWS's protocols, for minutes (CASES=)
 .PHONY: fuzz-naming
 fuzz-naming: setup
