@@ -16,7 +16,6 @@ use crate::hold::{Ending, HoldState, Vote, Word};
 use crate::id::HoldId;
 use crate::time::Timestamp;
 
-#[cfg(test)]
 pub(crate) mod sample;
 mod shown;
 mod text;

@@ -2,3 +2,4 @@
 //! person and calls the gate; whether that person may decide is the gate's to say.
 
 pub(crate) mod api;
+pub(crate) mod webhook;

@@ -27,6 +27,7 @@ mod env;
 mod facts;
 mod holds;
 mod init;
+mod notify;
 mod rules;
 mod serve;
 
@@ -110,6 +111,9 @@ enum Command {
     Init(init::Arguments),
     /// Allow one hold with changed parameters.
     Modify(decide::Modify),
+    /// Try a channel by which people hear of holds.
+    #[command(subcommand)]
+    Notify(notify::Arguments),
     /// Check, test and explain rules.
     #[command(subcommand)]
     Rules(rules::Arguments),
@@ -156,6 +160,7 @@ fn dispatch(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Holds(arguments) => holds::run(arguments, common, out),
         Command::Init(arguments) => init::run(arguments, common, out),
         Command::Modify(arguments) => decide::modify(arguments, common, out),
+        Command::Notify(arguments) => notify::run(arguments, common, out),
         Command::Rules(arguments) => rules::run(arguments, common, out),
         Command::Serve(arguments) => serve::run(arguments, common, out),
     }

@@ -18,12 +18,14 @@ use crate::net::upstream::UpstreamOptions;
 use crate::people::People;
 use crate::yaml::{Diagnostic, Problems, Source};
 
+pub(crate) mod channels;
 mod doors;
 pub(crate) mod facts;
 mod page;
 mod people;
 mod postgres;
 mod schema;
+mod secret;
 
 use page::Page;
 
@@ -38,6 +40,7 @@ pub(crate) struct Config {
     pub(crate) proxy: crate::plane::proxy::Options,
     pub(crate) postgres: Postgres,
     pub(crate) people: Arc<People>,
+    pub(crate) channels: channels::Channels,
     pub(crate) rules: Rules,
     pub(crate) gate: GateOptions,
     pub(crate) spool: Spool,

@@ -21,6 +21,7 @@ pub(crate) mod binding;
 mod file;
 pub(crate) mod real;
 mod session;
+pub(crate) mod source;
 
 use std::path::{Path, PathBuf};
 

@@ -307,4 +307,4 @@ pub(crate) enum DecideError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

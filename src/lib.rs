@@ -36,6 +36,7 @@ mod store;
 mod gate;
 // rank 7
 mod card;
+mod notice;
 mod plane;
 // rank 8 to 10
 mod channel;

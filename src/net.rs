@@ -8,6 +8,7 @@ pub(crate) mod ca;
 pub(crate) mod certificate;
 pub(crate) mod chunked;
 pub(crate) mod connect;
+pub(crate) mod courier;
 pub(crate) mod door;
 mod framing;
 mod guard;

@@ -45,6 +45,7 @@ use crate::time::Clock;
 mod admin;
 mod announce;
 mod doors;
+pub(crate) mod notify;
 mod reload;
 
 use admin::Admin;
@@ -142,6 +143,7 @@ impl Server {
             let plane = database_plane(config, &gate, &metrics)?;
             serving.spawn(plane.serve(listener, limits, stopping.clone()));
         }
+        notify::start(config, &gate, &metrics, &own, &stopping, &mut serving)?;
         own.set(bound.addresses());
         bound.publish(&config.data, out)?;
         tracing::info!(log_key = journal.public_key(), "ready");

@@ -71,6 +71,8 @@ metrics! {
     upstream_errors: Counter, "countersign_upstream_errors_total", "Requests the upstream did not answer whole.";
     records: Counter, "countersign_audit_records_total", "Records appended to the audit log.";
     journal_failed: Gauge, "countersign_audit_failed", "1 when the audit log cannot be written and matched actions stop.";
+    notices: Counter, "countersign_notices_total", "Messages about holds that a channel took.";
+    notice_errors: Counter, "countersign_notice_errors_total", "Messages about holds that a channel did not take; most are tried again.";
     rules: Gauge, "countersign_rules", "Rules in force.";
     rule_reload_errors: Counter, "countersign_rule_reload_errors_total", "Rule sets refused on reload; the one before stays in force.";
     connections: Gauge, "countersign_connections", "Open agent connections.";

@@ -1,10 +1,8 @@
-//! A hold of nobody's, for tests of cards and channels.
+//! A hold of nobody's: for tests of cards, and to try a channel with.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
-
-use serde_json::json;
 
 use crate::action::{Access, Action, Agent, Context, Owner, Shown, Trait};
 use crate::digest::sha256;
@@ -15,11 +13,14 @@ use crate::people::Requirement;
 use crate::rules::{Decision, Ruling};
 use crate::time::Timestamp;
 
+/// The moment at which tests have it opened.
+#[cfg(test)]
 pub(crate) fn now() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-20T12:00:00Z").unwrap()
 }
 
-pub(crate) fn hold() -> HoldView {
+/// The hold, as it stands when it was just opened.
+pub(crate) fn hold(now: Timestamp) -> HoldView {
     let action = Action {
         name: "aws:iam:CreateAccessKey".into(),
         access: Access::Permissions,
@@ -27,7 +28,7 @@ pub(crate) fn hold() -> HoldView {
         resources: vec!["arn:aws:iam::123456789012:user/bob".to_owned()],
         region: None,
         account: Some("123456789012".to_owned()),
-        parameters: json!({"UserName": "bob"}).as_object().unwrap().clone(),
+        parameters: [("UserName".to_owned(), "bob".into())].into_iter().collect(),
         sensitive: Vec::new(),
         iam_actions: vec!["iam:CreateAccessKey".into()],
         tags: Vec::new(),
@@ -61,8 +62,8 @@ pub(crate) fn hold() -> HoldView {
             controls: vec!["SOC2 CC6.1".to_owned()],
             faults: Vec::new(),
         },
-        opened: now(),
-        expires: now().plus(Duration::from_secs(900)),
+        opened: now,
+        expires: now.plus(Duration::from_secs(900)),
         state: HoldState::Pending,
         attached: 1,
         votes: Vec::new(),

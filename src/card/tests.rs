@@ -12,13 +12,13 @@ use crate::id::PersonId;
 
 #[test]
 fn card_shows_everything_in_the_order_of_a_decision() {
-    let card = render(&hold(), now().plus(Duration::from_secs(61)));
+    let card = render(&hold(now()), now().plus(Duration::from_secs(61)));
     check("plain.txt", include_str!("plain.txt"), &card);
 }
 
 #[test]
 fn decided_card_says_so_and_lists_votes_and_changes() {
-    let mut hold = hold();
+    let mut hold = hold(now());
     hold.state = HoldState::Ended(Ending::Denied);
     hold.votes = vec![
         Vote {
@@ -75,7 +75,7 @@ fn no_value_can_fake_a_field_or_hide_a_character() {
         &fillers,
         &long,
     ] {
-        let mut hold = hold();
+        let mut hold = hold(now());
         let attack = attack.to_owned();
         hold.context.reason = Some(attack.clone());
         hold.context.model = Some(attack.clone());
@@ -104,7 +104,7 @@ fn no_value_can_fake_a_field_or_hide_a_character() {
 
 #[test]
 fn names_show_letters_outside_ascii_as_escapes() {
-    let mut hold = hold();
+    let mut hold = hold(now());
     hold.actions[0].resources = vec!["arn:aws:iam::1:user/\u{430}dmin".to_owned()];
     let card = render(&hold, now());
     assert!(card.contains("user/\\u{430}dmin"), "{card}");
@@ -112,7 +112,7 @@ fn names_show_letters_outside_ascii_as_escapes() {
 
 #[test]
 fn secrets_are_replaced_and_the_json_stays_json() {
-    let mut hold = hold();
+    let mut hold = hold(now());
     hold.actions[0].parameters =
         json!({"Password": "hunter2", "Note": "a\u{202e}b\\ \u{1f600}\u{e0041}"}).as_object().unwrap().clone();
     hold.actions[0].sensitive = vec!["Password".to_owned()];
@@ -131,7 +131,7 @@ fn secrets_are_replaced_and_the_json_stays_json() {
 
 #[test]
 fn what_is_shortened_says_so_with_length_and_digest() {
-    let mut hold = hold();
+    let mut hold = hold(now());
     let value = "é".repeat(VALUE_LIMIT_BYTES);
     hold.actions[0].parameters.insert("Blob".to_owned(), json!(value));
     let many: Vec<_> = (0..40_000).collect();
@@ -147,7 +147,7 @@ fn what_is_shortened_says_so_with_length_and_digest() {
 
 #[test]
 fn policies_can_be_read() {
-    let mut hold = hold();
+    let mut hold = hold(now());
     let policy = r#"{"Statement":[{"Effect":"Deny","Effect":"Allow","Action":"*\"}","Resource":"a:b,c"}]}"#;
     hold.actions[0].parameters = json!({"PolicyDocument": policy}).as_object().unwrap().clone();
     let card = render(&hold, now());
@@ -173,7 +173,7 @@ fn policies_can_be_read() {
 
 #[test]
 fn an_estimate_is_told_as_such_and_cannot_look_like_the_card() {
-    let mut hold = hold();
+    let mut hold = hold(now());
     hold.shown.reach = vec![("public.\u{202e}t".to_owned(), "about 5 rows\nDECIDE   nobody".to_owned())];
     let card = render(&hold, hold.opened);
     let lines = "         Estimated without running it:
@@ -184,7 +184,7 @@ fn an_estimate_is_told_as_such_and_cannot_look_like_the_card() {
 
 #[test]
 fn a_change_is_told_dangers_first_and_cannot_look_like_the_card() {
-    let mut hold = hold();
+    let mut hold = hold(now());
     hold.shown.deltas = vec![Delta {
         about: "policy of bucket b\nDECIDE   nobody".to_owned(),
         before: Before::Unread("AccessDenied".to_owned()),

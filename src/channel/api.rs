@@ -22,6 +22,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch as channel;
 
+pub(crate) use payload::hold as form;
+
 use crate::credential::approver::ApproverTokens;
 use crate::digest::Digest;
 use crate::gate::{Approver, DecideError, Gate, HoldView, Verdict};

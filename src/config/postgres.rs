@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::page::{Page, spelled};
 use super::schema::{address_or_none, spelled_address};
+use super::secret;
 use crate::classify::postgres::tags::Tags;
 use crate::plane::postgres::login::{Offer, Options as Door};
-use crate::plane::postgres::upstream::{Host, Options as Upstream, PasswordSource, Target, TlsMode};
+use crate::plane::postgres::upstream::{Host, Options as Upstream, Target, TlsMode};
 use crate::plane::postgres::wording::{Kept, Options as Words, Statements};
 use crate::plane::postgres::{Attribution, Options as Plane};
 use crate::yaml::{Diagnostic, Node, Problems, Span};
@@ -54,7 +55,7 @@ pub(super) fn upstream(page: &mut Page<'_>, listening: Option<Span>) -> (Upstrea
     let target = choice(page, "target", "target", Target::Any, &targets);
     let database = page.optional("database", text);
     let user = page.optional("user", text);
-    let password = password(page);
+    let password = secret::source(page, ["password_file", "password_env", "password_command"]);
     let modes = [
         ("disable", TlsMode::Disable),
         ("allow", TlsMode::Allow),
@@ -149,31 +150,6 @@ fn tags(page: &mut Page<'_>) -> Tags {
         }
     });
     tags
-}
-
-fn password(page: &mut Page<'_>) -> PasswordSource {
-    let text = |node: &Node, problems: &Problems| node.text(problems).map(str::to_owned);
-    let file = path(page, "password_file").map(|file| ("password_file", PasswordSource::File(file)));
-    let variable = page.optional("password_env", |node, problems| {
-        let name = text(node, problems)?;
-        let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.is_empty();
-        if !is_name {
-            // It could be the password itself, so it is not repeated.
-            let finding = Diagnostic::error(problems.source(), node.span, "this is no name of an environment variable");
-            problems.push(finding.help("the name of the variable that holds the password, such as `DB_PASSWORD`"));
-        }
-        is_name.then_some(name)
-    });
-    let variable = variable.map(|name| ("password_env", PasswordSource::Environment(name)));
-    let words = page.list("password_command", &[], |_, _, text| Some(text.to_owned()), str::to_owned);
-    let command = (!words.is_empty()).then_some(("password_command", PasswordSource::Command(words)));
-    let mut sources = [file, variable, command].into_iter().flatten();
-    let first = sources.next();
-    for (key, _) in sources {
-        let message = format!("`upstream.postgres.{key}` is one place too many for the password");
-        page.report(key, Diagnostic::error, &message, "keep one of password_file, password_env and password_command");
-    }
-    first.map_or(PasswordSource::None, |(_, source)| source)
 }
 
 /// `name`, `name:port`, `[address]:port`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::page::{Page, spelled, spelled_duration};
-use super::{Aws, Config, Listen, Log, Postgres, Rules, Spool, doors, people, postgres};
+use super::{Aws, Config, Listen, Log, Postgres, Rules, Spool, channels, doors, people, postgres};
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
 use crate::id::{AgentId, GroupId, is_plain_name};
@@ -39,6 +39,7 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
             return None;
         }
     };
+    let channels = page.section("channels", "`channels`", channels::read);
     let (terms, gate, interims) = page.section("holds", "`holds`", |page| holds(page, &people));
     let rules = page.section("rules", "`rules`", |page| rules(page, terms, &people));
     let (journal, words) = page.section("audit", "`audit`", |page| {
@@ -56,6 +57,7 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         proxy,
         postgres: Postgres { door: postgres_door, plane: database_plane, upstream: database, words },
         people,
+        channels,
         rules,
         gate,
         spool,

@@ -94,6 +94,11 @@ const CHANGED: &[(&str, &str)] = &[
         "stand_ins",
         "[{from: alice, to: bo, groups: [approvers], since: 2026-12-01T00:00:00Z, until: 2026-12-09T00:00:00Z}]",
     ),
+    ("channels.extra_ca", "private.pem"),
+    (
+        "channels.webhooks",
+        "{siem: {url: 'https://hooks.example.com/x?y=1', secret_file: siem.secret, groups: [security], remind: 5m}}",
+    ),
     ("bodies.inspect", "2MiB"),
     ("bodies.matched", "1GiB"),
     ("bodies.reply", "2MiB"),

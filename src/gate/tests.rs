@@ -51,10 +51,10 @@ rules:
     decision: allow
 ";
 
-struct Fixture {
-    dir: tempfile::TempDir,
-    clock: Clock,
-    gate: Arc<Gate>,
+pub(crate) struct Fixture {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) clock: Clock,
+    pub(crate) gate: Arc<Gate>,
 }
 
 fn rule_set(text: &str) -> Arc<RuleSet> {
@@ -91,7 +91,7 @@ impl Fixture {
         Self::with(GateOptions::default()).await
     }
 
-    async fn with(options: GateOptions) -> Self {
+    pub(crate) async fn with(options: GateOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp::from_micros(1_800_000_000_000_000));
         let gate = open(dir.path(), &clock, options).await;
@@ -99,11 +99,11 @@ impl Fixture {
     }
 
     /// A request of that action; `body` stands for everything that makes the digest.
-    fn ask(&self, name: &str, body: &str, retry_id: Option<&str>, signature: &str) -> Ask {
+    pub(crate) fn ask(&self, name: &str, body: &str, retry_id: Option<&str>, signature: &str) -> Ask {
         ask(&self.clock, name, body, retry_id, signature)
     }
 
-    fn admit(&self, ask: Ask) -> tokio::task::JoinHandle<Admission> {
+    pub(crate) fn admit(&self, ask: Ask) -> tokio::task::JoinHandle<Admission> {
         let gate = Arc::clone(&self.gate);
         tokio::spawn(async move {
             let ruling = gate.judge(&ask.agent, &ask.context, &ask.actions);
@@ -112,7 +112,7 @@ impl Fixture {
     }
 
     /// Waits until the holds look as wanted.
-    async fn until(&self, wanted: impl Fn(&[HoldView]) -> bool) -> Vec<HoldView> {
+    pub(crate) async fn until(&self, wanted: impl Fn(&[HoldView]) -> bool) -> Vec<HoldView> {
         let mut changes = self.gate.changes();
         loop {
             changes.mark_unchanged();
@@ -124,11 +124,11 @@ impl Fixture {
         }
     }
 
-    async fn one_attached(&self) -> HoldView {
+    pub(crate) async fn one_attached(&self) -> HoldView {
         self.until(|holds| holds.len() == 1 && holds[0].attached == 1).await.remove(0)
     }
 
-    async fn decide(&self, id: &HoldId, person: &str, verdict: Verdict) -> Result<HoldView, DecideError> {
+    pub(crate) async fn decide(&self, id: &HoldId, person: &str, verdict: Verdict) -> Result<HoldView, DecideError> {
         self.gate.decide(id, None, &approver(person), verdict, "because").await
     }
 

@@ -259,6 +259,17 @@ impl People {
 }
 
 impl Requirement {
+    /// One stage and nothing else.
+    pub(crate) fn of(rule: &str, groups: &[&str], quorum: u32) -> Self {
+        Self {
+            rule: RuleId::new(rule),
+            stages: vec![Stage { approvers: groups.iter().map(GroupId::new).collect(), quorum }],
+            deniers: Vec::new(),
+            escalations: Vec::new(),
+            signed: false,
+        }
+    }
+
     /// Raises the number of people it takes, at its last stage, to that many in all.
     pub(crate) fn take_at_least(&mut self, people: u32) {
         let others: u32 = self.stages.iter().rev().skip(1).map(|stage| stage.quorum.max(1)).sum();

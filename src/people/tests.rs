@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use super::rota::{StandIn, Turns, When, Window};
 use super::*;
 use crate::action::{Agent, Context};
-use crate::id::{AgentId, RuleId};
+use crate::id::AgentId;
 use crate::time::Timestamp;
 
 impl Person {
@@ -18,19 +18,6 @@ impl Person {
             groups: groups.iter().map(GroupId::new).collect(),
             accounts: BTreeSet::new(),
             aliases: BTreeSet::new(),
-        }
-    }
-}
-
-impl Requirement {
-    /// One stage and nothing else.
-    pub(crate) fn of(rule: &str, groups: &[&str], quorum: u32) -> Self {
-        Self {
-            rule: RuleId::new(rule),
-            stages: vec![stage(groups, quorum)],
-            deniers: Vec::new(),
-            escalations: Vec::new(),
-            signed: false,
         }
     }
 }

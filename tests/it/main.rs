@@ -24,6 +24,7 @@ mod framing;
 mod javascript;
 mod modify;
 mod naming;
+mod notices;
 mod patience;
 mod postgres;
 mod rest;

@@ -7,7 +7,7 @@ use crate::gate::HoldView;
 use crate::people::Requirement;
 
 /// The hold as `components.schemas.Hold` of the OpenAPI document says, without its card.
-pub(super) fn hold(hold: &HoldView) -> Value {
+pub(crate) fn hold(hold: &HoldView) -> Value {
     let ids = |ids: &[crate::id::PersonId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     json!({
         "id": hold.id.as_str(),

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
-use crate::card::sample::hold;
+use crate::card::sample::{hold, now};
 
 fn document() -> Value {
     serde_json::from_str(DOCUMENT).unwrap()
@@ -66,7 +66,7 @@ fn check_schema(value: &Value, schema: &Value, place: &str) {
 
 #[test]
 fn hold_has_the_documented_form() {
-    let mut hold = hold();
+    let mut hold = hold(now());
     hold.votes = vec![crate::hold::Vote {
         person: crate::id::PersonId::new("alice"),
         word: Word::Allow,
@@ -95,7 +95,7 @@ fn every_state_is_documented() {
 
 #[test]
 fn secrets_do_not_leave() {
-    let mut hold = hold();
+    let mut hold = hold(now());
     hold.actions[0].parameters = json!({"Password": "hunter2"}).as_object().unwrap().clone();
     hold.actions[0].sensitive = vec!["Password".to_owned()];
     assert!(!payload::hold(&hold).to_string().contains("hunter2"));

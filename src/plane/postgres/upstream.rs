@@ -5,7 +5,6 @@
 //! process, and it is given to nobody who asks for it in a way that configuration does not allow.
 
 mod authenticate;
-mod password;
 mod target;
 
 use std::fmt;
@@ -21,10 +20,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-pub(crate) use password::{PasswordError, PasswordSource};
 pub(crate) use target::Target;
 
 use super::login::Parameters;
+use crate::credential::source::{SecretSource, SourceError};
 use crate::net::stream::{Stream, tune};
 use crate::net::tls::{TlsError, postgres_client};
 use crate::net::verify::Check;
@@ -42,7 +41,7 @@ pub(crate) struct Options {
     pub(crate) database: Option<String>,
     /// The real role.
     pub(crate) user: String,
-    pub(crate) password: PasswordSource,
+    pub(crate) password: SecretSource,
     pub(crate) tls: TlsMode,
     /// Authorities to trust in place of the platform's.
     pub(crate) ca: Option<PathBuf>,
@@ -106,8 +105,8 @@ pub(crate) enum ConnectError {
     Unwilling { host: Host, what: &'static str },
     #[error("{host} could not prove that it knows the password of the role")]
     Impostor { host: Host },
-    #[error(transparent)]
-    Password(#[from] PasswordError),
+    #[error("the upstream's password (`upstream.postgres.password_file`)")]
+    Password(#[source] SourceError),
     #[error("{host} is not the server that is wanted: {why}")]
     Wrong { host: Host, why: &'static str },
     #[error("no host of the upstream is configured")]

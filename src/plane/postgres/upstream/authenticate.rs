@@ -62,17 +62,17 @@ async fn answer(link: &mut Link, options: &Options, frame: Frame<'_>) -> Result<
     match frame.authentication().map_err(link.malformed())? {
         Authentication::Ok => return Ok(true),
         Authentication::Password if is_tls || options.is_cleartext_allowed => {
-            let password = options.password.read().await?;
+            let password = options.password.read().await.map_err(ConnectError::Password)?;
             frontend::password(&mut out, password.expose().as_bytes());
         }
         Authentication::Password => return Err(unwilling(link, "the password in the clear, without TLS")),
         Authentication::Md5(salt) => {
-            let password = options.password.read().await?;
+            let password = options.password.read().await.map_err(ConnectError::Password)?;
             let hash = md5_hash(options.user.as_bytes(), password.expose().as_bytes(), salt);
             frontend::password(&mut out, hash.as_bytes());
         }
         Authentication::Sasl(mechanisms) => {
-            let password = options.password.read().await?;
+            let password = options.password.read().await.map_err(ConnectError::Password)?;
             sasl(link, &password, mechanisms).await?;
             return Ok(false);
         }

@@ -39,7 +39,7 @@ fn options(role: Role) -> Options {
         target: Target::Any,
         database: Some("postgres".to_owned()),
         user: role.name.to_owned(),
-        password: password.map_or(PasswordSource::None, PasswordSource::Command),
+        password: password.map_or(SecretSource::None, SecretSource::Command),
         tls: TlsMode::VerifyFull,
         ca: Some(cluster.authority()),
         identity: None,
@@ -119,9 +119,9 @@ async fn each_way_to_authenticate_is_spoken() {
 async fn the_password_goes_where_it_may_go_only() {
     let refused = connect(without_tls(BY_PASSWORD)).await.unwrap_err();
     assert!(refused.to_string().contains("the password in the clear, without TLS"), "{refused}");
-    let refused = connect(Options { password: PasswordSource::None, ..options(APP) }).await.unwrap_err();
-    assert!(matches!(refused, ConnectError::Password(PasswordError::Missing)), "{refused}");
-    let wrong = PasswordSource::Command(vec!["echo".to_owned(), "wrong".to_owned()]);
+    let refused = connect(Options { password: SecretSource::None, ..options(APP) }).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Password(SourceError::Missing)), "{refused}");
+    let wrong = SecretSource::Command(vec!["echo".to_owned(), "wrong".to_owned()]);
     let refused = connect(Options { password: wrong, ..options(APP) }).await.unwrap_err();
     assert!(matches!(&refused, ConnectError::Refused { code, .. } if code == "28P01"), "{refused}");
     assert_eq!(refused.answer(), None, "it is not the agent's affair");
@@ -131,8 +131,7 @@ async fn the_password_goes_where_it_may_go_only() {
 async fn a_password_may_be_rotated_between_two_sessions() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
-    let upstream =
-        Options { password: PasswordSource::File(file.clone()), user: "rotating".to_owned(), ..options(APP) };
+    let upstream = Options { password: SecretSource::File(file.clone()), user: "rotating".to_owned(), ..options(APP) };
     let upstream = Upstream::new(upstream).unwrap();
     cluster().psql("postgres", "CREATE ROLE rotating LOGIN PASSWORD 'one'");
     for (next, now) in [("two", "one"), ("three", "two")] {
@@ -242,7 +241,7 @@ async fn a_server_must_be_what_is_wanted() {
     }
     cluster().psql("postgres", "CREATE ROLE reader LOGIN PASSWORD 'reader'");
     cluster().psql("postgres", "ALTER ROLE reader SET default_transaction_read_only = on");
-    let password = PasswordSource::Command(vec!["echo".to_owned(), "reader".to_owned()]);
+    let password = SecretSource::Command(vec!["echo".to_owned(), "reader".to_owned()]);
     let reader = Options { user: "reader".to_owned(), password, ..options(APP) };
     connect(Options { target: Target::Primary, ..reader.clone() }).await.unwrap();
     let refused = connect(Options { target: Target::ReadWrite, ..reader }).await.unwrap_err();

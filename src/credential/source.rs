@@ -1,4 +1,4 @@
-//! The real role's password: where it is kept, and reading it anew for each session.
+//! A secret that somebody else keeps for us: where it is, and reading it anew for each use.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,64 +7,64 @@ use tokio::process::Command;
 
 use crate::secret::Secret;
 
-/// Where the password is.
+/// Where the secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PasswordSource {
-    /// A program and its arguments; the password is what it prints.
+pub(crate) enum SecretSource {
+    /// A program and its arguments; the secret is what it prints.
     Command(Vec<String>),
     /// The name of an environment variable.
     Environment(String),
     File(PathBuf),
-    /// The role proves itself by a certificate, or need not.
+    /// There is none, and it is a mistake to ask for it.
     None,
 }
 
-/// Why there is no password. None of these holds any of it.
+/// Why there is no secret. None of these holds any of it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PasswordError {
-    #[error("the upstream wants a password, and none is configured: set `upstream.postgres.password_file`")]
+pub(crate) enum SourceError {
+    #[error("it is wanted, and none is configured")]
     Missing,
-    #[error("cannot read the upstream's password from `{file}`")]
+    #[error("cannot read it from `{file}`")]
     File { file: PathBuf, source: std::io::Error },
-    #[error("the environment variable `{0}`, which should hold the upstream's password, is not set or no text")]
+    #[error("the environment variable `{0}`, which should hold it, is not set or no text")]
     Environment(String),
-    #[error("cannot run `{program}` for the upstream's password")]
+    #[error("cannot run `{program}`, which should print it")]
     Run { program: String, source: std::io::Error },
-    #[error("`{program}`, which should print the upstream's password, {why}")]
+    #[error("`{program}`, which should print it, {why}")]
     Failed { program: String, why: String },
-    #[error("the upstream's password is empty")]
+    #[error("it is empty")]
     Empty,
 }
 
-impl PasswordSource {
+impl SecretSource {
     /// Reads it. One line end after it is no part of it.
     ///
     /// # Errors
     /// When it cannot be had, or is empty.
-    pub(crate) async fn read(&self) -> Result<Secret, PasswordError> {
+    pub(crate) async fn read(&self) -> Result<Secret, SourceError> {
         let text = match self {
-            Self::None => return Err(PasswordError::Missing),
+            Self::None => return Err(SourceError::Missing),
             Self::File(file) => {
-                let failed = |source| PasswordError::File { file: file.clone(), source };
+                let failed = |source| SourceError::File { file: file.clone(), source };
                 Secret::new(tokio::fs::read_to_string(file).await.map_err(failed)?)
             }
             Self::Environment(name) => {
-                Secret::new(std::env::var(name).map_err(|_| PasswordError::Environment(name.clone()))?)
+                Secret::new(std::env::var(name).map_err(|_| SourceError::Environment(name.clone()))?)
             }
             Self::Command(words) => run(words).await?,
         };
         let line = text.expose();
         let line = line.strip_suffix('\n').unwrap_or(line);
         match line.strip_suffix('\r').unwrap_or(line) {
-            "" => Err(PasswordError::Empty),
-            password => Ok(Secret::new(password)),
+            "" => Err(SourceError::Empty),
+            secret => Ok(Secret::new(secret)),
         }
     }
 }
 
-async fn run(words: &[String]) -> Result<Secret, PasswordError> {
-    let (program, arguments) = words.split_first().ok_or(PasswordError::Missing)?;
-    let failed = |why: String| PasswordError::Failed { program: program.clone(), why };
+async fn run(words: &[String]) -> Result<Secret, SourceError> {
+    let (program, arguments) = words.split_first().ok_or(SourceError::Missing)?;
+    let failed = |why: String| SourceError::Failed { program: program.clone(), why };
     // What it says on stderr goes to our own, where an operator looks.
     let mut command = Command::new(program);
     command
@@ -74,7 +74,7 @@ async fn run(words: &[String]) -> Result<Secret, PasswordError> {
         .kill_on_drop(true);
     let output = tokio::time::timeout(COMMAND_LIMIT, command.output()).await;
     let output = output.map_err(|_| failed(format!("took longer than {COMMAND_LIMIT:?}")))?;
-    let output = output.map_err(|source| PasswordError::Run { program: program.clone(), source })?;
+    let output = output.map_err(|source| SourceError::Run { program: program.clone(), source })?;
     if !output.status.success() {
         return Err(failed(format!("ended with {}", output.status)));
     }
@@ -82,7 +82,7 @@ async fn run(words: &[String]) -> Result<Secret, PasswordError> {
     Ok(Secret::new(text))
 }
 
-/// A session waits for it.
+/// Somebody waits for it.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
