@@ -109,7 +109,11 @@ impl Gate {
         let (records, modification) = {
             let book = self.book();
             let entry = book.entry(id).ok_or(DecideError::NotFound)?;
-            self.entitled(entry, approver, word)?;
+            match self.entitled(entry, approver, word) {
+                // Whoever could have decided it learns that it is decided, not at which stage.
+                Err(DecideError::StageMet) => check_open(entry, word).and(Err(DecideError::StageMet))?,
+                judged => judged?,
+            }
             check_open(entry, word)?;
             // Whoever does not say what was shown may have seen it before it was modified or outdated.
             let is_other = match digest {
