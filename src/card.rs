@@ -294,8 +294,12 @@ fn request(card: &mut Card, hold: &HoldView) {
         let value = elided(value, VALUE_LIMIT_BYTES, &mut card.elisions);
         card.quoted(&format!("{}: {}", plain(name), visible(&value)));
     }
-    card.quoted(&format!("body: {} bytes", shown.body_bytes));
-    card.quoted(&format!("sha256 {}", plain(&shown.body_sha256)));
+    if shown.body_sha256.is_empty() {
+        card.said("The body comes after the decision, as a stream of events; nobody has seen it.");
+    } else {
+        card.quoted(&format!("body: {} bytes", shown.body_bytes));
+        card.quoted(&format!("sha256 {}", plain(&shown.body_sha256)));
+    }
     for action in &hold.actions {
         let parameters = Value::Object(action.shown_parameters());
         card.json(&parameters);

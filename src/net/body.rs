@@ -12,6 +12,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 use super::upstream::UpstreamBody;
 use crate::wire::aws::chunks::ChunkError;
+use crate::wire::aws::events::EventError;
+use crate::wire::sigv4::SigError;
 
 /// Why a body did not arrive whole.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,12 @@ pub(crate) enum BodyError {
     Chunks(ChunkError),
     #[error("a chunk of the body does not have the signature that it should")]
     ChunkSignature,
+    /// Signed events in another form than AWS documents.
+    #[error(transparent)]
+    Events(EventError),
+    /// An event of the body is not what was signed at its place.
+    #[error("an event of the body is refused: {0}")]
+    EventSignature(SigError),
     /// The agent closed its connection, broke the framing or stalled before the end of the body.
     #[error("the agent's body was cut off")]
     AgentCut,

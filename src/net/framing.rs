@@ -202,7 +202,9 @@ impl HeadScan {
                 }
                 Ok(())
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => refuse("no other protocol is served"),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                refuse("no other protocol is served, nor a WebSocket: use HTTP/2")
+            }
             7 if name.eq_ignore_ascii_case(b"trailer") => refuse("trailer fields are not accepted"),
             10 if name.eq_ignore_ascii_case(b"connection") => connection_options(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
@@ -458,7 +460,7 @@ fn connection_options(value: &[u8]) -> Result<(), Refusal> {
     if value.split(|&byte| byte == b',').all(known) {
         Ok(())
     } else {
-        refuse("a Connection option other than close and keep-alive")
+        refuse("a Connection option other than close and keep-alive; no WebSocket is served")
     }
 }
 

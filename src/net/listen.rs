@@ -61,6 +61,11 @@ impl ArrivedBody {
         let patience = patience.map(|limit| (Stall::default(), limit));
         Self { incoming, shared: Arc::clone(shared), request: shared.request(), patience }
     }
+
+    /// Somebody else sees to it that its silence ends, and that nothing but data comes.
+    pub(super) fn may_be_silent(&mut self) {
+        self.patience = None;
+    }
 }
 
 /// What one listener lets a client take.

@@ -7,8 +7,8 @@
 
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,11 +16,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{AnswerBody, BodyError, Outgoing};
@@ -30,6 +28,7 @@ use super::line::{Line, Shared};
 use super::listen::{Arrived, ArrivedBody, Connection, Limits, OnRefusal};
 use super::socket::Socket;
 use super::stream::Stream;
+use super::tasks::Tasks;
 
 /// Runs a connection to its end.
 pub(super) async fn serve<A, F>(connection: &Connection, stream: Stream<Socket>, meant: Option<Arc<Meant>>, answer: A)
@@ -283,32 +282,11 @@ impl Watch {
     }
 }
 
-/// The tasks of one connection; they end with it.
-#[derive(Clone, Default)]
-struct Tasks(Arc<Mutex<JoinSet<()>>>);
-
-impl<F> Executor<F> for Tasks
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, task: F) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that have ended, so that they do not add up.
-        while let Some(ended) = tasks.try_join_next() {
-            if ended.is_err_and(|error| error.is_panic()) {
-                tracing::error!("a request panicked; its stream was reset");
-            }
-        }
-        tasks.spawn(async move { drop(task.await) });
-    }
-}
-
 const REFUSED: &str = "400 Bad Request";
 /// Requests at once on one connection.
 const STREAMS: u32 = 100;
-/// What a client may send ahead of one request's reader.
-const WINDOW_BYTES: u32 = 256 * 1024;
-const SEND_BYTES: usize = 256 * 1024;
+/// What either side may send ahead of the other's reader, on one stream.
+pub(super) const WINDOW_BYTES: u32 = 256 * 1024;
+pub(super) const SEND_BYTES: usize = 256 * 1024;
 /// Often enough for NAT boxes, and to notice a client that is gone while its request is held.
-const PING_EVERY: Duration = Duration::from_secs(30);
+pub(super) const PING_EVERY: Duration = Duration::from_secs(30);

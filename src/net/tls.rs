@@ -145,7 +145,7 @@ pub(crate) fn postgres_client(
     Ok(Arc::new(config))
 }
 
-/// The client side: the platform's roots, and those in `extra_ca` as well.
+/// The client side towards HTTP servers: the platform's roots, and those in `extra_ca` as well.
 ///
 /// # Errors
 /// When `extra_ca` cannot be read, or there is no root at all.

@@ -7,6 +7,7 @@
 //! INVARIANT (at most once): a request is sent again only when hyper handed it back untouched, and
 //! then on a fresh connection, once. Whether any byte of it left is counted at the socket, below TLS.
 
+mod duplex;
 mod wire;
 
 use std::fmt;
@@ -14,7 +15,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,12 +33,13 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
+use self::duplex::Duplex;
 use self::wire::{Counted, Probe, Written};
 use super::body::{BodyError, Outgoing};
 use super::reach::Own;
 use super::stall::Stall;
 use super::stream::{Stream, tune};
-use super::tls::{TlsError, client_config};
+use super::tls::{HTTP2, TlsError, client_config};
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +93,8 @@ pub(crate) enum SendError {
     AnswerTimeout,
     #[error("the upstream switched to another protocol")]
     Switched,
+    #[error("the body of the request broke off")]
+    Body { sent: bool, source: BodyError },
     #[error("the exchange with the upstream failed before its answer came")]
     Exchange { sent: bool, source: hyper::Error },
 }
@@ -101,7 +105,7 @@ impl SendError {
         match self {
             Self::Connect(_) | Self::ConnectTimeout | Self::Closed(_) => false,
             Self::AnswerTimeout | Self::Switched => true,
-            Self::Exchange { sent, .. } => *sent,
+            Self::Body { sent, .. } | Self::Exchange { sent, .. } => *sent,
         }
     }
 }
@@ -112,6 +116,8 @@ pub(crate) struct Pool {
     /// Where a name that was led astray would end.
     own: Own,
     tls: TlsConnector,
+    /// Asks for HTTP/2.
+    tls_duplex: TlsConnector,
     shelf: Arc<Shelf>,
 }
 
@@ -119,14 +125,16 @@ impl Pool {
     /// # Errors
     /// When the extra CA file cannot be read, or the machine has no roots.
     pub(crate) fn new(options: UpstreamOptions, own: Own) -> Result<Self, TlsError> {
-        let tls = client_config(options.extra_ca.as_deref())?.into();
+        let tls = client_config(options.extra_ca.as_deref())?;
+        let mut duplex = (*tls).clone();
+        duplex.alpn_protocols = vec![HTTP2.to_vec()];
         let shelf = Shelf {
             idle: DashMap::new(),
             idle_timeout: options.idle_timeout,
             per_endpoint: options.idle_connections.max(1),
             swept: Mutex::new(Instant::now()),
         };
-        Ok(Self { options, own, tls, shelf: Arc::new(shelf) })
+        Ok(Self { options, own, tls: tls.into(), tls_duplex: Arc::new(duplex).into(), shelf: Arc::new(shelf) })
     }
 
     /// Sends one request, once. The request target is the path and query of its URI; `Host` is sent
@@ -186,23 +194,9 @@ impl Pool {
         overdue: &mut Option<Overdue<'_>>,
     ) -> Result<Response<UpstreamBody>, Failed> {
         let before = lease.connection.written.bytes();
-        let mut seen = before;
-        let mut answering = std::pin::pin!(lease.connection.sender.try_send_request(*request));
         let written = &lease.connection.written;
-        let answer = loop {
-            let patience = overdue.as_ref().map_or(self.options.answer_timeout, |it| it.after);
-            if let Ok(answer) = timeout(patience, &mut answering).await {
-                break answer;
-            }
-            if let Some(overdue) = overdue.take() {
-                (overdue.tell)();
-                continue;
-            }
-            // A long upload is not silence.
-            if written.bytes() == std::mem::replace(&mut seen, written.bytes()) {
-                return Err(Failed::Final(SendError::AnswerTimeout));
-            }
-        };
+        let answering = std::pin::pin!(lease.connection.sender.try_send_request(*request));
+        let answer = self.awaited(answering, written, overdue).await.map_err(Failed::Final)?;
         let response = answer.map_err(|mut error| {
             let sent = written.bytes() != before;
             match error.take_message() {
@@ -213,17 +207,49 @@ impl Pool {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Failed::Final(SendError::Switched));
         }
+        Ok(self.answered(response, Some(lease), None))
+    }
+
+    /// Waits for the head of an answer for as long as bytes of the request leave, and the timeout longer.
+    async fn awaited<F: Future + Unpin>(
+        &self,
+        mut answering: F,
+        written: &Written,
+        overdue: &mut Option<Overdue<'_>>,
+    ) -> Result<F::Output, SendError> {
+        let mut seen = written.bytes();
+        loop {
+            let patience = overdue.as_ref().map_or(self.options.answer_timeout, |it| it.after);
+            if let Ok(answer) = timeout(patience, &mut answering).await {
+                return Ok(answer);
+            }
+            if let Some(overdue) = overdue.take() {
+                (overdue.tell)();
+                continue;
+            }
+            // A long upload is not silence.
+            if written.bytes() == std::mem::replace(&mut seen, written.bytes()) {
+                return Err(SendError::AnswerTimeout);
+            }
+        }
+    }
+
+    fn answered(
+        &self,
+        response: Response<Incoming>,
+        lease: Option<Lease>,
+        duplex: Option<Box<Duplex>>,
+    ) -> Response<UpstreamBody> {
         let (mut head, incoming) = response.into_parts();
         drop_connection_fields(&mut head.headers);
         let mut body =
-            UpstreamBody { incoming, lease: Some(lease), stall: Stall::default(), limit: self.options.stall_timeout };
+            UpstreamBody { incoming, lease, duplex, stall: Stall::default(), limit: self.options.stall_timeout };
         body.return_at_end();
-        Ok(Response::from_parts(head, body))
+        Response::from_parts(head, body)
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Lease, SendError> {
-        let dialed = timeout(self.options.connect_timeout, self.dial(endpoint)).await;
-        let (stream, written, probe) = dialed.map_err(|_| SendError::ConnectTimeout)?.map_err(SendError::Connect)?;
+        let (stream, written, probe) = self.dial(endpoint, &self.tls).await?;
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await
@@ -239,7 +265,20 @@ impl Pool {
         Ok(Lease { connection, endpoint: Arc::new(endpoint.clone()), shelf: Arc::clone(&self.shelf) })
     }
 
-    async fn dial(&self, endpoint: &Endpoint) -> io::Result<(Stream<Counted>, Written, Probe)> {
+    async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        tls: &TlsConnector,
+    ) -> Result<(Stream<Counted>, Written, Probe), SendError> {
+        let dialed = timeout(self.options.connect_timeout, self.dial_within(endpoint, tls)).await;
+        dialed.map_err(|_| SendError::ConnectTimeout)?.map_err(SendError::Connect)
+    }
+
+    async fn dial_within(
+        &self,
+        endpoint: &Endpoint,
+        tls: &TlsConnector,
+    ) -> io::Result<(Stream<Counted>, Written, Probe)> {
         let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
         if self.own.is_at_other_end(&tcp) {
             // Where DNS leads agents here, it must not lead us here too.
@@ -252,7 +291,7 @@ impl Pool {
             return Ok((Stream::Plain(tcp), written, probe));
         }
         let name = ServerName::try_from(endpoint.host.clone()).map_err(io::Error::other)?;
-        let stream = self.tls.connect(name, tcp).await?;
+        let stream = tls.connect(name, tcp).await?;
         Ok((Stream::Tls(Box::new(stream.into())), written, probe))
     }
 }
@@ -353,11 +392,18 @@ impl Shelf {
 pub(crate) struct UpstreamBody {
     incoming: Incoming,
     lease: Option<Lease>,
+    /// Set instead where the request may still be on its way.
+    duplex: Option<Box<Duplex>>,
     stall: Stall,
     limit: Duration,
 }
 
 impl UpstreamBody {
+    /// Whether its request may still be on its way.
+    pub(crate) fn is_duplex(&self) -> bool {
+        self.duplex.is_some()
+    }
+
     fn return_at_end(&mut self) {
         if self.incoming.is_end_stream() {
             self.give_back();
@@ -365,6 +411,7 @@ impl UpstreamBody {
     }
 
     fn give_back(&mut self) {
+        self.duplex = None;
         if let Some(Lease { connection, endpoint, shelf }) = self.lease.take() {
             shelf.put(endpoint, connection);
         }
@@ -377,15 +424,24 @@ impl Body for UpstreamBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(error) = this.duplex.as_mut().and_then(|duplex| duplex.poll_broken(cx)) {
+            this.duplex = None;
+            return Poll::Ready(Some(Err(error)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
-            ready!(this.stall.poll(cx, this.limit));
-            this.lease = None;
-            return Poll::Ready(Some(Err(BodyError::UpstreamStalled)));
+            while this.stall.poll(cx, this.limit).is_ready() {
+                if !this.duplex.as_mut().is_some_and(|duplex| duplex.has_moved()) {
+                    (this.lease, this.duplex) = (None, None);
+                    return Poll::Ready(Some(Err(BodyError::UpstreamStalled)));
+                }
+                this.stall.ended();
+            }
+            return Poll::Pending;
         };
         this.stall.ended();
         match &frame {
             Some(Ok(_)) => this.return_at_end(),
-            Some(Err(_)) => this.lease = None,
+            Some(Err(_)) => (this.lease, this.duplex) = (None, None),
             None => this.give_back(),
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::UpstreamCut)))

@@ -17,6 +17,7 @@ mod forward;
 mod incoming;
 mod naming;
 mod patience;
+mod talk;
 mod volume;
 
 use std::net::IpAddr;
@@ -260,7 +261,7 @@ impl Plane {
                 ruling = self.judge(&request)?;
             }
         }
-        if matches!(request.body, Body::Streaming { .. }) && ruling.decision == Decision::Deny {
+        if matches!(request.body, Body::Streaming { .. } | Body::Events(_)) && ruling.decision == Decision::Deny {
             // Its body stays unread, so that nothing can follow it on this connection.
             exchange.line.close_after();
         }
@@ -386,6 +387,8 @@ impl Plane {
     fn refuse(&self, exchange: &Exchange, fault: &Fault) -> Response<AnswerBody> {
         if fault.is_refusal() {
             exchange.line.close_after();
+        }
+        if fault.is_unrecorded_refusal() {
             self.gate.refused(Refusal {
                 peer: exchange.peer,
                 agent: exchange.agent.clone(),

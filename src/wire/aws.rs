@@ -13,6 +13,7 @@ use crate::catalog::aws::shape::Shape;
 
 pub(crate) mod cbor;
 pub(crate) mod chunks;
+pub(crate) mod events;
 pub(crate) mod form;
 pub(crate) mod items;
 pub(crate) mod json;

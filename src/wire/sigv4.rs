@@ -17,11 +17,11 @@ mod parse;
 mod sign;
 mod verify;
 
-pub(crate) use chain::Chain;
+pub(crate) use chain::{Chain, EventChain};
 pub(crate) use error::{Family, SigError};
 pub(crate) use key::{Key, ScopeRef};
 pub(crate) use parse::{PayloadClaim, Presented, Source, claimed_scope};
-pub(crate) use sign::{Outgoing, Payload, SignError, Target};
+pub(crate) use sign::{Behind, Outgoing, Payload, SignError, Target};
 pub(crate) use verify::Verified;
 
 #[cfg(test)]

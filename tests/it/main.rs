@@ -18,6 +18,7 @@ mod crowd;
 mod deciding;
 mod deltas;
 mod doors;
+mod events;
 mod facts;
 mod faults;
 mod framing;

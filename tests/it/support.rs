@@ -13,6 +13,7 @@ pub(crate) mod peer;
 pub(crate) mod postgres;
 pub(crate) mod sign;
 pub(crate) mod site;
+pub(crate) mod talker;
 pub(crate) mod upstream;
 
 use std::path::{Path, PathBuf};

@@ -3,6 +3,7 @@
 
 import { Readable } from "node:stream";
 import { CreateAccessKeyCommand, CreateUserCommand, IAMClient } from "@aws-sdk/client-iam";
+import { StartStreamTranscriptionCommand, TranscribeStreamingClient } from "@aws-sdk/client-transcribe-streaming";
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 
 const tasks = {
@@ -42,6 +43,36 @@ const tasks = {
   },
   async key(name) {
     return (await new IAMClient({}).send(new CreateAccessKeyCommand({ UserName: name }))).AccessKey.Status;
+  },
+  // Says the next piece only once the one before was answered: both directions of one stream are needed for that.
+  async talk(argument) {
+    const { mode, events = 3, size = 3200, waits = true } = JSON.parse(argument);
+    let [heard, done] = [0, false];
+    let wake = () => {};
+    const speech = async function* () {
+      for (let said = 0; said < events && !done; said += 1) {
+        yield { AudioEvent: { AudioChunk: Buffer.alloc(size, said) } };
+        while (waits && heard <= said && !done) await new Promise((resolve) => { wake = resolve; });
+      }
+    };
+    const input = { LanguageCode: "en-US", MediaEncoding: "pcm", MediaSampleRateHertz: 16000, VocabularyName: mode };
+    const client = new TranscribeStreamingClient({ maxAttempts: 1 });
+    try {
+      const answer = await client.send(new StartStreamTranscriptionCommand({ ...input, AudioStream: speech() }));
+      const results = [];
+      for await (const event of answer.TranscriptResultStream) {
+        heard += 1;
+        results.push(Number(event.TranscriptEvent.Transcript.Results[0].ResultId));
+        wake();
+      }
+      return { results: results.length > 10 ? results.length : results, language: answer.LanguageCode ?? null };
+    } catch (error) {
+      return { error: error.name, message: error.message, status: error.$metadata?.httpStatusCode ?? null, heard };
+    } finally {
+      done = true;
+      wake();
+      client.destroy();
+    }
   },
 };
 

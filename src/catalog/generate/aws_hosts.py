@@ -39,7 +39,7 @@ def host_table(sources):
     hosts, endpoints, signing_names = {}, {}, {}
     regions = [(p["id"], r) for p in sources.partitions["partitions"] for r in p["regions"]]
     for number, (name, model) in enumerate(sources.models.items()):
-        rules = sources.loader.load_service_model(name, "endpoint-rule-set-1")
+        rules = sources.rules(name)
         provider = EndpointProvider(rules, sources.partitions)
         signs_for = signing_regions(sources, model["metadata"]["endpointPrefix"])
         known = set(rules["parameters"])

@@ -9,18 +9,20 @@ use http_body::Body as _;
 
 use super::call::BodyIdentity;
 use super::dialect::{Cause, Fault, Shape};
-use super::incoming::{Incoming, chunk_fault};
+use super::incoming::{Incoming, part_fault};
 use super::naming::{Named, Naming};
 use super::{Plane, context};
 use crate::action::{Agent, Context};
 use crate::classify::aws::{self, BodyNeed, Route, body_need};
 use crate::credential::agent::Found;
 use crate::digest::{Digest, EMPTY_SHA256, sha256};
-use crate::gate::Ended;
+use crate::gate::{Ended, Refusal};
 use crate::hold::Ending;
 use crate::id::ActionId;
 use crate::net::body::{BodyError, Outgoing};
+use crate::net::chunked::Chunked;
 use crate::net::connect::Meant;
+use crate::net::events::Events;
 use crate::net::hashed::Hashed;
 use crate::net::line::Line;
 use crate::net::listen::{Arrived, ArrivedBody};
@@ -28,7 +30,7 @@ use crate::net::spool::{Payer, SpoolError, Spooled};
 use crate::rules::{Decision, Ruling};
 use crate::time::Timestamp;
 use crate::wire::head::Head;
-use crate::wire::sigv4::{Payload, PayloadClaim, Presented, ScopeRef, SigError, Verified};
+use crate::wire::sigv4::{Behind, Payload, PayloadClaim, Presented, ScopeRef, SigError, Verified};
 
 /// What every answer to one request needs, also before the request could be read.
 pub(super) struct Exchange {
@@ -89,6 +91,8 @@ pub(super) enum Body {
         arrived: Incoming,
         stated: Option<Digest>,
     },
+    /// Events that are signed one by one, for as long as both sides talk: nobody waits for their end.
+    Events(Box<Events>),
     /// Read whole, in memory or on disk.
     Spooled(Spooled),
     /// Made here.
@@ -100,6 +104,7 @@ impl Body {
         match self {
             Self::Empty => Some(0),
             Self::Streaming { arrived, .. } => arrived.size_hint().exact(),
+            Self::Events(_) => None,
             Self::Spooled(spooled) => Some(spooled.len()),
             Self::Whole(bytes) => Some(bytes.len() as u64),
         }
@@ -109,6 +114,7 @@ impl Body {
         let sha256 = match self {
             Self::Empty => Some(EMPTY_SHA256),
             Self::Streaming { stated, .. } => *stated,
+            Self::Events(_) => None,
             Self::Spooled(spooled) => Some(spooled.sha256()),
             Self::Whole(bytes) => Some(sha256(bytes)),
         };
@@ -121,25 +127,37 @@ impl Body {
         match (claim, self.identity().sha256) {
             (PayloadClaim::UnsignedChunks, _) => Payload::UnsignedChunks,
             (PayloadClaim::SignedChunks { trailer }, _) => Payload::SignedChunks { trailer },
+            (PayloadClaim::SignedEvents, _) => Payload::SignedEvents,
             (_, Some(sha256)) => Payload::Sha256(sha256),
             (_, None) => Payload::Unsigned,
         }
     }
 
-    /// The body for sending; one that streams is held against its stated hash on the way.
+    /// The body for sending behind a head that was signed for `payload`; one that streams is held against its stated
+    /// hash on the way, and parts that are signed are signed anew.
     ///
     /// # Errors
-    /// When it is already certain that it has another hash.
-    pub(super) fn outgoing(self) -> Result<Outgoing, BodyError> {
-        Ok(match self {
+    /// When it is already certain that it is not the body of that head.
+    pub(super) fn outgoing(self, payload: Payload, behind: Behind) -> Result<Outgoing, BodyError> {
+        let body = match self {
             Self::Empty => Outgoing::Empty,
             Self::Streaming { arrived, stated: Some(stated) } => {
                 let size = arrived.size_hint().exact();
                 Outgoing::boxed(Hashed::new(arrived, stated, size)?)
             }
             Self::Streaming { arrived, stated: None } => Outgoing::boxed(arrived),
+            Self::Events(events) => match behind {
+                Behind::Events(chain) => return Ok(Outgoing::boxed(events.signed(chain))),
+                Behind::Chunks(_) | Behind::Nothing => return Err(BodyError::HashDiffers),
+            },
             Self::Spooled(spooled) => spooled.body(),
             Self::Whole(bytes) => Outgoing::whole(bytes),
+        };
+        Ok(match (payload, behind) {
+            (Payload::SignedChunks { trailer }, Behind::Chunks(chain)) => {
+                Outgoing::boxed(Chunked::signed(body, chain, trailer))
+            }
+            _ => body,
         })
     }
 }
@@ -177,6 +195,11 @@ impl Plane {
         })?;
         check_agent(&found.agent, meant.as_deref())?;
         let naming = self.naming();
+        if presented.payload == PayloadClaim::SignedEvents {
+            presented.verify(&head, None, &found.key)?;
+            let body = Body::Events(Box::new(self.events(exchange, body, &presented, &found)));
+            return Ok(Opened::Named(self.named(exchange, naming, found, head, presented, body, None)?));
+        }
         // Signed chunks have bytes also when their data has none.
         if body.is_end_stream() && !matches!(presented.payload, PayloadClaim::SignedChunks { .. }) {
             presented.verify(&head, Some(EMPTY_SHA256), &found.key)?.check_body(EMPTY_SHA256)?;
@@ -194,6 +217,18 @@ impl Plane {
         };
         let body = Body::Streaming { arrived: body, stated };
         Ok(Opened::Named(self.named(exchange, naming, found, head, presented, body, None)?))
+    }
+
+    /// The events of a request. What its agent does wrong within them is recorded when it does.
+    fn events(&self, exchange: &Exchange, body: ArrivedBody, presented: &Presented, found: &Found) -> Events {
+        let (gate, agent, peer, shape) =
+            (Arc::clone(&self.gate), Arc::clone(&found.agent), exchange.peer, exchange.shape);
+        let on_fault = Box::new(move |error: &BodyError| {
+            let fault = part_fault(error);
+            let (code, reason) = (fault.code(shape), fault.message().to_owned());
+            gate.refused(Refusal { peer, agent: Some(Arc::clone(&agent)), code, reason });
+        });
+        Events::new(body, presented.event_chain(&found.key), self.clock.clone(), on_fault)
     }
 
     /// Reads the body, verifies the signature over it and names the request.
@@ -248,7 +283,8 @@ impl Plane {
     }
 
     /// True when the body must be read before this decision: all that people decide, and all that
-    /// runs by a rule and whose bytes no signature states. A denial needs no body.
+    /// runs by a rule and whose bytes no signature states. A denial needs no body. Events have no
+    /// end that could be waited for: they are decided on by their head.
     pub(super) fn must_be_seen(request: &Request, ruling: &Ruling) -> bool {
         let Body::Streaming { stated, .. } = &request.body else { return false };
         match ruling.decision {
@@ -296,7 +332,7 @@ fn spool_fault(error: SpoolError) -> Fault {
             message: format!("{error}; nothing was sent."),
         }),
         SpoolError::Body(BodyError::HashDiffers | BodyError::LengthDiffers) => SigError::BodyDiffers.into(),
-        SpoolError::Body(error @ (BodyError::ChunkSignature | BodyError::Chunks(_))) => chunk_fault(&error),
+        SpoolError::Body(error @ (BodyError::ChunkSignature | BodyError::Chunks(_))) => part_fault(&error),
         SpoolError::Body(error) => Fault::new(Cause::BodyTimeout, format!("the body did not arrive whole: {error}.")),
         SpoolError::Io { .. } => {
             tracing::error!(error = &error as &dyn std::error::Error, "a body cannot be spooled");

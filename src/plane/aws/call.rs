@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -20,7 +21,7 @@ use crate::digest::{Digest, sha256, write_json_string};
 use crate::net::upstream::Endpoint;
 use crate::time::Timestamp;
 use crate::wire::head::Head;
-use crate::wire::sigv4::{Chain, Key, Outgoing, Payload, SignError, Target};
+use crate::wire::sigv4::{Behind, Key, Outgoing, Payload, SignError, Target};
 
 /// Where requests go instead of AWS itself.
 #[derive(Clone, Debug, Default)]
@@ -179,17 +180,18 @@ impl Call {
         }
     }
 
-    /// Signs with the real key: the head of the upstream request, and the chain that its chunks are signed in.
+    /// Signs with the real key: the head of the upstream request, and the chain that the parts of its body are
+    /// signed in.
     ///
     /// # Errors
     /// When the real key cannot be used.
     pub(super) fn sign(
         mut self,
         payload: Payload,
-        key: &Key,
+        key: &Arc<Key>,
         now: Timestamp,
-    ) -> Result<(http::Request<()>, Option<Chain>), SignError> {
-        let chain = Outgoing {
+    ) -> Result<(http::Request<()>, Behind), SignError> {
+        let behind = Outgoing {
             method: &self.method,
             target: &self.target,
             headers: &mut self.headers,
@@ -203,7 +205,7 @@ impl Call {
         // `Target` spells only what a URI can hold; should it ever not, nothing must be sent.
         *request.uri_mut() = Uri::try_from(self.target.path_and_query()).map_err(|_| SignError::HostMissing)?;
         *request.headers_mut() = self.headers;
-        Ok((request, chain))
+        Ok((request, behind))
     }
 
     /// The fields that bear meaning.

@@ -72,6 +72,7 @@ pub(super) struct Fault {
     cause: Cause,
     message: String,
     hold: Option<HoldId>,
+    is_recorded: bool,
 }
 
 /// What went wrong, apart from its wording.
@@ -97,7 +98,7 @@ pub(super) enum Cause {
 
 impl From<Ended> for Fault {
     fn from(ended: Ended) -> Self {
-        Self { cause: Cause::Ended(ended.ending), message: ended.message, hold: ended.hold }
+        Self { cause: Cause::Ended(ended.ending), message: ended.message, hold: ended.hold, is_recorded: false }
     }
 }
 
@@ -110,13 +111,25 @@ impl From<SigError> for Fault {
 
 impl Fault {
     pub(super) fn new(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: message.into(), hold: None }
+        Self { cause, message: message.into(), hold: None, is_recorded: false }
     }
 
     #[must_use]
     pub(super) fn with_hold(mut self, hold: Option<HoldId>) -> Self {
         self.hold = hold;
         self
+    }
+
+    /// It stands in the log already.
+    #[must_use]
+    pub(super) fn recorded(mut self) -> Self {
+        self.is_recorded = true;
+        self
+    }
+
+    /// Whether its refusal is still to be recorded.
+    pub(super) fn is_unrecorded_refusal(&self) -> bool {
+        self.is_refusal() && !self.is_recorded
     }
 
     pub(super) fn message(&self) -> &str {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::Plane;
@@ -14,8 +14,9 @@ use super::answer::{Gathered, again, body_error, gather, kept, mark, request_id}
 use super::arrive::{self, Body, Exchange};
 use super::call::{BodyIdentity, Call};
 use super::dialect::{Cause, Fault};
-use super::incoming::chunk_fault;
+use super::incoming::part_fault;
 use super::naming::{Naming, Original};
+use super::talk::Talk;
 use crate::action::Action;
 use crate::credential::assume::{Session, Task};
 use crate::digest::sha256;
@@ -23,9 +24,9 @@ use crate::gate::{Drift, OVERDUE_AFTER, Outcome, Permit, Receipt};
 use crate::hold::Ending;
 use crate::id::{ActionId, AgentId, HoldId};
 use crate::net::body::{AnswerBody, BodyError, Outgoing};
-use crate::net::chunked::Chunked;
 use crate::net::upstream::{Endpoint, Overdue, SendError, UpstreamBody};
 use crate::rules::Assume;
+use crate::wire::aws::events::EVENT_STREAM;
 use crate::wire::sigv4::{Payload, SigError};
 
 /// What would be sent, while the decision is awaited.
@@ -52,6 +53,8 @@ struct Failure {
 /// A signed request and where it goes.
 pub(super) struct Ready {
     endpoint: Endpoint,
+    /// Both bodies flow at once.
+    is_duplex: bool,
     request: Box<Request<Outgoing>>,
 }
 
@@ -100,7 +103,7 @@ impl Plane {
         // A client that leaves now drops the receipt, which is recorded as an unknown outcome.
         let mut tell = || receipt.overdue();
         let overdue = Overdue { after: OVERDUE_AFTER, tell: &mut tell };
-        let sent = self.pool.send_telling(&ready.endpoint, ready.request, Some(overdue)).await;
+        let sent = self.send(ready, Some(overdue)).await;
         self.answer_unmatched(receipt, action, sent)
     }
 
@@ -114,7 +117,7 @@ impl Plane {
             Ok(mut response) => {
                 self.gate.passed(receipt, &answered(response.status(), response.headers(), None));
                 mark(response.headers_mut(), action, None, None);
-                Ok(response.map(Outgoing::Upstream))
+                Ok(streamed(response))
             }
             Err(error) => {
                 let Failure { fault, outcome } = send_failure(&error);
@@ -171,12 +174,20 @@ impl Plane {
             permit.set_session(session);
         }
         let receipt = permit.spend(digest).map_err(drifted)?;
-        let response = match self.pool.send(&ready.endpoint, ready.request).await {
+        let response = match self.send(ready, None).await {
             Ok(response) => response,
             Err(error) => return Err(Box::pin(self.failed(receipt, send_failure(&error))).await),
         };
         let (mut head, body) = response.into_parts();
         mark(&mut head.headers, &action, hold.as_ref(), difference.as_deref());
+        if is_event_stream(&head.headers) {
+            // It flows while it is made, and whoever talks waits for its first events.
+            let outcome = answered(head.status, &head.headers, None);
+            if self.gate.complete(receipt, outcome, None).await.is_err() {
+                return Err(Fault::new(Cause::Ended(Ending::OutcomeUnknown), UNRECORDED));
+            }
+            return Ok(streamed(Response::from_parts(head, body)));
+        }
         let (outcome, reply, large) = match gather(body, self.options.reply_limit_bytes).await {
             Ok(Gathered::Whole(bytes)) => {
                 let outcome = answered(head.status, &head.headers, Some(&bytes));
@@ -195,6 +206,15 @@ impl Plane {
         })
     }
 
+    async fn send(&self, ready: Ready, overdue: Option<Overdue<'_>>) -> Result<Response<UpstreamBody>, SendError> {
+        let Ready { endpoint, is_duplex, request } = ready;
+        match is_duplex {
+            false => self.pool.send_telling(&endpoint, request, overdue).await,
+            // Boxed, as the rare case: every request would carry the room for it.
+            true => Box::pin(self.pool.converse(&endpoint, request, overdue)).await,
+        }
+    }
+
     /// Signs with the real credential, or in a session of a role. Nothing has left when this fails: the permit
     /// is still whole.
     fn ready(&self, call: Call, payload: Payload, body: Body, session: Option<&Session>) -> Result<Ready, Fault> {
@@ -210,20 +230,17 @@ impl Plane {
             )
         })?;
         let endpoint = call.endpoint.clone();
-        let (mut request, chain) = call.sign(payload, &key, now).map_err(|error| {
+        let (mut request, behind) = call.sign(payload, &key, now).map_err(|error| {
             tracing::error!(%error, "a request cannot be signed");
             internal("the request cannot be signed for the upstream; nothing was sent.")
         })?;
-        let body = body.outgoing().map_err(|_| SigError::BodyDiffers)?;
-        let body = match (payload, chain) {
-            (Payload::SignedChunks { trailer }, Some(chain)) => Outgoing::boxed(Chunked::signed(body, chain, trailer)),
-            _ => body,
-        };
+        let is_duplex = matches!(body, Body::Events(_));
+        let body = body.outgoing(payload, behind).map_err(|_| SigError::BodyDiffers)?;
         // hyper sends no length for no body, and S3 does not take a PUT without one.
         if matches!(body, Outgoing::Empty) && matches!(*request.method(), Method::PATCH | Method::POST | Method::PUT) {
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        Ok(Ready { endpoint, request: Box::new(request.map(|()| body)) })
+        Ok(Ready { endpoint, is_duplex, request: Box::new(request.map(|()| body)) })
     }
 
     /// Records the failure of a matched request; gives what the client is told.
@@ -248,7 +265,8 @@ fn send_failure(error: &SendError) -> Failure {
     let outcome = if error.was_sent() { Outcome::Unknown { reason } } else { Outcome::NotSent { reason } };
     let fault = match body_error(error) {
         Some(BodyError::HashDiffers | BodyError::LengthDiffers) => Fault::from(SigError::BodyDiffers),
-        Some(error @ (BodyError::ChunkSignature | BodyError::Chunks(_))) => chunk_fault(error),
+        Some(error @ (BodyError::ChunkSignature | BodyError::Chunks(_))) => part_fault(error),
+        Some(error @ (BodyError::EventSignature(_) | BodyError::Events(_))) => part_fault(error).recorded(),
         Some(BodyError::AgentCut) => Fault::new(Cause::BodyTimeout, "the body of the request did not arrive whole."),
         _ => match error {
             SendError::AnswerTimeout => Fault::new(Cause::GatewayTimeout, "the upstream did not answer in time."),
@@ -257,6 +275,21 @@ fn send_failure(error: &SendError) -> Failure {
         },
     };
     Failure { fault, outcome }
+}
+
+/// The answer as it comes.
+fn streamed(response: Response<UpstreamBody>) -> Response<AnswerBody> {
+    match response.body().is_duplex() {
+        false => response.map(Outgoing::Upstream),
+        true => {
+            let is_events = is_event_stream(response.headers());
+            response.map(|body| Outgoing::boxed(Talk::new(body, is_events)))
+        }
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(EVENT_STREAM.as_bytes()))
 }
 
 fn broken_off(error: &BodyError) -> Failure {

@@ -57,10 +57,11 @@ impl Body for Incoming {
     }
 }
 
-/// As S3 answers.
-pub(super) fn chunk_fault(error: &BodyError) -> Fault {
+/// What is wrong with a signed part of a body, as AWS answers.
+pub(super) fn part_fault(error: &BodyError) -> Fault {
     match error {
         BodyError::ChunkSignature => SigError::SignatureDiffers.into(),
+        BodyError::EventSignature(error) => error.clone().into(),
         error => Fault::new(Cause::Malformed, format!("{error}.")),
     }
 }

@@ -10,7 +10,7 @@ use memchr::memchr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use smallvec::SmallVec;
 
-use super::parse::pieces;
+use super::parse::{field_of, pieces};
 use crate::digest::{Digest, sha256};
 
 /// Everything but the unreserved characters of RFC 3986.
@@ -56,6 +56,7 @@ impl Canonical<'_> {
         for name in pieces(self.signed_headers, b';') {
             text.extend_from_slice(name.as_bytes());
             text.push(b':');
+            let name = field_of(name);
             let values = fields.iter().skip_while(|(field, _)| *field != name).take_while(|(field, _)| *field == name);
             for (index, (_, value)) in values.enumerate() {
                 if index > 0 {

@@ -1,10 +1,14 @@
-//! Signatures of chunks: each covers its own bytes and the signature before it, the first one that of the head.
+//! Signatures of the parts of a body: each covers its own bytes and the signature before it, the first one that of the head.
+
+use std::sync::Arc;
 
 use super::key::SigningKey;
-use super::{Key, Presented, ScopeRef};
+use super::parse::SKEW_SECONDS;
+use super::{Key, Presented, ScopeRef, SigError};
 use crate::digest::{Digest, EMPTY_SHA256};
+use crate::time::Timestamp;
 
-/// A chain of signatures, to be followed or to be made.
+/// The signatures of chunks, to be followed or to be made.
 #[derive(Debug)]
 pub(crate) struct Chain {
     key: SigningKey,
@@ -40,7 +44,77 @@ impl Chain {
     }
 }
 
+/// The signatures of events, to be followed or to be made (Transcribe developer guide, "Event stream encoding").
+/// Each event has a date of its own.
+#[derive(Debug)]
+pub(crate) struct EventChain {
+    key: Arc<Key>,
+    region: String,
+    service: String,
+    /// The signature before, in hexadecimal.
+    before: String,
+}
+
+impl EventChain {
+    /// Begins behind the head of a request: `signature` is its own.
+    pub(crate) fn new(key: &Arc<Key>, scope: ScopeRef<'_>, signature: &str) -> Self {
+        let (region, service) = (scope.region.to_owned(), scope.service.to_owned());
+        Self { key: Arc::clone(key), region, service, before: signature.to_owned() }
+    }
+
+    /// The signature of the next event, made at `at`: `date` is the SHA-256 of its header `:date` as encoded.
+    pub(crate) fn sign(&mut self, at: Timestamp, date: Digest, payload: Digest) -> [u8; 32] {
+        let signature = self.key_of(at).raw(&self.text(at, date, payload));
+        self.follow(signature)
+    }
+
+    /// Holds the next event against the signature that it came with.
+    ///
+    /// # Errors
+    /// When the signature is not the one of this event at this place.
+    pub(crate) fn check(
+        &mut self,
+        at: Timestamp,
+        date: Digest,
+        payload: Digest,
+        signature: [u8; 32],
+    ) -> Result<(), SigError> {
+        let is_right = self.key_of(at).accepts(&self.text(at, date, payload), &signature);
+        self.follow(signature);
+        if is_right { Ok(()) } else { Err(SigError::SignatureDiffers) }
+    }
+
+    fn key_of(&self, at: Timestamp) -> SigningKey {
+        let date = at.amz_date();
+        self.key.signing_key(ScopeRef { date: date.day(), region: &self.region, service: &self.service })
+    }
+
+    fn text(&self, at: Timestamp, date: Digest, payload: Digest) -> String {
+        let amz_date = at.amz_date();
+        let Self { region, service, before, .. } = self;
+        let (day, date, payload) = (amz_date.day(), date.digits(), payload.digits());
+        let amz_date = amz_date.as_str();
+        format!(
+            "AWS4-HMAC-SHA256-PAYLOAD\n{amz_date}\n{day}/{region}/{service}/aws4_request\n{before}\n{}\n{}",
+            &*date, &*payload
+        )
+    }
+
+    fn follow(&mut self, signature: [u8; 32]) -> [u8; 32] {
+        self.before = Digest::from_bytes(signature).hex();
+        signature
+    }
+}
+
 impl Presented {
+    /// The chain that the events of its body must follow, and the earliest date that they can have. One that waited
+    /// for a decision has an old date, and none is older than the request.
+    pub(crate) fn event_chain(&self, key: &Arc<Key>) -> (EventChain, Timestamp) {
+        // The end of a header's time lies a second behind the skew, its date as much before that.
+        let earliest = Timestamp::from_micros(self.not_after.as_micros() - (2 * SKEW_SECONDS + 1) * 1_000_000);
+        (EventChain::new(key, self.scope(), &self.signature.digits()), earliest)
+    }
+
     /// The chain that the chunks of its body must follow.
     pub(crate) fn chain(&self, key: &Key) -> Chain {
         Chain::new(key, self.amz_date.as_str(), self.scope(), &self.signature.digits())

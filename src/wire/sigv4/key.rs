@@ -86,7 +86,12 @@ impl fmt::Debug for Key {
 impl SigningKey {
     /// The signature of a string to sign, in lower-case hexadecimal.
     pub(super) fn sign(&self, string_to_sign: &str) -> Digits {
-        Digest::from_bytes(mac(&self.key, string_to_sign).into_bytes().into()).digits()
+        Digest::from_bytes(self.raw(string_to_sign)).digits()
+    }
+
+    /// [`SigningKey::sign`], as bytes.
+    pub(super) fn raw(&self, string_to_sign: &str) -> [u8; 32] {
+        mac(&self.key, string_to_sign).into_bytes().into()
     }
 
     /// Compares the whole signature in constant time.

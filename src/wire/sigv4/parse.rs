@@ -35,6 +35,8 @@ pub(crate) enum PayloadClaim {
     Unsigned,
     /// `STREAMING-UNSIGNED-PAYLOAD-TRAILER`: aws-chunked, neither chunks nor trailer are signed.
     UnsignedChunks,
+    /// `STREAMING-AWS4-HMAC-SHA256-EVENTS`: each event is signed.
+    SignedEvents,
 }
 
 /// A signature as presented. Until [`Presented::verify`] nothing of it is proven.
@@ -53,8 +55,8 @@ pub(crate) struct Presented {
     pub(super) signature: Digest,
 }
 
-/// How far a request's date may lie from ours, either way.
-const SKEW_SECONDS: i64 = 5 * 60;
+/// How far a date may lie from ours, either way.
+pub(super) const SKEW_SECONDS: i64 = 5 * 60;
 /// The longest life AWS allows a presigned URL: seven days.
 const LONGEST_PRESIGNED_SECONDS: u32 = 7 * 24 * 60 * 60;
 
@@ -133,23 +135,21 @@ impl PayloadClaim {
             Self::SignedChunks { trailer: true } => Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"),
             Self::Unsigned => Some("UNSIGNED-PAYLOAD"),
             Self::UnsignedChunks => Some("STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+            Self::SignedEvents => Some("STREAMING-AWS4-HMAC-SHA256-EVENTS"),
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        const LITERAL: [PayloadClaim; 4] = [
+        const LITERAL: [PayloadClaim; 5] = [
             PayloadClaim::SignedChunks { trailer: false },
             PayloadClaim::SignedChunks { trailer: true },
             PayloadClaim::Unsigned,
             PayloadClaim::UnsignedChunks,
+            PayloadClaim::SignedEvents,
         ];
         Digest::parse(text)
             .map(Self::Stated)
             .or_else(|| LITERAL.into_iter().find(|claim| claim.literal() == Some(text)))
-    }
-
-    const fn is_chunked(self) -> bool {
-        matches!(self, Self::SignedChunks { .. } | Self::UnsignedChunks)
     }
 }
 
@@ -413,16 +413,17 @@ fn check_signed(head: &Head, source: Source, names: &str, service: &str) -> Resu
     let malformed = |why| SigError::Malformed { place: source, why };
     let mut unsigned: SmallVec<[Option<&str>; 24]> = head.headers.keys().map(|name| Some(name.as_str())).collect();
     let mut previous = "";
-    for name in pieces(names, b';') {
+    for signed in pieces(names, b';') {
+        let name = field_of(signed);
         // Read side by side: a look-up in the map would read the name first. Names of fields are lower-case.
         let field = unsigned.iter_mut().find(|field| **field == Some(name));
         if field.is_none() && (name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase())) {
             return Err(malformed("`SignedHeaders` is not a list of lower-case names"));
         }
-        if name <= previous {
+        if signed <= previous {
             return Err(malformed("`SignedHeaders` is not sorted, or names a field twice"));
         }
-        previous = name;
+        previous = signed;
         *field.ok_or(malformed("`SignedHeaders` names a field that the request does not have"))? = None;
     }
     if let Some(name) = unsigned.iter().flatten().find(|name| must_be_signed(name, source, service)) {
@@ -433,6 +434,12 @@ fn check_signed(head: &Head, source: Source, names: &str, service: &str) -> Resu
         return Err(SigError::Unsigned("date".to_owned()));
     }
     Ok(())
+}
+
+/// The field that a signed name stands for. Over HTTP/2 the SDK for JavaScript signs what is `Host` elsewhere under
+/// its name there.
+pub(super) fn field_of(signed: &str) -> &str {
+    if signed == ":authority" { "host" } else { signed }
 }
 
 fn must_be_signed(name: &str, source: Source, service: &str) -> bool {
@@ -466,8 +473,13 @@ fn payload_claim(head: &Head, source: Source, service: &str) -> Result<PayloadCl
         }
     };
     let claim = PayloadClaim::parse(text).ok_or(SigError::PayloadUnknown)?;
-    // Only S3 uploads are cut into signed chunks, and never those of presigned URLs.
-    if claim.is_chunked() && (!is_s3 || source == Source::Query) { Err(SigError::PayloadUnknown) } else { Ok(claim) }
+    // Only S3 uploads are cut into signed chunks, and never those of presigned URLs. S3 takes no events.
+    let fits = match claim {
+        PayloadClaim::SignedChunks { .. } | PayloadClaim::UnsignedChunks => is_s3 && source == Source::Header,
+        PayloadClaim::SignedEvents => !is_s3 && source == Source::Header,
+        PayloadClaim::Body | PayloadClaim::Stated(_) | PayloadClaim::Unsigned => true,
+    };
+    if fits { Ok(claim) } else { Err(SigError::PayloadUnknown) }
 }
 
 /// A presigned S3 URL may carry header fields in its query. In both places, in the query twice, or

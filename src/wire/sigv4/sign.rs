@@ -3,13 +3,15 @@
 //! Written by hand because the general signer costs six times as much; the tests hold it against
 //! that signer on the public vectors and on random requests.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, Method, header};
 use smallvec::SmallVec;
 
 use super::canonical::{self, ALGORITHM, Canonical, is_s3_family};
 use super::key::ScopeRef;
 use super::parse::{is_credential_field, is_hoisted_field};
-use super::{Chain, Key, PayloadClaim};
+use super::{Chain, EventChain, Key, PayloadClaim};
 use crate::digest::Digest;
 use crate::time::Timestamp;
 use crate::wire::head::{Head, field_text, fields};
@@ -79,6 +81,16 @@ pub(crate) enum Payload {
     SignedChunks {
         trailer: bool,
     },
+    /// Each event is signed.
+    SignedEvents,
+}
+
+/// What the parts of the body behind a signed head are signed in.
+#[derive(Debug)]
+pub(crate) enum Behind {
+    Nothing,
+    Chunks(Chain),
+    Events(EventChain),
 }
 
 /// A request about to be sent. `headers` must hold `host` and everything else that will be sent.
@@ -94,12 +106,12 @@ pub(crate) struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    /// Replaces every credential field in the headers by a signature with `key`. Gives the chain that the chunks
+    /// Replaces every credential field in the headers by a signature with `key`. Gives the chain that the parts
     /// of the body are to be signed in, where they are.
     ///
     /// # Errors
     /// When `host` is missing, or a field or the key cannot stand in a header.
-    pub(crate) fn sign(mut self, key: &Key, now: Timestamp) -> Result<Option<Chain>, SignError> {
+    pub(crate) fn sign(mut self, key: &Arc<Key>, now: Timestamp) -> Result<Behind, SignError> {
         let amz_date = now.amz_date();
         let digits;
         let payload = match self.payload {
@@ -110,6 +122,7 @@ impl Outgoing<'_> {
             Payload::Unsigned => PayloadClaim::Unsigned.literal().unwrap_or_default(),
             Payload::UnsignedChunks => PayloadClaim::UnsignedChunks.literal().unwrap_or_default(),
             Payload::SignedChunks { trailer } => PayloadClaim::SignedChunks { trailer }.literal().unwrap_or_default(),
+            Payload::SignedEvents => PayloadClaim::SignedEvents.literal().unwrap_or_default(),
         };
         self.put_fields(key, amz_date.as_str(), payload)?;
         let signed_headers = signed_headers(self.headers)?;
@@ -135,8 +148,11 @@ impl Outgoing<'_> {
             authorization.push_str(part);
         }
         self.headers.insert(header::AUTHORIZATION, sensitive(&authorization)?);
-        let is_chain = matches!(self.payload, Payload::SignedChunks { .. });
-        Ok(is_chain.then(|| Chain::new(key, amz_date.as_str(), scope, &signature)))
+        Ok(match self.payload {
+            Payload::SignedChunks { .. } => Behind::Chunks(Chain::new(key, amz_date.as_str(), scope, &signature)),
+            Payload::SignedEvents => Behind::Events(EventChain::new(key, scope, &signature)),
+            Payload::Sha256(_) | Payload::Unsigned | Payload::UnsignedChunks => Behind::Nothing,
+        })
     }
 
     fn put_fields(&mut self, key: &Key, amz_date: &str, payload: &str) -> Result<(), SignError> {

@@ -1,5 +1,6 @@
 //! What must verify, what must not, and that two foreign signers agree with ours.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sigv4::http_request::{
@@ -16,6 +17,7 @@ use crate::wire::head::{Head, HeadError};
 
 mod attack;
 mod botocore;
+mod events;
 mod peer;
 mod vector;
 

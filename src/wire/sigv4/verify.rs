@@ -33,7 +33,10 @@ impl Presented {
         let covered = match self.payload {
             PayloadClaim::Body => body,
             PayloadClaim::Stated(digest) => Some(digest),
-            PayloadClaim::SignedChunks { .. } | PayloadClaim::Unsigned | PayloadClaim::UnsignedChunks => None,
+            PayloadClaim::SignedChunks { .. }
+            | PayloadClaim::SignedEvents
+            | PayloadClaim::Unsigned
+            | PayloadClaim::UnsignedChunks => None,
         };
         let digits;
         let payload = match (self.payload.literal(), covered) {

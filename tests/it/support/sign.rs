@@ -84,6 +84,15 @@ impl Draft {
         head.replacen("content-length: 0\r\n", &format!("content-length: {length}\r\n"), 1).into_bytes()
     }
 
+    /// The head of a request whose body comes in HTTP chunks, and the signature that the first of its parts follows.
+    pub(crate) fn signed_stream(&self, keys: &Keys, payload: &str) -> (Vec<u8>, String) {
+        let signature = self.signature(keys, SignableBody::Precomputed(payload.to_owned()));
+        let seed = signature.iter().find(|(name, _)| name == "authorization").unwrap().1.clone();
+        let head = String::from_utf8(self.bytes(&signature)).unwrap();
+        let head = head.replacen("content-length: 0\r\n", "transfer-encoding: chunked\r\n", 1);
+        (head.into_bytes(), seed.rsplit_once("Signature=").unwrap().1.to_owned())
+    }
+
     /// The request with its body in these chunks and a trailer, each signed by AWS's crate after the one before.
     pub(crate) fn signed_chunks(&self, keys: &Keys, chunks: &[&[u8]], trailer: Option<(&str, &str)>) -> Vec<u8> {
         let decoded: usize = chunks.iter().map(|it| it.len()).sum();

@@ -55,6 +55,8 @@ pub(crate) enum Reaction {
     Reset,
     /// A body of that many zeroes.
     Stream(u64),
+    /// A body of that type whose second chunk waits for [`Upstream::open`].
+    Trickle(&'static str),
     /// Waits for [`Upstream::open`], then answers.
     Wait(u16, String),
 }
@@ -115,6 +117,18 @@ impl Upstream {
         *self.shared.is_open.lock().unwrap() = true;
         self.shared.opened.notify_all();
     }
+
+    /// What comes waits again.
+    pub(crate) fn close(&self) {
+        *self.shared.is_open.lock().unwrap() = false;
+    }
+}
+
+impl Shared {
+    fn wait(&self) {
+        let is_open = self.is_open.lock().unwrap();
+        drop(self.opened.wait_timeout_while(is_open, PATIENCE, |is_open| !*is_open).unwrap());
+    }
 }
 
 fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
@@ -150,9 +164,15 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 writer.write_all(head.as_bytes())?;
                 std::io::copy(&mut std::io::repeat(0).take(bytes), &mut writer)?;
             }
+            Reaction::Trickle(kind) => {
+                let head =
+                    format!("HTTP/1.1 200 Scripted\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");
+                writer.write_all((head + "5\r\nfirst\r\n").as_bytes())?;
+                shared.wait();
+                writer.write_all(b"4\r\nlast\r\n0\r\n\r\n")?;
+            }
             Reaction::Wait(status, body) => {
-                let is_open = shared.is_open.lock().unwrap();
-                drop(shared.opened.wait_timeout_while(is_open, PATIENCE, |is_open| !*is_open).unwrap());
+                shared.wait();
                 write_answer(&mut writer, status, &body, body.len())?;
             }
         }

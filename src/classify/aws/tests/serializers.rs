@@ -147,14 +147,24 @@ fn event_streams_are_named_by_path() {
             "us-west-2/qbusiness",
             "aws:qbusiness:Chat",
         ),
-        ("POST https://transcribestreaming.us-west-2.amazonaws.com/stream-transcription", "us-west-2/transcribe", ""),
+        (
+            "POST https://transcribestreaming.us-west-2.amazonaws.com/stream-transcription",
+            "us-west-2/transcribe",
+            "aws:transcribe:StartStreamTranscription",
+        ),
+        (
+            "POST https://transcribestreaming.us-west-2.amazonaws.com/medical-scribe-stream",
+            "us-west-2/transcribe",
+            "aws:transcribe:StartMedicalScribeStream",
+        ),
     ] {
-        let stream = request(line, scope).header("content-type", "application/vnd.amazon.eventstream");
-        let head = stream.head().unwrap();
-        if name.is_empty() {
-            assert!(stream.outcome().starts_with("unknown "), "{}", stream.outcome());
-            continue;
+        let mut stream = request(line, scope).header("content-type", "application/vnd.amazon.eventstream");
+        if scope.ends_with("/transcribe") {
+            for (name, value) in [("language-code", "en-US"), ("media-encoding", "pcm"), ("sample-rate", "16000")] {
+                stream = stream.header(&format!("x-amzn-transcribe-{name}"), value);
+            }
         }
+        let head = stream.head().unwrap();
         assert_eq!(body_need(&head, &front()), BodyNeed::Data, "{line}");
         let classified = classify(&head, Body::Data, &front());
         assert_eq!((&*classified.actions[0].name, &classified.actions[0].unknown), (name, &None), "{line}");

@@ -38,7 +38,7 @@ const KEY_ID: &str = "AKIAREAL";
 fn signed(head: &Head, route: &Route, endpoints: &Endpoints) -> http::Request<()> {
     let key = Key::new(KEY_ID, Secret::new("real secret"), Some(Secret::new("real token")), None);
     let now = Timestamp::parse_amz_date("20261120T112555Z").unwrap();
-    Call::new(head.clone(), route.clone(), endpoints).unwrap().sign(Payload::Unsigned, &key, now).unwrap().0
+    Call::new(head.clone(), route.clone(), endpoints).unwrap().sign(Payload::Unsigned, &Arc::new(key), now).unwrap().0
 }
 
 #[test]

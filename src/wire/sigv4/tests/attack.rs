@@ -435,13 +435,41 @@ fn chunk_forms_are_read_for_s3_only_and_need_their_signature() {
     }
 }
 
+#[test]
+fn events_are_read_in_headers_and_not_for_s3() {
+    let text = "STREAMING-AWS4-HMAC-SHA256-EVENTS";
+    let headers = [("host", "transcribestreaming.us-east-1.amazonaws.com"), ("x-amz-content-sha256", text)];
+    let draft = Draft::new("POST", "/stream-transcription", &headers, b"");
+    assert_eq!(draft.clone().signed_as("transcribe", text).judge(), Ok(PayloadClaim::SignedEvents));
+    assert_eq!(draft.clone().signed_as("s3", text).judge(), Err(Refusal::Sig(SigError::PayloadUnknown)));
+    assert_eq!(draft.presigned("transcribe").judge(), Err(Refusal::Sig(SigError::PayloadUnknown)));
+}
+
+#[test]
+fn the_host_may_be_signed_by_its_name_in_http2() {
+    let headers = [("host", "iam.amazonaws.com"), ("x-amz-content-sha256", "UNSIGNED-PAYLOAD")];
+    let draft = Draft::new("POST", "/", &headers, b"");
+    let names = ":authority;x-amz-content-sha256;x-amz-date";
+    let mut good = draft.clone().signed_by("iam", "UNSIGNED-PAYLOAD", names);
+    assert_eq!(good.judge(), Ok(PayloadClaim::Unsigned));
+    good.set("host", "sts.amazonaws.com");
+    assert_eq!(good.judge(), Err(Refusal::Sig(SigError::SignatureDiffers)));
+    for wrong in [":authority;host;x-amz-content-sha256;x-amz-date", ":path;host;x-amz-content-sha256;x-amz-date"] {
+        let judged = draft.clone().signed_by("iam", "UNSIGNED-PAYLOAD", wrong).judge();
+        assert!(matches!(judged, Err(Refusal::Sig(SigError::Malformed { .. }))), "{wrong}: {judged:?}");
+    }
+}
+
 impl Draft {
     /// Signs with a payload text in place of a hash, as streaming uploads do.
-    fn signed_as(mut self, service: &str, payload: &'static str) -> Self {
+    fn signed_as(self, service: &str, payload: &'static str) -> Self {
+        self.signed_by(service, payload, "host;x-amz-content-sha256;x-amz-date")
+    }
+
+    fn signed_by(mut self, service: &str, payload: &'static str, signed_headers: &str) -> Self {
         use super::super::canonical::{Canonical, path, query, string_to_sign};
         self.set("x-amz-date", NOW);
         let head = self.head().unwrap();
-        let signed_headers = "host;x-amz-content-sha256;x-amz-date";
         let request = Canonical {
             method: &self.method,
             path: &path(&head.path, service),

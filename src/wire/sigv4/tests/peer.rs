@@ -74,7 +74,7 @@ fn assert_same_signature(received: &Draft, service: &str) {
         region: "us-east-1",
         payload,
     };
-    outgoing.sign(&key(), now()).unwrap();
+    outgoing.sign(&Arc::new(key()), now()).unwrap();
     let mut sent = received.clone();
     sent.target = target.path_and_query();
     sent.headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
@@ -100,7 +100,7 @@ fn what_cannot_be_sent_is_not_signed() {
     let sign = |headers: &mut HeaderMap, secret_id: &str| {
         let (method, payload) = (&Method::GET, Payload::Unsigned);
         let outgoing = Outgoing { method, target: &target, headers, service: "s3", region: "us-east-1", payload };
-        outgoing.sign(&Key::new(secret_id, Secret::new(SECRET), None, None), now()).map(drop)
+        outgoing.sign(&Arc::new(Key::new(secret_id, Secret::new(SECRET), None, None)), now()).map(drop)
     };
     let mut headers = HeaderMap::new();
     assert_eq!(sign(&mut headers, KEY_ID), Err(SignError::HostMissing));
