@@ -8,6 +8,8 @@ STAMPS := target/stamps
 # What a bare Debian lacks: a C compiler for the crypto library and the Postgres grammar, libclang for its bindings, PostgreSQL
 # (the tests start servers of their own, as its user when we are root), Python with venv, and TLS roots.
 PACKAGES := build-essential ca-certificates curl libclang-dev postgresql python3 python3-venv util-linux
+# For the tests of the approval page.
+BROWSER_PACKAGES := chromium
 # 300 MB that nothing else needs.
 JDBC_PACKAGES := default-jdk-headless libpostgresql-jdbc-java
 BENCH_PACKAGES := nginx-light pgbouncer util-linux
@@ -38,9 +40,9 @@ demo: setup build
 	$(call step,the demo)
 	@.venv/bin/python tests/demo/demo.py
 
-## make test         all tests: botocore, the AWS CLI, the JavaScript SDK and moto; PostgreSQL and its drivers
+## make test         all tests: botocore, the AWS CLI, the JavaScript SDK and moto; PostgreSQL and its drivers; Chromium
 .PHONY: test
-test: setup $(STAMPS)/node $(STAMPS)/suites
+test: setup $(STAMPS)/node $(STAMPS)/page $(STAMPS)/suites
 	$(call step,all tests)
 	@$(CARGO) test
 
@@ -179,6 +181,12 @@ $(STAMPS)/suites: tests/suites/fetch.py tests/requirements.txt $(STAMPS)/venv
 $(STAMPS)/corpus-node: tests/corpus/js/package-lock.json $(STAMPS)/node
 	$(call step,clients of the AWS SDK for JavaScript in tests/corpus/js/node_modules)
 	@npm ci --prefix tests/corpus/js --ignore-scripts --no-audit --no-fund --silent
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/page: tests/page/package-lock.json $(STAMPS)/node
+	$(call step,Chromium; an OpenID provider and a driver for the browser in tests/page/node_modules)
+	@$(call install,$(BROWSER_PACKAGES))
+	@npm ci --prefix tests/page --ignore-scripts --no-audit --no-fund --silent
 	@mkdir -p $(@D) && touch $@
 
 # Debian's npm brings hundreds of packages: only where there is none.

@@ -344,7 +344,7 @@ fn documents(card: &mut Card, pointer: &str, value: &Value) {
 
 /// A JSON object or array laid out in lines, token for token: nothing is parsed away, so that a
 /// member that stands there twice shows twice. `None` for any other text, and beyond [`DEEPEST`].
-fn reindented(text: &str) -> Option<String> {
+pub(crate) fn reindented(text: &str) -> Option<String> {
     if !text.trim_start().starts_with(['{', '[']) {
         return None;
     }

@@ -2,4 +2,5 @@
 //! person and calls the gate; whether that person may decide is the gate's to say.
 
 pub(crate) mod api;
+pub(crate) mod page;
 pub(crate) mod webhook;

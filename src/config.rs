@@ -21,12 +21,14 @@ use crate::yaml::{Diagnostic, Problems, Source};
 pub(crate) mod channels;
 mod doors;
 pub(crate) mod facts;
+mod oidc;
 mod page;
 mod people;
 mod postgres;
 mod schema;
 mod secret;
 
+pub(crate) use oidc::Oidc;
 use page::Page;
 
 /// Everything an operator can say, with defaults filled in.
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) postgres: Postgres,
     pub(crate) people: Arc<People>,
     pub(crate) channels: channels::Channels,
+    /// `None`: people have approver tokens alone.
+    pub(crate) oidc: Option<Oidc>,
     pub(crate) rules: Rules,
     pub(crate) gate: GateOptions,
     pub(crate) spool: Spool,
@@ -71,6 +75,8 @@ pub(crate) struct Listen {
     /// Approvers.
     pub(crate) api: SocketAddr,
     pub(crate) api_tls: bool,
+    /// Where people reach it with their browsers.
+    pub(crate) api_url: Option<String>,
     /// Health, readiness and metrics.
     pub(crate) admin: SocketAddr,
     pub(crate) certificate: PathBuf,

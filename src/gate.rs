@@ -41,6 +41,7 @@ use crate::action::{Action, Agent, Context, Delta, Shown};
 use crate::digest::Digest;
 use crate::hold::{Change, Ending, HoldState, Vote};
 use crate::id::{ActionId, AgentId, HoldId, PersonId};
+use crate::people::Requirement;
 use crate::rules::Ruling;
 use crate::time::Timestamp;
 
@@ -270,6 +271,18 @@ pub(crate) struct HoldView {
     pub(crate) modified: Vec<Change>,
     /// Status of the upstream's answer once it ran.
     pub(crate) upstream_status: Option<u16>,
+}
+
+/// What a modification would make of a hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Preview {
+    /// What an approval of it would be bound to.
+    pub(crate) digest: Digest,
+    pub(crate) actions: Arc<[Action]>,
+    /// JSON pointers into the parameters with their values before and after; secrets replaced.
+    pub(crate) changes: Vec<Change>,
+    /// Who would have to agree to it.
+    pub(crate) requirements: Vec<Requirement>,
 }
 
 /// Why a verdict changed nothing.

@@ -34,6 +34,7 @@ mod net;
 mod store;
 // rank 6
 mod gate;
+mod signin;
 // rank 7
 mod card;
 mod notice;

@@ -108,6 +108,17 @@ impl People {
         })
     }
 
+    /// The person who signs in by that account.
+    pub(crate) fn holder(&self, account: &Account) -> Option<&Person> {
+        self.persons.values().find(|person| person.accounts.contains(account))
+    }
+
+    /// The person with that e-mail address, which somebody must have verified.
+    pub(crate) fn of_email(&self, email: &str) -> Option<&Person> {
+        let is_theirs = |person: &&Person| person.emails.iter().any(|it| it.eq_ignore_ascii_case(email));
+        self.persons.values().find(is_theirs)
+    }
+
     pub(crate) fn has_group(&self, group: &GroupId) -> bool {
         self.persons.values().any(|person| person.groups.contains(group))
     }

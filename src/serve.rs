@@ -23,7 +23,8 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::card;
 use crate::channel::api::Api;
-use crate::config::{Config, Log, Postgres};
+use crate::channel::page::Page;
+use crate::config::{Config, Log, Oidc, Postgres};
 use crate::credential::agent::{self, Agents};
 use crate::credential::approver::ApproverTokens;
 use crate::credential::commitment_key;
@@ -38,6 +39,7 @@ use crate::net::upstream::Pool;
 use crate::plane::aws::{Parts, Plane};
 use crate::plane::postgres as database;
 use crate::plane::postgres::wording::{Kept, Words};
+use crate::signin::{Provider, Sessions, SignIn};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::time::Clock;
@@ -125,7 +127,9 @@ impl Server {
 
         let (begin_stop, stopping) = watch::channel(false);
         let tokens = Arc::new(ApproverTokens::open(&config.data)?);
-        let api = Api::new(Arc::clone(&gate), tokens, clock, card::render, stopping.clone());
+        let sign_in = sign_in(config, &clock, &own)?;
+        let page = sign_in.clone().and_then(|sign_in| Page::new(Arc::clone(&gate), sign_in, clock.clone()));
+        let api = Api::new(Arc::clone(&gate), tokens, sign_in, clock, card::render, stopping.clone());
         let admin = Admin::new(journal.clone(), Arc::clone(&metrics), stopping.clone());
         let doors = Doors::open(&config.listen, intercepting).await?;
         let mut bound = doors.bound();
@@ -135,8 +139,14 @@ impl Server {
             drain_timeout: config.drain,
             ..Limits::default()
         };
-        let mut serving =
-            doors.serve(limits.clone(), &metrics, &stopping, plane.clone(), Arc::new(api), Arc::new(admin));
+        let mut serving = doors.serve(
+            limits.clone(),
+            &metrics,
+            &stopping,
+            plane.clone(),
+            (Arc::new(api), page.map(Arc::new)),
+            Arc::new(admin),
+        );
         if let Some(address) = config.listen.postgres {
             let listener = bind(address).await?;
             bound.postgres = Some(listener.local_addr()?);
@@ -182,6 +192,13 @@ fn warn_of_unknown_owners(config: &Config) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How people sign in, where a provider is configured.
+fn sign_in(config: &Config, clock: &Clock, own: &Own) -> anyhow::Result<Option<Arc<SignIn>>> {
+    let Some(Oidc { provider, terms, lifetimes }) = config.oidc.clone() else { return Ok(None) };
+    let provider = Provider::new(provider, clock.clone(), own.clone()).context("no way to the OpenID provider")?;
+    Ok(Some(Arc::new(SignIn { provider, sessions: Sessions::new(lifetimes), terms })))
 }
 
 /// The AWS plane with everything it signs and sends with.

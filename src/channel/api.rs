@@ -2,9 +2,10 @@
 //!
 //! It owns the JSON that people and scripts see, never a decision: a verdict goes to
 //! [`Gate::decide`] with the person the token stands for, and what the gate answers is told as a
-//! status. Every route but the document of the API itself needs an approver token; there are no
-//! cookies and no CORS, so no browser page can speak for a person. Requests are read strictly (an
-//! unknown key or query field is refused) and within [`BODY_LIMIT_BYTES`].
+//! status. Every route but the document of the API itself needs an approver token, a token of the OpenID
+//! provider, or the session of a browser, which acts from our own page alone; there is no CORS, so no
+//! other page can speak for a person. Requests are read strictly (an unknown key or query field is
+//! refused) and within [`BODY_LIMIT_BYTES`].
 //!
 //! `docs/openapi.json` describes it and is served as it stands; a test holds routes and document together.
 
@@ -12,7 +13,6 @@ mod auth;
 mod payload;
 mod watch;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch as channel;
 
+use auth::{Caller, Recognition, Stranger};
 pub(crate) use payload::hold as form;
 
 use crate::credential::approver::ApproverTokens;
@@ -31,16 +32,19 @@ use crate::hold::Word;
 use crate::id::HoldId;
 use crate::net::body::AnswerBody;
 use crate::net::listen::Arrived;
+use crate::signin::SignIn;
 use crate::time::{Clock, Timestamp};
 
 /// The API over one gate; shared by all connections.
 pub(crate) struct Api {
     gate: Arc<Gate>,
-    tokens: Arc<ApproverTokens>,
+    recognition: Recognition,
     clock: Clock,
     /// Draws the text card of a hold.
     card: fn(&HoldView, Timestamp) -> String,
     failures: auth::Failures,
+    /// Tells the numbers of this process's events from those of one before it.
+    started: Timestamp,
     /// Ends the streams of `watch`.
     shutdown: channel::Receiver<bool>,
 }
@@ -49,11 +53,14 @@ impl Api {
     pub(crate) fn new(
         gate: Arc<Gate>,
         tokens: Arc<ApproverTokens>,
+        sign_in: Option<Arc<SignIn>>,
         clock: Clock,
         card: fn(&HoldView, Timestamp) -> String,
         shutdown: channel::Receiver<bool>,
     ) -> Self {
-        Self { gate, tokens, clock, card, failures: auth::Failures::default(), shutdown }
+        let recognition = Recognition { gate: Arc::clone(&gate), tokens, sign_in, clock: clock.clone() };
+        let started = clock.now();
+        Self { gate, recognition, clock, card, started, failures: auth::Failures::default(), shutdown }
     }
 
     /// Answers one request. Never fails: what is wrong becomes a JSON error.
@@ -73,7 +80,7 @@ impl Api {
         if matches!(route, Route::Document) {
             return Ok(json_response(StatusCode::OK, Bytes::from_static(DOCUMENT.as_bytes())));
         }
-        let approver = self.authenticate(arrived.peer, &arrived.headers)?;
+        let caller = self.authenticate(&arrived).await?;
         match route {
             Route::Document => Err(Refusal::not_found()),
             Route::List => {
@@ -84,24 +91,30 @@ impl Api {
                 let hold = self.gate.hold(&id).ok_or_else(Refusal::not_found)?;
                 Ok(self.hold_response(&hold))
             }
-            Route::Watch => Ok(watch::response(watch::Watcher {
-                gate: Arc::clone(&self.gate),
-                tokens: Arc::clone(&self.tokens),
-                clock: self.clock.clone(),
-                approver,
-                shutdown: self.shutdown.clone(),
-            })),
+            Route::Watch | Route::Events => Ok(self.follow(caller, None, &arrived)),
+            Route::EventsOf(id) => {
+                self.gate.hold(&id).ok_or_else(Refusal::not_found)?;
+                Ok(self.follow(caller, Some(id), &arrived))
+            }
+            Route::Preview(id) => {
+                let body: PreviewBody = read_json(arrived).await?;
+                let digest = body.digest.as_deref().map(read_digest).transpose()?;
+                let preview = self.gate.preview(&id, digest, &caller.approver, body.parameters)?;
+                Ok(value_response(StatusCode::OK, &payload::preview(&preview)))
+            }
             Route::Verdict(id) => {
+                self.recognition.check_recent(&caller)?;
                 let body: VerdictBody = read_json(arrived).await?;
-                self.decide(&id, &approver, body).await
+                self.decide(&id, &caller.approver, body).await
             }
             Route::Cancel(id) => {
+                self.recognition.check_recent(&caller)?;
                 let body: CancelBody = read_json(arrived).await?;
                 self.check_digest(&id, body.digest.as_deref())?;
                 check_reason(&body.reason)?;
                 // In a task of its own: a client that hangs up must not cut it in two.
                 let gate = Arc::clone(&self.gate);
-                let cancelling = tokio::spawn(async move { gate.cancel(&id, &approver, &body.reason).await });
+                let cancelling = tokio::spawn(async move { gate.cancel(&id, &caller.approver, &body.reason).await });
                 let hold = cancelling.await.unwrap_or(Err(DecideError::LogUnavailable))?;
                 Ok(self.hold_response(&hold))
             }
@@ -138,6 +151,14 @@ impl Api {
         }
     }
 
+    /// A stream of events, from where the client's last one ended.
+    fn follow(&self, caller: Caller, only: Option<HoldId>, arrived: &Arrived) -> Response<AnswerBody> {
+        let last = arrived.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+        let (recognition, shutdown) = (self.recognition.clone(), self.shutdown.clone());
+        let since = last.map_or(0, |last| watch::resume(last, self.started));
+        watch::response(watch::Watcher { recognition, caller, only, since, started: self.started, shutdown })
+    }
+
     fn check_digest(&self, id: &HoldId, digest: Option<&str>) -> Result<(), Refusal> {
         let Some(digest) = digest.map(read_digest).transpose()? else { return Ok(()) };
         match self.gate.hold(id) {
@@ -146,24 +167,27 @@ impl Api {
         }
     }
 
-    fn authenticate(&self, peer: IpAddr, headers: &http::HeaderMap) -> Result<Approver, Refusal> {
-        let now = self.clock.now();
-        let holder = auth::bearer_token(headers).and_then(|token| self.tokens.check(token, now));
-        match holder {
-            // A token outlives its person's place in the configuration; requests are not for everybody's eyes.
-            Some(holder) if !self.gate.knows(&holder.person) => Err(DecideError::UnknownPerson.into()),
-            Some(holder) => Ok(Approver { person: holder.person, method: "token", credential: holder.token_id }),
-            None if self.failures.count(peer, now) => Err(Refusal::new(
+    async fn authenticate(&self, arrived: &Arrived) -> Result<Caller, Refusal> {
+        let why = match self.recognition.recognize(&arrived.method, &arrived.headers).await {
+            Ok(caller) => return Ok(caller),
+            Err(Stranger::Refused(refusal)) => return Err(refusal),
+            Err(Stranger::Unproven(why)) => why,
+        };
+        if self.failures.count(arrived.peer, self.clock.now()) {
+            return Err(Refusal::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_failures",
                 "too many requests without a valid token; wait a minute",
-            )),
-            None => Err(Refusal::new(
+            ));
+        }
+        Err(match why {
+            Some(why) => Refusal::new(StatusCode::UNAUTHORIZED, "invalid_token", &why.to_string()),
+            None => Refusal::new(
                 StatusCode::UNAUTHORIZED,
                 "unauthenticated",
                 "send `authorization: Bearer TOKEN` with a valid approver token (`countersign approver add` makes one)",
-            )),
-        }
+            ),
+        })
     }
 
     /// One hold with its card.
@@ -186,7 +210,10 @@ fn is_repeat(hold: &HoldView, approver: &Approver, word: Word, digest: Option<Di
 enum Route {
     Cancel(HoldId),
     Document,
+    Events,
+    EventsOf(HoldId),
     List,
+    Preview(HoldId),
     Show(HoldId),
     Verdict(HoldId),
     Watch,
@@ -199,6 +226,9 @@ impl Route {
             ["openapi.json"] => (Self::Document, Method::GET),
             ["v1", "holds"] => (Self::List, Method::GET),
             ["v1", "holds", "watch"] => (Self::Watch, Method::GET),
+            ["v1", "holds", "events"] => (Self::Events, Method::GET),
+            ["v1", "holds", id, "events"] => (Self::EventsOf(read_id(id)?), Method::GET),
+            ["v1", "holds", id, "preview"] => (Self::Preview(read_id(id)?), Method::POST),
             ["v1", "holds", id] => (Self::Show(read_id(id)?), Method::GET),
             ["v1", "holds", id, "verdict"] => (Self::Verdict(read_id(id)?), Method::POST),
             ["v1", "holds", id, "cancel"] => (Self::Cancel(read_id(id)?), Method::POST),
@@ -247,6 +277,13 @@ struct VerdictBody {
     reason: String,
     digest: Option<String>,
     parameters: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreviewBody {
+    parameters: Map<String, Value>,
+    digest: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -303,7 +340,13 @@ impl Refusal {
     fn into_response(self) -> Response<AnswerBody> {
         let mut response = value_response(self.status, &json!({ "error": self.error, "message": self.message }));
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            // RFC 6750, section 3.1; RFC 9470.
+            let challenge = match self.error {
+                "invalid_token" => "Bearer error=\"invalid_token\"",
+                "insufficient_user_authentication" => "Bearer error=\"insufficient_user_authentication\"",
+                _ => "Bearer",
+            };
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::page::{Page, spelled, spelled_duration};
-use super::{Aws, Config, Listen, Log, Postgres, Rules, Spool, channels, doors, people, postgres};
+use super::{Aws, Config, Listen, Log, Postgres, Rules, Spool, channels, doors, oidc, people, postgres};
 use crate::credential::real::RealOptions;
 use crate::gate::GateOptions;
 use crate::id::{AgentId, GroupId, is_plain_name};
@@ -31,6 +31,8 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         let read = |page: &mut Page<'_>| postgres::upstream(page, postgres_place);
         (aws, page.section("postgres", "`upstream.postgres`", read))
     });
+    let api_url = listen.api_url.as_deref();
+    let oidc = page.section("oidc", "`oidc`", |page| oidc::read(page, api_url));
     let (spool, limits) = page.section("bodies", "`bodies`", bodies);
     let people = match people::read(page) {
         Ok(people) => Arc::new(people),
@@ -58,6 +60,7 @@ pub(super) fn read(page: &mut Page<'_>) -> Option<Config> {
         postgres: Postgres { door: postgres_door, plane: database_plane, upstream: database, words },
         people,
         channels,
+        oidc,
         rules,
         gate,
         spool,
@@ -85,6 +88,7 @@ fn listen(page: &mut Page<'_>) -> (Listen, Door, Option<Span>) {
         transparent: page.value("transparent", None, address_or_none, spelled_address),
         api: page.value("api", localhost(8701), address, spell_one),
         api_tls: page.boolean("api_tls", false),
+        api_url: oidc::url(page),
         admin: page.value("admin", localhost(8702), address, spell_one),
         certificate: page.path("certificate", "server.pem"),
         key: page.path("key", "server.key"),

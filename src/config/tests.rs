@@ -22,6 +22,7 @@ const CHANGED: &[(&str, &str)] = &[
     ("listen.transparent", "'[::]:443'"),
     ("listen.api", "127.0.0.1:0"),
     ("listen.api_tls", "true"),
+    ("listen.api_url", "https://approve.example.com:8701"),
     ("listen.admin", "127.0.0.1:0"),
     ("listen.certificate", "tls/cert.pem"),
     ("listen.key", "tls/key.pem"),
@@ -99,6 +100,20 @@ const CHANGED: &[(&str, &str)] = &[
         "channels.webhooks",
         "{siem: {url: 'https://hooks.example.com/x?y=1', secret_file: siem.secret, groups: [security], remind: 5m}}",
     ),
+    ("oidc.issuer", "https://id.example.com"),
+    ("oidc.client_id", "countersign"),
+    ("oidc.client_secret_file", "oidc.secret"),
+    ("oidc.client_secret_env", "OIDC_SECRET"),
+    ("oidc.client_secret_command", "[vault, read, oidc]"),
+    ("oidc.audiences", "[api]"),
+    ("oidc.clients", "[cli]"),
+    ("oidc.scopes", "[openid]"),
+    ("oidc.map_by", "verified_email"),
+    ("oidc.clock_skew", "5s"),
+    ("oidc.extra_ca", "private.pem"),
+    ("oidc.session_idle", "5m"),
+    ("oidc.session_lifetime", "1h"),
+    ("oidc.decide_within", "10m"),
     ("bodies.inspect", "2MiB"),
     ("bodies.matched", "1GiB"),
     ("bodies.reply", "2MiB"),
@@ -142,9 +157,26 @@ const CHANGED: &[(&str, &str)] = &[
 
 const ROLE: &str = "      role: arn:aws:iam::123456789012:role/agents\n";
 
+const PROVIDER: &str = "  issuer: https://id.example.com\n";
+const CLIENT: &str = "  issuer: https://id.example.com\n  client_id: c\n";
+
 /// Keys that mean nothing alone, and the lines they need below them.
 const NEEDS: &[(&str, &str)] = &[
     ("listen.postgres", "upstream: {postgres: {hosts: [db], user: gate}}\n"),
+    ("oidc.issuer", "  client_id: c\n"),
+    ("oidc.client_id", PROVIDER),
+    ("oidc.client_secret_file", CLIENT),
+    ("oidc.client_secret_env", CLIENT),
+    ("oidc.client_secret_command", CLIENT),
+    ("oidc.audiences", CLIENT),
+    ("oidc.clients", CLIENT),
+    ("oidc.scopes", CLIENT),
+    ("oidc.map_by", CLIENT),
+    ("oidc.clock_skew", CLIENT),
+    ("oidc.extra_ca", CLIENT),
+    ("oidc.session_idle", CLIENT),
+    ("oidc.session_lifetime", CLIENT),
+    ("oidc.decide_within", CLIENT),
     ("on_call", "people: {alice: {}, bo: {}}\n"),
     ("stand_ins", "people: {alice: {}, bo: {}}\n"),
     ("upstream.aws.assume.external_id", ROLE),
@@ -157,7 +189,12 @@ const NEEDS: &[(&str, &str)] = &[
 ];
 
 /// Keys that exclude another of the list.
-const EXCLUDED: [&str; 2] = ["upstream.postgres.password_env", "upstream.postgres.password_command"];
+const EXCLUDED: [&str; 4] = [
+    "upstream.postgres.password_env",
+    "upstream.postgres.password_command",
+    "oidc.client_secret_env",
+    "oidc.client_secret_command",
+];
 
 /// `a.b: value` as nested YAML.
 fn nested(key: &str, value: &str) -> String {
@@ -327,6 +364,24 @@ colour: blue
         std::fs::write(path, &found).unwrap();
     }
     assert_eq!(found, std::fs::read_to_string(path).unwrap(), "\n{found}");
+}
+
+#[test]
+fn a_provider_is_named_whole_and_with_tls() {
+    let found = |text: &str| crate::yaml::render(&parse(text).unwrap_err());
+    for (text, says) in [
+        ("oidc: {issuer: 'https://id.example.com'}", "no `client_id`"),
+        ("oidc: {client_id: c}", "no issuer"),
+        ("oidc: {issuer: 'http://id.example.com', client_id: c}", "is no issuer"),
+        ("oidc: {issuer: 'https://id.example.com/?x', client_id: c}", "is no issuer"),
+        ("oidc: {issuer: 'https://id.example.com', client_id: c, clock_skew: 61s}", "longer than a minute"),
+        ("listen: {api_url: 'http://approve.example.com'}", "is no place for a page"),
+        ("listen: {api_url: 'https://approve.example.com/'}", "is no place for a page"),
+        ("listen: {api_url: 'https://Approve.example.com'}", "is no place for a page"),
+        ("listen: {api_url: 'https://u@approve.example.com'}", "is no place for a page"),
+    ] {
+        assert!(found(text).contains(says), "{text}: {}", found(text));
+    }
 }
 
 #[test]

@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 use super::book::{Entry, bound_digest};
 use super::keeper::Gate;
 use super::waiting::patched;
-use super::{Approver, DecideError, HoldView, Modified, Verdict, records};
+use super::{Approver, DecideError, HoldView, Modified, Preview, Verdict, records};
 use crate::action::Action;
 use crate::audit::record::Record;
 use crate::digest::Digest;
 use crate::hold::{Change, Event, HoldState, Rejected, Vote, Word};
-use crate::id::HoldId;
+use crate::id::{HoldId, PersonId};
 use crate::people::{Bar, Matter, Requirement, Said};
 use crate::rules::{Decision, Ruling};
 use crate::store::SavedHold;
@@ -88,7 +88,7 @@ impl Gate {
             if entry.hold.state().is_over() || entry.hold.state() == HoldState::Forwarding {
                 return Err(DecideError::NotOpen(entry.hold.state().as_str()));
             }
-            self.entitled(entry, approver, Word::Deny)?;
+            self.entitled(entry, &approver.person, Word::Deny)?;
             records::vote(entry, approver, "cancel", reason)
         };
         self.journal.append(record).await.map_err(|_| DecideError::LogUnavailable)?;
@@ -109,7 +109,7 @@ impl Gate {
         let (records, modification) = {
             let book = self.book();
             let entry = book.entry(id).ok_or(DecideError::NotFound)?;
-            match self.entitled(entry, approver, word) {
+            match self.entitled(entry, &approver.person, word) {
                 // Whoever could have decided it learns that it is decided, not at which stage.
                 Err(DecideError::StageMet) => check_open(entry, word).and(Err(DecideError::StageMet))?,
                 judged => judged?,
@@ -125,7 +125,7 @@ impl Gate {
             if is_other {
                 return Err(DecideError::DigestChanged);
             }
-            if word != Word::Modify && gave(entry, approver, word) {
+            if word != Word::Modify && gave(entry, &approver.person, word) {
                 return Err(DecideError::Duplicate);
             }
             let modification = match verdict {
@@ -148,20 +148,59 @@ impl Gate {
         self.commit(id, Event::Voted { vote }, approver).await
     }
 
+    /// Whether a verdict of that person would be taken now, were it sent. Changes nothing.
+    ///
+    /// # Errors
+    /// What [`Gate::decide`] would answer.
+    pub(crate) fn may(&self, id: &HoldId, person: &PersonId, word: Word) -> Result<(), DecideError> {
+        let book = self.book();
+        let entry = book.entry(id).ok_or(DecideError::NotFound)?;
+        self.entitled(entry, person, word)?;
+        check_open(entry, word)?;
+        if gave(entry, person, word) { Err(DecideError::Duplicate) } else { Ok(()) }
+    }
+
+    /// What a modification would make of a hold, judged as [`Gate::decide`] would judge it. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Gate::decide`] of that modification.
+    pub(crate) fn preview(
+        &self,
+        id: &HoldId,
+        digest: Option<Digest>,
+        approver: &Approver,
+        patch: Map<String, Value>,
+    ) -> Result<Preview, DecideError> {
+        let book = self.book();
+        let entry = book.entry(id).ok_or(DecideError::NotFound)?;
+        self.entitled(entry, &approver.person, Word::Modify)?;
+        check_open(entry, Word::Modify)?;
+        if digest.is_some_and(|shown| shown != entry.bound_digest()) {
+            return Err(DecideError::DigestChanged);
+        }
+        let it = self.modification(entry, patch)?;
+        Ok(Preview {
+            digest: bound_digest(it.modified.digest, entry.about.rule_set, &it.modified.shown.deltas),
+            changes: records::shown_changes(&it.changes, &it.modified.actions),
+            actions: it.modified.actions,
+            requirements: it.requirements,
+        })
+    }
+
     fn turn(&self, id: &HoldId) -> Result<Arc<tokio::sync::Mutex<()>>, DecideError> {
         self.book().entry(id).map(|entry| Arc::clone(&entry.turn)).ok_or(DecideError::NotFound)
     }
 
-    fn entitled(&self, entry: &Entry, approver: &Approver, word: Word) -> Result<(), DecideError> {
+    fn entitled(&self, entry: &Entry, person: &PersonId, word: Word) -> Result<(), DecideError> {
         let (people, now, allowed) = (self.people.load(), self.clock.now(), entry.hold.allowed());
         let matter = entry.matter(&allowed);
         let judged = match word {
-            Word::Deny => people.may_deny(&matter, &approver.person, now),
+            Word::Deny => people.may_deny(&matter, person, now),
             // Who has allowed it may say so once more, and is told that it is known.
-            Word::Allow if gave(entry, approver, word) => Ok(()),
+            Word::Allow if gave(entry, person, word) => Ok(()),
             // Who changes it has what was said before taken back, also by themselves.
-            Word::Modify => people.may_allow(&Matter { allowed: &[], ..matter }, &approver.person, now),
-            Word::Allow => people.may_allow(&matter, &approver.person, now),
+            Word::Modify => people.may_allow(&Matter { allowed: &[], ..matter }, person, now),
+            Word::Allow => people.may_allow(&matter, person, now),
         };
         judged.map_err(|bar| match bar {
             Bar::Conflict(role) => DecideError::Conflict(role),
@@ -330,8 +369,8 @@ fn check_open(entry: &Entry, word: Word) -> Result<(), DecideError> {
     }
 }
 
-fn gave(entry: &Entry, approver: &Approver, word: Word) -> bool {
-    entry.hold.votes().iter().any(|vote| !vote.void && vote.person == approver.person && vote.word == word)
+fn gave(entry: &Entry, person: &PersonId, word: Word) -> bool {
+    entry.hold.votes().iter().any(|vote| !vote.void && vote.person == *person && vote.word == word)
 }
 
 /// What both rulings demand: a modification never needs less than the original did.

@@ -334,6 +334,11 @@ impl Gate {
         self.book().entry(id).filter(|entry| entry.is_durable).map(|entry| entry.view(&people, now))
     }
 
+    /// The persons and groups in force.
+    pub(crate) fn people(&self) -> Arc<People> {
+        self.people.load_full()
+    }
+
     /// True while the configuration knows this person.
     pub(crate) fn knows(&self, person: &PersonId) -> bool {
         self.people.load().persons().any(|it| it.id == *person)

@@ -13,6 +13,7 @@ use super::admin::Admin;
 use super::announce::Bound;
 use super::bind;
 use crate::channel::api::Api;
+use crate::channel::page::Page;
 use crate::config::{Config, Listen};
 use crate::credential::agent::Agents;
 use crate::gate::Gate;
@@ -129,7 +130,7 @@ impl Doors {
         metrics: &Arc<Metrics>,
         stopping: &watch::Receiver<bool>,
         plane: Option<Arc<Plane>>,
-        api: Arc<Api>,
+        (api, page): (Arc<Api>, Option<Arc<Page>>),
         admin: Arc<Admin>,
     ) -> JoinSet<()> {
         let mut serving = JoinSet::new();
@@ -153,9 +154,14 @@ impl Doors {
         let unheard: OnRefusal = Arc::new(|_, _, _| {});
         let (listener, tls) = self.api;
         let door = Door::Endpoint { tls, http2: false };
-        let answer = move |arrived| {
-            let api = Arc::clone(&api);
-            async move { api.respond(arrived).await }
+        let answer = move |arrived: Arrived| {
+            let (api, page) = (Arc::clone(&api), page.clone());
+            async move {
+                match page.filter(|_| Page::serves(arrived.uri.path())) {
+                    Some(page) => page.respond(arrived).await,
+                    None => api.respond(arrived).await,
+                }
+            }
         };
         let (metrics, on_refusal) = (Arc::clone(&uncounted), Arc::clone(&unheard));
         serving.spawn(listen::serve(listener, door, limits.clone(), metrics, on_refusal, stopping.clone(), answer));

@@ -26,6 +26,8 @@ mod javascript;
 mod modify;
 mod naming;
 mod notices;
+mod oidc;
+mod page;
 mod patience;
 mod postgres;
 mod rest;

@@ -5,12 +5,14 @@
 #![expect(dead_code, reason = "shared by the test binary and the benches, each of which uses a part")]
 
 pub(crate) mod agent;
+pub(crate) mod browser;
 pub(crate) mod cloud;
 pub(crate) mod driver;
 pub(crate) mod frontend;
 pub(crate) mod impostor;
 pub(crate) mod peer;
 pub(crate) mod postgres;
+pub(crate) mod provider;
 pub(crate) mod sign;
 pub(crate) mod site;
 pub(crate) mod talker;

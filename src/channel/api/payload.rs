@@ -1,9 +1,12 @@
 //! The JSON form of a hold. Parameters go out in their redacted form only.
 
 use serde_json::{Map, Value, json};
+use similar::TextDiff;
 
 use crate::action::{Action, Context, Delta};
-use crate::gate::HoldView;
+use crate::card;
+use crate::gate::{HoldView, Preview};
+use crate::hold::Change;
 use crate::people::Requirement;
 
 /// The hold as `components.schemas.Hold` of the OpenAPI document says, without its card.
@@ -52,6 +55,45 @@ pub(crate) fn hold(hold: &HoldView) -> Value {
         "upstream_status": hold.upstream_status,
     })
 }
+
+/// What a modification would come to, as `components.schemas.Preview` says.
+pub(super) fn preview(preview: &Preview) -> Value {
+    json!({
+        "digest": preview.digest.hex(),
+        "actions": preview.actions.iter().map(Action::shown_json).collect::<Vec<_>>(),
+        "modified": preview.changes.iter().map(|change| json!({
+            "pointer": change.pointer,
+            "before": change.before,
+            "after": change.after,
+            "lines": lines(change),
+        })).collect::<Vec<_>>(),
+        "requirements": preview.requirements.iter().map(Requirement::json).collect::<Vec<_>>(),
+        "asks": preview.requirements.iter().map(Requirement::describe).collect::<Vec<_>>(),
+    })
+}
+
+/// The lines in which two values differ, with some around them, as people are to read them: each begins with `+`,
+/// `-` or a space, and no character in it hides or moves another.
+fn lines(change: &Change) -> Vec<String> {
+    let text = |value: &Option<Value>| match value {
+        None => String::new(),
+        // A policy, say, is compared in lines, whoever wrote it in one.
+        Some(Value::String(text)) => card::reindented(text).unwrap_or_else(|| text.clone()),
+        Some(value) => serde_json::to_string_pretty(value).unwrap_or_default(),
+    };
+    let [before, after] = [&change.before, &change.after].map(text);
+    let difference = TextDiff::from_lines(&before, &after);
+    let mut lines = Vec::new();
+    for group in difference.grouped_ops(CONTEXT_LINES) {
+        for change in group.iter().flat_map(|operation| difference.iter_changes(operation)) {
+            lines.push(format!("{}{}", change.tag(), card::visible(change.value().trim_end_matches('\n'))));
+        }
+    }
+    lines
+}
+
+/// Lines without a difference that stand around each one.
+const CONTEXT_LINES: usize = 3;
 
 /// Only what the agent said; absent claims are absent here.
 fn claimed(context: &Context) -> Map<String, Value> {

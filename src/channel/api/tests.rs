@@ -23,7 +23,10 @@ fn document_lists_exactly_the_served_routes() {
         ("GET", "/openapi.json"),
         ("GET", "/v1/holds"),
         ("GET", "/v1/holds/watch"),
+        ("GET", "/v1/holds/events"),
         ("GET", "/v1/holds/{id}"),
+        ("GET", "/v1/holds/{id}/events"),
+        ("POST", "/v1/holds/{id}/preview"),
         ("POST", "/v1/holds/{id}/verdict"),
         ("POST", "/v1/holds/{id}/cancel"),
     ];
@@ -80,6 +83,36 @@ fn hold_has_the_documented_form() {
     check_schema(&value, &json!({"$ref": "#/components/schemas/Hold"}), "hold");
     value["card"] = json!("text");
     check_schema(&value, &json!({"$ref": "#/components/schemas/HoldWithCard"}), "hold");
+}
+
+#[test]
+fn preview_has_the_documented_form() {
+    let hold = hold(now());
+    let change = |after: &str| crate::hold::Change {
+        pointer: "/PolicyDocument".to_owned(),
+        before: Some(json!("{\"a\": 1, \"b\": 2}")),
+        after: Some(json!(after)),
+    };
+    let preview = crate::gate::Preview {
+        digest: hold.digest,
+        actions: hold.actions.into(),
+        changes: vec![change("{\"a\": 1, \"b\": \"\u{202e}3\"}")],
+        requirements: hold.ruling.requirements.clone(),
+    };
+    let value = payload::preview(&preview);
+    check_schema(&value, &json!({"$ref": "#/components/schemas/Preview"}), "preview");
+    let lines = json!([" {", "   \"a\": 1,", "-  \"b\": 2", "+  \"b\": \"\\u{202e}3\"", " }"]);
+    assert_eq!(value["modified"][0]["lines"], lines, "a document is compared in lines, and hides nothing");
+}
+
+/// Whoever comes back says how far they were; a number of another process means nothing.
+#[test]
+fn a_stream_goes_on_where_it_ended() {
+    let started = Timestamp::from_micros(7);
+    assert_eq!(watch::resume("7-42", started), 42);
+    for id in ["8-42", "42", "7-", "7-x", "-", "", "7-42-1"] {
+        assert_eq!(watch::resume(id, started), 0, "{id}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! `GET /v1/holds/watch`: every hold as it is now, then each change, as server-sent events.
+//! Every hold as it is now, then each change, as server-sent events; or those of one hold. A client that comes back
+//! with `Last-Event-ID` gets what changed since.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,27 +11,36 @@ use http_body::{Body, Frame};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::auth::{Caller, Recognition};
 use super::payload;
-use crate::credential::approver::ApproverTokens;
-use crate::gate::{Approver, Gate};
+use crate::id::HoldId;
 use crate::net::body::{AnswerBody, BodyError};
-use crate::time::Clock;
+use crate::time::Timestamp;
 
 /// Whom a stream is for, and what it is made of.
 pub(super) struct Watcher {
-    pub(super) gate: Arc<Gate>,
-    pub(super) tokens: Arc<ApproverTokens>,
-    pub(super) clock: Clock,
-    pub(super) approver: Approver,
+    pub(super) recognition: Recognition,
+    pub(super) caller: Caller,
+    /// `None`: all holds.
+    pub(super) only: Option<HoldId>,
+    /// Number of the last change that the client knows; 0: none.
+    pub(super) since: u64,
+    /// When the numbers began.
+    pub(super) started: Timestamp,
     pub(super) shutdown: watch::Receiver<bool>,
 }
 
 impl Watcher {
     /// A stream may last for days: it shows nothing that its person's next request would not be shown.
     fn may_see(&self) -> bool {
-        let Approver { person, credential, .. } = &self.approver;
-        self.tokens.is_valid(credential, self.clock.now()) && self.gate.knows(person)
+        self.recognition.still_knows(&self.caller)
     }
+}
+
+/// The number of the change that an event's id names; 0 when it was given by another process.
+pub(super) fn resume(id: &str, started: Timestamp) -> u64 {
+    let number = id.split_once('-').filter(|(run, _)| run.parse() == Ok(started.as_micros()));
+    number.and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
 }
 
 /// Events `hold` with a hold as data; comment lines in between keep idle connections open.
@@ -45,22 +54,26 @@ pub(super) fn response(watcher: Watcher) -> Response<AnswerBody> {
 
 /// Ends when the client has gone, its token or its person is not valid any more, or the server stops.
 async fn follow(watcher: Watcher, sender: mpsc::Sender<Bytes>) {
-    let mut changes = watcher.gate.changes();
+    let mut changes = watcher.recognition.gate.changes();
     let mut shutdown = watcher.shutdown.clone();
     let mut recheck = tokio::time::interval(RECHECK);
     let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut since = 0;
+    let (mut since, run) = (watcher.since, watcher.started.as_micros());
     loop {
         changes.mark_unchanged();
-        let holds;
-        (holds, since) = watcher.gate.holds_since(since);
-        for hold in &holds {
+        let mut holds;
+        let before = since;
+        (holds, since) = watcher.recognition.gate.holds_since(before);
+        holds.retain(|hold| watcher.only.as_ref().is_none_or(|id| hold.id == *id));
+        for (index, hold) in holds.iter().enumerate() {
             // The client chooses how long a send takes.
             if !watcher.may_see() {
                 return;
             }
-            let event = format!("event: hold\nid: {}\ndata: {}\n\n", hold.id, payload::hold(hold));
+            // Whoever knows the last of them knows them all; whoever was cut off before gets them once more.
+            let known = if index + 1 < holds.len() { before } else { since };
+            let event = format!("event: hold\nid: {run}-{known}\ndata: {}\n\n", payload::hold(hold));
             if sender.send(event.into()).await.is_err() {
                 return;
             }

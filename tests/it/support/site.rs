@@ -50,6 +50,10 @@ pub(crate) struct Setup {
     pub(crate) upstream_config: String,
     /// The lines below `upstream.postgres`; none: no such plane.
     pub(crate) postgres: String,
+    /// Where approvers connect, when it must be known before the start.
+    pub(crate) api: Option<SocketAddr>,
+    /// The lines of `people`.
+    pub(crate) people: String,
     /// More lines for the configuration file.
     pub(crate) config: String,
     /// Program and arguments to put before `countersign serve`.
@@ -67,6 +71,8 @@ impl Setup {
             listen_config: String::new(),
             upstream_config: String::new(),
             postgres: String::new(),
+            api: None,
+            people: PEOPLE.to_owned(),
             config: String::new(),
             launcher: Vec::new(),
             with_ca: false,
@@ -101,6 +107,16 @@ impl Setup {
 
     pub(crate) fn config(mut self, lines: &str) -> Self {
         self.config.push_str(lines);
+        self
+    }
+
+    pub(crate) fn api(mut self, address: SocketAddr) -> Self {
+        self.api = Some(address);
+        self
+    }
+
+    pub(crate) fn people(mut self, lines: &str) -> Self {
+        self.people = lines.to_owned();
         self
     }
 
@@ -144,6 +160,7 @@ impl Site {
     fn start(setup: Setup) -> Self {
         let folder = TempDir::new().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let api = setup.api.unwrap_or(nowhere);
         let mut site = Self {
             folder,
             setup,
@@ -151,7 +168,7 @@ impl Site {
             proxy: nowhere,
             tls: None,
             postgres: nowhere,
-            api: nowhere,
+            api,
             admin: nowhere,
             tokens: Vec::new(),
             log_key: String::new(),
@@ -193,7 +210,7 @@ impl Site {
             upstream.extend(self.setup.postgres.lines().map(|line| format!("    {line}\n")));
         }
         let text = format!(
-            "listen:\n  agents: {}\n  api: {}\n  admin: {}\n{}  {}\nupstream:\n  aws:\n    endpoint: {}\n    answer_timeout: {}\n    {}\n{}{PEOPLE}{}",
+            "listen:\n  agents: {}\n  api: {}\n  admin: {}\n{}  {}\nupstream:\n  aws:\n    endpoint: {}\n    answer_timeout: {}\n    {}\n{}{}{}",
             self.proxy,
             self.api,
             self.admin,
@@ -203,6 +220,7 @@ impl Site {
             self.setup.answer_timeout,
             self.setup.upstream_config,
             upstream,
+            self.setup.people,
             self.setup.config
         );
         fs::write(self.config_file(), text).unwrap();
@@ -225,6 +243,7 @@ impl Site {
             .env("AWS_ACCESS_KEY_ID", REAL_KEY)
             .env("AWS_SECRET_ACCESS_KEY", REAL_SECRET)
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("OIDC_SECRET", "secret-of-the-client")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
