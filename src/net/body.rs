@@ -40,7 +40,7 @@ pub(crate) enum BodyError {
     AgentCut,
     /// The upstream closed, reset or broke the framing of its answer.
     #[error("the upstream's answer was cut off")]
-    UpstreamCut(#[source] hyper::Error),
+    UpstreamCut(#[source] Option<hyper::Error>),
     /// The upstream sent nothing for too long.
     #[error("the upstream's answer stalled")]
     UpstreamStalled,

@@ -421,6 +421,7 @@ impl Body for ArrivedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let poll = Pin::new(&mut self.incoming).poll_frame(cx);
+        let is_whole = self.incoming.is_end_stream();
         if let Some((stall, limit)) = &mut self.patience {
             match &poll {
                 Poll::Pending => return stall.poll(cx, *limit).map(|()| Some(Err(BodyError::AgentCut))),
@@ -428,10 +429,14 @@ impl Body for ArrivedBody {
                 Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {
                     return Poll::Ready(Some(Err(BodyError::AgentCut)));
                 }
+                // hyper takes a stream that is reset without an error for one that has ended.
+                Poll::Ready(None) if !is_whole => {
+                    return Poll::Ready(Some(Err(BodyError::AgentCut)));
+                }
                 Poll::Ready(_) => stall.ended(),
             }
         }
-        if matches!(poll, Poll::Ready(None)) || self.incoming.is_end_stream() {
+        if matches!(poll, Poll::Ready(None)) || is_whole {
             self.shared.body_was_read(self.request);
         }
         poll.map_err(|_| BodyError::AgentCut)

@@ -442,9 +442,14 @@ impl Body for UpstreamBody {
         match &frame {
             Some(Ok(_)) => this.return_at_end(),
             Some(Err(_)) => (this.lease, this.duplex) = (None, None),
+            // hyper takes a stream that is reset without an error for one that has ended.
+            None if this.duplex.is_some() && !this.incoming.is_end_stream() => {
+                this.duplex = None;
+                return Poll::Ready(Some(Err(BodyError::UpstreamCut(None))));
+            }
             None => this.give_back(),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::UpstreamCut)))
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::UpstreamCut(Some(error)))))
     }
 
     fn is_end_stream(&self) -> bool {
