@@ -11,6 +11,7 @@
 
 mod auth;
 mod payload;
+mod repeats;
 mod watch;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::sync::watch as channel;
 
 use auth::{Caller, Recognition, Stranger};
 pub(crate) use payload::hold as form;
+use repeats::{Begun, Repeats};
 
 use crate::credential::approver::ApproverTokens;
 use crate::digest::Digest;
@@ -43,6 +45,7 @@ pub(crate) struct Api {
     /// Draws the text card of a hold.
     card: fn(&HoldView, Timestamp) -> String,
     failures: auth::Failures,
+    repeats: Repeats,
     /// Tells the numbers of this process's events from those of one before it.
     started: Timestamp,
     /// Ends the streams of `watch`.
@@ -60,7 +63,16 @@ impl Api {
     ) -> Self {
         let recognition = Recognition { gate: Arc::clone(&gate), tokens, sign_in, clock: clock.clone() };
         let started = clock.now();
-        Self { gate, recognition, clock, card, started, failures: auth::Failures::default(), shutdown }
+        Self {
+            gate,
+            recognition,
+            clock,
+            card,
+            started,
+            failures: auth::Failures::default(),
+            repeats: Repeats::default(),
+            shutdown,
+        }
     }
 
     /// Answers one request. Never fails: what is wrong becomes a JSON error.
@@ -97,18 +109,30 @@ impl Api {
                 Ok(self.follow(caller, Some(id), &arrived))
             }
             Route::Preview(id) => {
+                self.recognition.check_decisive(&caller)?;
                 let body: PreviewBody = read_json(arrived).await?;
                 let digest = body.digest.as_deref().map(read_digest).transpose()?;
                 let preview = self.gate.preview(&id, digest, &caller.approver, body.parameters)?;
                 Ok(value_response(StatusCode::OK, &payload::preview(&preview)))
             }
             Route::Verdict(id) => {
-                self.recognition.check_recent(&caller)?;
-                let body: VerdictBody = read_json(arrived).await?;
-                self.decide(&id, &caller.approver, body).await
+                self.recognition.check_decisive(&caller)?;
+                let key = repeats::key(&arrived.headers)?;
+                let bytes = read_body(arrived).await?;
+                let body: VerdictBody = parse(&bytes)?;
+                let person = &caller.approver.person;
+                match self.repeats.begin(person, key, &id, &bytes, self.clock.now())? {
+                    Begun::Known(answer) => Ok(json_response(StatusCode::OK, answer)),
+                    Begun::New(turn) => {
+                        let hold = self.decide(&id, &caller.approver, body).await?;
+                        let answer = self.hold_text(&hold);
+                        turn.done(answer.clone(), self.clock.now());
+                        Ok(json_response(StatusCode::OK, answer))
+                    }
+                }
             }
             Route::Cancel(id) => {
-                self.recognition.check_recent(&caller)?;
+                self.recognition.check_decisive(&caller)?;
                 let body: CancelBody = read_json(arrived).await?;
                 self.check_digest(&id, body.digest.as_deref())?;
                 check_reason(&body.reason)?;
@@ -121,12 +145,7 @@ impl Api {
         }
     }
 
-    async fn decide(
-        &self,
-        id: &HoldId,
-        approver: &Approver,
-        body: VerdictBody,
-    ) -> Result<Response<AnswerBody>, Refusal> {
+    async fn decide(&self, id: &HoldId, approver: &Approver, body: VerdictBody) -> Result<HoldView, Refusal> {
         check_reason(&body.reason)?;
         let digest = body.digest.as_deref().map(read_digest).transpose()?;
         let (word, verdict) = match (body.verdict.as_str(), body.parameters) {
@@ -138,14 +157,11 @@ impl Api {
             _ => return Err(Refusal::invalid("`verdict` must be `allow`, `deny` or `modify`")),
         };
         match self.gate.decide(id, digest, approver, verdict, &body.reason).await {
-            Ok(hold) => Ok(self.hold_response(&hold)),
+            Ok(hold) => Ok(hold),
             // A verdict sent twice (a client that lost the answer) is answered as the first one was.
             // A modification is not: whether its parameters are those of before cannot be told here.
             Err(error @ (DecideError::Duplicate | DecideError::NotOpen(_))) if word != Word::Modify => {
-                match self.gate.hold(id).filter(|hold| is_repeat(hold, approver, word, digest)) {
-                    Some(hold) => Ok(self.hold_response(&hold)),
-                    None => Err(error.into()),
-                }
+                self.gate.hold(id).filter(|hold| is_repeat(hold, approver, word, digest)).ok_or_else(|| error.into())
             }
             Err(error) => Err(error.into()),
         }
@@ -190,13 +206,17 @@ impl Api {
         })
     }
 
-    /// One hold with its card.
     fn hold_response(&self, hold: &HoldView) -> Response<AnswerBody> {
+        json_response(StatusCode::OK, self.hold_text(hold))
+    }
+
+    /// One hold with its card.
+    fn hold_text(&self, hold: &HoldView) -> Bytes {
         let mut value = payload::hold(hold);
         if let Value::Object(members) = &mut value {
             members.insert("card".to_owned(), Value::String((self.card)(hold, self.clock.now())));
         }
-        value_response(StatusCode::OK, &value)
+        value.to_string().into()
     }
 }
 
@@ -294,6 +314,14 @@ struct CancelBody {
 }
 
 async fn read_json<T: serde::de::DeserializeOwned>(arrived: Arrived) -> Result<T, Refusal> {
+    parse(&read_body(arrived).await?)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal::invalid(&error.to_string()))
+}
+
+async fn read_body(arrived: Arrived) -> Result<Bytes, Refusal> {
     let content_type = arrived.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
@@ -304,12 +332,11 @@ async fn read_json<T: serde::de::DeserializeOwned>(arrived: Arrived) -> Result<T
         ));
     }
     let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "a body has at most 64 KiB");
-    let body = match Limited::new(arrived.body, BODY_LIMIT_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
-        Err(_) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "body_broken", "the body ended early")),
-    };
-    serde_json::from_slice(&body).map_err(|error| Refusal::invalid(&error.to_string()))
+    match Limited::new(arrived.body, BODY_LIMIT_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "body_broken", "the body ended early")),
+    }
 }
 
 /// An error of the API: a status, a word for programs, a sentence for people.
@@ -339,9 +366,10 @@ impl Refusal {
 
     fn into_response(self) -> Response<AnswerBody> {
         let mut response = value_response(self.status, &json!({ "error": self.error, "message": self.message }));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.status == StatusCode::UNAUTHORIZED || self.error == "insufficient_scope" {
             // RFC 6750, section 3.1; RFC 9470.
             let challenge = match self.error {
+                "insufficient_scope" => "Bearer error=\"insufficient_scope\"",
                 "invalid_token" => "Bearer error=\"invalid_token\"",
                 "insufficient_user_authentication" => "Bearer error=\"insufficient_user_authentication\"",
                 _ => "Bearer",

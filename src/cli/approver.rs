@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::agent::duration;
 use super::{Common, Exit};
-use crate::credential::approver::{self, Issued, TokenEntry};
+use crate::credential::approver::{self, Issued, Scope, TokenEntry};
 use crate::id::PersonId;
 use crate::time::{Clock, Timestamp};
 
@@ -29,6 +29,9 @@ pub(crate) struct Add {
     /// How long the token is valid.
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = duration)]
     lifetime: Duration,
+    /// What it is good for: `decide`, or `read`, to look at holds and nothing else.
+    #[arg(long, value_name = "SCOPE", default_value = "decide", value_parser = scope)]
+    scope: Scope,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -53,8 +56,8 @@ pub(crate) fn run(arguments: Arguments, common: &Common, out: &mut dyn Write) ->
     match arguments {
         Arguments::Add(add) => {
             let person = checked_person(&add.person, common)?;
-            let issued = approver::issue(&data, &person, add.lifetime, now)?;
-            print_token(&person, &issued, add.json, out)?;
+            let issued = approver::issue(&data, &person, add.scope, add.lifetime, now)?;
+            print_token(&person, &issued, &add, out)?;
         }
         Arguments::List(list) => print_list(&approver::list(&data)?, list.json, now, out)?,
         Arguments::Revoke(revoke) => {
@@ -75,18 +78,23 @@ fn checked_person(text: &str, common: &Common) -> anyhow::Result<PersonId> {
     }
 }
 
-fn print_token(person: &PersonId, issued: &Issued, as_json: bool, out: &mut dyn Write) -> std::io::Result<()> {
-    if as_json {
+fn print_token(person: &PersonId, issued: &Issued, add: &Add, out: &mut dyn Write) -> std::io::Result<()> {
+    if add.json {
         let answer = json!({
             "person": person.as_str(),
             "id": issued.token_id,
             "token": issued.token.expose(),
+            "scope": add.scope.as_str(),
             "expires": issued.expires.rfc3339(),
         });
         return writeln!(out, "{answer}");
     }
     writeln!(out, "COUNTERSIGN_TOKEN={}", issued.token.expose())?;
-    writeln!(out, "\nToken `{}` lets `{person}` decide until {}.", issued.token_id, issued.expires.rfc3339())?;
+    let (id, until) = (&issued.token_id, issued.expires.rfc3339());
+    if add.scope == Scope::Read {
+        return writeln!(out, "\nToken `{id}` lets `{person}` look at holds until {until}; it decides nothing.");
+    }
+    writeln!(out, "\nToken `{id}` lets `{person}` decide until {until}.")?;
     writeln!(out, "Whoever holds it decides as `{person}`: give it to nobody else, least of all to an agent.")
 }
 
@@ -98,6 +106,7 @@ fn print_list(tokens: &[TokenEntry], as_json: bool, now: Timestamp, out: &mut dy
                 json!({
                     "id": token.token_id,
                     "person": token.person.as_str(),
+                    "scope": token.scope.as_str(),
                     "state": token_state(token, now),
                     "created": token.created.rfc3339(),
                     "expires": token.expires.rfc3339(),
@@ -110,12 +119,17 @@ fn print_list(tokens: &[TokenEntry], as_json: bool, now: Timestamp, out: &mut dy
     if tokens.is_empty() {
         return writeln!(out, "There are no tokens. `countersign approver add PERSON` makes one.");
     }
-    writeln!(out, "{:<12} {:<24} {:<8} EXPIRES", "TOKEN", "PERSON", "STATE")?;
+    writeln!(out, "{:<12} {:<24} {:<8} {:<8} EXPIRES", "TOKEN", "PERSON", "SCOPE", "STATE")?;
     for token in tokens {
         let (id, person) = (&token.token_id, token.person.as_str());
-        writeln!(out, "{id:<12} {person:<24} {:<8} {}", token_state(token, now), token.expires.rfc3339())?;
+        let (scope, state) = (token.scope.as_str(), token_state(token, now));
+        writeln!(out, "{id:<12} {person:<24} {scope:<8} {state:<8} {}", token.expires.rfc3339())?;
     }
     Ok(())
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    Scope::parse(text).ok_or_else(|| "it is `decide` or `read`".to_owned())
 }
 
 fn token_state(token: &TokenEntry, now: Timestamp) -> &'static str {

@@ -97,7 +97,7 @@ impl Arguments {
     /// Makes the person's token and says where it is.
     fn issue_token(&self, data: &Path, person: &PersonId, clock: &Clock) -> anyhow::Result<String> {
         let lifetime = Duration::from_secs(self.token_days * 24 * 3600);
-        let issued = approver::issue(data, person, lifetime, clock.now())?;
+        let issued = approver::issue(data, person, approver::Scope::Decide, lifetime, clock.now())?;
         let token = match &self.token_file {
             Some(file) => {
                 write_new(file, &format!("{}\n", issued.token.expose()), 0o600)?;

@@ -20,10 +20,35 @@ mod saved;
 #[derive(Debug)]
 pub(crate) struct ApproverTokens(Watched<Vec<TokenEntry>>);
 
+/// What a token lets its person do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Look at holds, and decide them.
+    Decide,
+    /// Look at holds.
+    Read,
+}
+
+impl Scope {
+    pub(crate) const ALL: [Self; 2] = [Self::Decide, Self::Read];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Decide => "decide",
+            Self::Read => "read",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
 /// Whom a presented token stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenHolder {
     pub(crate) person: PersonId,
+    pub(crate) scope: Scope,
     pub(crate) token_id: String,
 }
 
@@ -40,6 +65,7 @@ pub(crate) struct Issued {
 pub(crate) struct TokenEntry {
     pub(crate) token_id: String,
     pub(crate) person: PersonId,
+    pub(crate) scope: Scope,
     pub(crate) created: Timestamp,
     pub(crate) expires: Timestamp,
     pub(crate) revoked: Option<Timestamp>,
@@ -71,7 +97,11 @@ impl ApproverTokens {
             self.0.refresh();
             find()
         })?;
-        entry.is_valid(now).then_some(TokenHolder { person: entry.person, token_id: entry.token_id })
+        entry.is_valid(now).then_some(TokenHolder {
+            person: entry.person,
+            scope: entry.scope,
+            token_id: entry.token_id,
+        })
     }
 
     /// True while the token of that id, which was presented before, is neither expired nor revoked.
@@ -100,6 +130,7 @@ fn find(entries: &[TokenEntry], presented: Digest) -> Option<TokenEntry> {
 pub(crate) fn issue(
     data: &Path,
     person: &PersonId,
+    scope: Scope,
     lifetime: Duration,
     now: Timestamp,
 ) -> Result<Issued, CredentialError> {
@@ -110,6 +141,7 @@ pub(crate) fn issue(
     let entry = TokenEntry {
         token_id: format!("t_{}", number.to_ascii_lowercase()),
         person: person.clone(),
+        scope,
         created: now,
         expires: now.plus(lifetime),
         revoked: None,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::Refusal;
-use crate::credential::approver::ApproverTokens;
+use crate::credential::approver::{ApproverTokens, Scope};
 use crate::gate::{Approver, DecideError, Gate};
 use crate::signin::{Claimed, SignIn, SignInError, browser_secret};
 use crate::time::{Clock, Timestamp};
@@ -31,8 +31,8 @@ pub(super) struct Caller {
 
 #[derive(Clone, Debug)]
 enum Proof {
-    /// An approver token, by its id.
-    Token(String),
+    /// An approver token, by its id, and what it is good for.
+    Token(String, Scope),
     /// A token of the provider.
     Bearer(Claimed),
     /// A browser's secret and who signed in with it.
@@ -61,7 +61,7 @@ impl Recognition {
                 return Err(Stranger::Refused(DecideError::UnknownPerson.into()));
             }
             let approver = Approver { person: holder.person, method: "token", credential: holder.token_id.clone() };
-            return Ok(Caller { approver, proof: Proof::Token(holder.token_id) });
+            return Ok(Caller { approver, proof: Proof::Token(holder.token_id, holder.scope) });
         }
         let Some(sign_in) = self.sign_in.as_ref().filter(|_| token.contains('.')) else {
             return Err(Stranger::Unproven(None));
@@ -117,7 +117,7 @@ impl Recognition {
             sign_in.person(&people, claimed).as_ref() == Some(&caller.approver.person)
         };
         match (&caller.proof, &self.sign_in) {
-            (Proof::Token(id), _) => self.tokens.is_valid(id, now) && self.gate.knows(&caller.approver.person),
+            (Proof::Token(id, _), _) => self.tokens.is_valid(id, now) && self.gate.knows(&caller.approver.person),
             (Proof::Bearer(claimed), Some(sign_in)) => now < claimed.expires && is_same(sign_in, claimed),
             (Proof::Session(secret, claimed), Some(sign_in)) => {
                 sign_in.sessions.find(secret, false, now).is_some() && is_same(sign_in, claimed)
@@ -127,9 +127,16 @@ impl Recognition {
     }
 
     /// # Errors
-    /// When the person must prove anew who they are before they decide (RFC 9470).
-    pub(super) fn check_recent(&self, caller: &Caller) -> Result<(), Refusal> {
-        let (Proof::Bearer(claimed) | Proof::Session(_, claimed)) = &caller.proof else { return Ok(()) };
+    /// When what was shown is not good for deciding (RFC 6750), or the person must prove anew who they are (RFC 9470).
+    pub(super) fn check_decisive(&self, caller: &Caller) -> Result<(), Refusal> {
+        let claimed = match &caller.proof {
+            Proof::Token(_, Scope::Decide) => return Ok(()),
+            Proof::Token(_, Scope::Read) => {
+                let message = "this token is good for looking at holds, not for deciding them";
+                return Err(Refusal::new(StatusCode::FORBIDDEN, "insufficient_scope", message));
+            }
+            Proof::Bearer(claimed) | Proof::Session(_, claimed) => claimed,
+        };
         match &self.sign_in {
             Some(sign_in) if sign_in.is_recent(claimed, self.clock.now()) => Ok(()),
             _ => Err(Refusal::new(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::TokenEntry;
+use super::{Scope, TokenEntry};
 use crate::digest::Digest;
 use crate::id::{PersonId, is_plain_name};
 use crate::time::Timestamp;
@@ -26,6 +26,9 @@ struct SavedToken {
     expires: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked: Option<String>,
+    /// Absent where it is `decide`, as before there were others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<TokenEntry>, String> {
@@ -46,6 +49,10 @@ fn read_token(saved: SavedToken) -> Result<TokenEntry, String> {
         created: moment(&saved.created)?,
         expires: moment(&saved.expires)?,
         revoked: saved.revoked.as_deref().map(moment).transpose()?,
+        scope: match saved.scope.as_deref() {
+            None => Scope::Decide,
+            Some(text) => Scope::parse(text).ok_or_else(|| format!("`{text}` is no scope"))?,
+        },
         person: PersonId::new(saved.person),
         token_id: saved.id,
     })
@@ -61,6 +68,7 @@ pub(super) fn write(entries: &[TokenEntry]) -> Result<Vec<u8>, String> {
             created: entry.created.rfc3339(),
             expires: entry.expires.rfc3339(),
             revoked: entry.revoked.map(Timestamp::rfc3339),
+            scope: (entry.scope != Scope::Decide).then(|| entry.scope.as_str().to_owned()),
         })
         .collect();
     serde_json::to_vec_pretty(&SavedTokens { version: VERSION, tokens }).map_err(|error| error.to_string())

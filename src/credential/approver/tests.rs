@@ -11,8 +11,8 @@ fn a_token_stands_for_its_person_until_it_expires_or_is_revoked() {
     let data = tempfile::tempdir().unwrap();
     let (data, now) = (data.path(), start());
     let tokens = ApproverTokens::open(data).unwrap();
-    let alice = issue(data, &PersonId::new("alice"), DAY, now).unwrap();
-    let bob = issue(data, &PersonId::new("bob"), DAY, now).unwrap();
+    let alice = issue(data, &PersonId::new("alice"), Scope::Decide, DAY, now).unwrap();
+    let bob = issue(data, &PersonId::new("bob"), Scope::Decide, DAY, now).unwrap();
     let person = |token: &str, now| tokens.check(token, now).map(|holder| holder.person.to_string());
     assert_eq!(person(alice.token.expose(), now).as_deref(), Some("alice"), "seen at once");
     assert_eq!(person(bob.token.expose(), now).as_deref(), Some("bob"));
@@ -22,7 +22,7 @@ fn a_token_stands_for_its_person_until_it_expires_or_is_revoked() {
     let later = now.plus(Duration::from_secs(1));
     assert_eq!(person(alice.token.expose(), later), None);
     assert_eq!(person(bob.token.expose(), later).as_deref(), Some("bob"));
-    issue(data, &PersonId::new("bob"), DAY, now).unwrap();
+    issue(data, &PersonId::new("bob"), Scope::Decide, DAY, now).unwrap();
     assert_eq!(revoke(data, "bob", now).unwrap(), 2);
     assert_eq!(revoke(data, "bob", now).unwrap(), 0);
     assert!(matches!(revoke(data, "carol", now), Err(CredentialError::UnknownToken(_))));
@@ -33,7 +33,7 @@ fn a_token_stands_for_its_person_until_it_expires_or_is_revoked() {
 #[test]
 fn only_the_whole_token_counts() {
     let data = tempfile::tempdir().unwrap();
-    let issued = issue(data.path(), &PersonId::new("alice"), DAY, start()).unwrap();
+    let issued = issue(data.path(), &PersonId::new("alice"), Scope::Decide, DAY, start()).unwrap();
     let token = issued.token.expose();
     let tokens = ApproverTokens::open(data.path()).unwrap();
     assert!(token.starts_with("cst_") && token.len() == 60);
