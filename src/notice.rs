@@ -98,6 +98,8 @@ struct Known {
     /// What they are to see.
     wanted: Option<u64>,
     news: Option<News>,
+    /// Whether it waited for verdicts when it was last noted.
+    is_pending: bool,
     is_running: bool,
     failures: u32,
     /// No sooner than then.
@@ -190,14 +192,17 @@ impl Notifier {
         }
         let wanted = fingerprint(hold);
         let remind = self.options.remind;
-        let known = self.known.entry(hold.id.clone()).or_insert_with(|| Known {
-            remind_at: remind.map(|after| now.plus(after)),
-            escalate_at: escalations(hold, now),
-            ..Known::default()
-        });
-        if hold.state != HoldState::Pending {
-            (known.remind_at, known.escalate_at, known.news) = (None, Vec::new(), None);
+        let known = self.known.entry(hold.id.clone()).or_default();
+        // Also one that stands from the last run, and one whose approval was for another change.
+        let is_pending = hold.state == HoldState::Pending;
+        match (known.is_pending, is_pending) {
+            (false, true) => {
+                (known.remind_at, known.escalate_at) = (remind.map(|after| now.plus(after)), escalations(hold, now));
+            }
+            (_, false) => (known.remind_at, known.escalate_at, known.news) = (None, Vec::new(), None),
+            (true, true) => {}
         }
+        known.is_pending = is_pending;
         known.wanted = Some(wanted);
     }
 
@@ -248,6 +253,10 @@ impl Notifier {
                 lost.push(id.clone());
                 continue;
             }
+            if let Some(hold) = &hold {
+                // Who may decide changes with time, too: what is shown now is all there is to show.
+                known.wanted = Some(fingerprint(hold));
+            }
             known.is_running = true;
             let news = known.news.take().unwrap_or(News::State);
             let (board, id, place) = (Arc::clone(&self.board), id.clone(), known.place.clone());
@@ -284,7 +293,7 @@ impl Notifier {
             Err(Failure::Later { after, why }) => {
                 self.metrics.notice_errors.increment();
                 known.failures += 1;
-                let wait = after.unwrap_or_else(|| backoff(known.failures));
+                let wait = after.unwrap_or_default().max(backoff(known.failures));
                 known.due = now.plus(wait);
                 if sent.news != News::State {
                     known.news = known.news.or(Some(sent.news));

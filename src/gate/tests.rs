@@ -42,6 +42,12 @@ rules:
     approvers: [approvers]
     quorum: 2
     expires: 15m
+  - id: hold-sns
+    match: { action: ['aws:sns:*'] }
+    decision: hold
+    approvers: [approvers]
+    escalate: [{ after: 5m, approvers: [readers] }]
+    expires: 15m
   - id: deny-trail
     match: { action: ['aws:cloudtrail:StopLogging'] }
     decision: deny

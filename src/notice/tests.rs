@@ -162,3 +162,50 @@ async fn after_a_restart_it_stands_where_it_stood() {
     assert_eq!(told, ["gone at m0", "pending State at m1"]);
     stop.send_replace(true);
 }
+
+#[tokio::test]
+async fn an_escalation_is_told_once() {
+    let it = Told::new(None).await;
+    let _call = it.gate.admit(it.gate.ask("aws:sns:Publish", "u", Some("r"), "s1"));
+    it.gate.one_attached().await;
+    it.board.until(1).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    // More people may decide from then on, though nothing happened to the hold.
+    it.gate.clock.advance(Duration::from_secs(300));
+    it.board.until(2).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let told = it.board.told.lock().unwrap().clone();
+    assert_eq!(told, ["pending State at -", "pending Escalated at m1"]);
+}
+
+#[tokio::test]
+async fn reminders_and_escalations_outlive_a_restart() {
+    let it = Told::new(Some(Duration::from_secs(120))).await;
+    let _call = it.gate.admit(it.gate.ask("aws:sns:Publish", "u", Some("r"), "s1"));
+    it.gate.one_attached().await;
+    it.board.until(1).await;
+    it.stop.send_replace(true);
+    it.task.await.unwrap();
+    let board = Arc::new(Fake::default());
+    let (stop, _task) = start(&it.gate, &board, Some(Duration::from_secs(120)));
+    for (count, wait_s) in [(1, 0), (2, 120), (3, 120), (4, 60)] {
+        it.gate.clock.advance(Duration::from_secs(wait_s));
+        board.until(count).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let news = ["State", "Reminder", "Reminder", "Escalated"].map(|news| format!("pending {news} at m1"));
+    assert_eq!(*board.told.lock().unwrap(), news);
+    stop.send_replace(true);
+}
+
+#[tokio::test]
+async fn a_board_that_wants_it_at_once_is_not_flooded() {
+    let it = Told::new(None).await;
+    let at_once = Failure::Later { after: Some(Duration::ZERO), why: "down".to_owned() };
+    it.board.answers.lock().unwrap().extend(vec![at_once; 50]);
+    let _call = it.gate.admit(it.gate.ask("aws:iam:CreateUser", "u", Some("r"), "s1"));
+    it.gate.one_attached().await;
+    it.board.until(1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(it.board.told.lock().unwrap().len(), 1, "the clock stands still");
+}
