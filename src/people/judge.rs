@@ -145,9 +145,11 @@ impl People {
     ) -> bool {
         let mut places = Vec::new();
         for (number, stage) in requirement.stages.iter().enumerate().skip(count.stage) {
+            // Stand-ins are left out: each takes the seat of somebody who counts here, so they make no more of them.
             let has_seat = |person: &Person, at: Timestamp| {
-                let groups = stage.approvers.iter().chain(due(matter, requirement, at));
-                self.seat(matter, groups, person, at, &count.seats).is_ok()
+                let mut groups = stage.approvers.iter().chain(due(matter, requirement, at));
+                groups.any(|group| person.groups.contains(group) && self.rota.is_on_call(&person.id, group, at))
+                    && !count.seats.contains(&&person.id)
             };
             let fits = |id: &PersonId| {
                 !matter.has_allowed(id)

@@ -9,6 +9,8 @@ use crate::action::{Agent, Context};
 use crate::id::AgentId;
 use crate::time::Timestamp;
 
+mod model;
+
 impl Person {
     /// A person with no name but the id.
     pub(crate) fn of(id: &str, groups: &[&str]) -> Self {
@@ -72,6 +74,7 @@ fn at(hour: i64) -> Timestamp {
 }
 
 /// What is asked about the agent of carol's, opened at noon.
+#[derive(Clone, Debug)]
 struct Case {
     agent: Agent,
     context: Context,
@@ -339,6 +342,11 @@ fn a_stand_in_has_the_right_of_whom_they_stand_in_for() {
     assert!(!asked("bob", 2).allowed(&["alice", "carol"]).is_met(&people), "one right is one vote");
     assert!(!asked("bob", 2).allowed(&["carol", "alice"]).is_met(&people), "in whatever order");
     assert!(asked("bob", 2).allowed(&["carol", "dora"]).is_met(&people));
+    let few = People::new(
+        vec![Person::of("alice", &["approvers"]), Person::of("carol", &[]), Person::of("bob", &[])],
+        people.rota().clone(),
+    );
+    assert!(!asked("bob", 2).can_be_met(&few.unwrap(), 12, 13), "one right is one vote, whoever may give it");
 }
 
 #[test]
