@@ -45,7 +45,8 @@ impl Mentions {
                 }
             }
             Value::String(text) => {
-                self.is_foreign |= own.is_some_and(|own| is_account(text) && text != own) && names_an_account(name);
+                let is_other = |own| leading_account(text).is_some_and(|it| it != own);
+                self.is_foreign |= own.is_some_and(is_other) && names_an_account(name);
             }
             _ if depth > DEPTH => {}
             Value::Array(items) => items.iter().for_each(|item| self.value(name, item, own, depth + 1)),
@@ -83,6 +84,11 @@ pub(super) fn account_of(arn: &str) -> Option<&str> {
     // A loop over bytes: every resource and every text that looks like one comes here.
     let field = arn.strip_prefix("arn:")?.as_bytes().split(|byte| *byte == b':').nth(3)?;
     std::str::from_utf8(field).ok().filter(|it| is_account(it))
+}
+
+/// The account of `123456789012`, or of a name within it: `123456789012:catalog`.
+pub(super) fn leading_account(text: &str) -> Option<&str> {
+    text.split(':').next().filter(|it| is_account(it))
 }
 
 pub(super) fn is_account(text: &str) -> bool {

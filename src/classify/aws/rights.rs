@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::Front;
 use super::identify::Candidate;
-use super::mentions::{Mentions, account_of, is_account};
+use super::mentions::{Mentions, account_of, is_account, leading_account};
 use super::partiql;
 use super::place::Place;
 use super::rest::climbs_out;
@@ -142,7 +142,7 @@ fn holder<'v>(prefix: &str, parameters: &'v Map<String, Value>) -> Option<&'v st
         "sqs" => "QueueOwnerAWSAccountId",
         _ => return None,
     };
-    member(parameters, name).and_then(Value::as_str).filter(|it| is_account(it))
+    member(parameters, name).and_then(Value::as_str).and_then(leading_account)
 }
 
 /// What fills the parts of an ARN that are not in the request.
@@ -228,9 +228,10 @@ impl Own<'_> {
             }
             ("ec2", ["Resources"]) => text.push_str(&ec2_resource(value)),
             ("lambda", ["FunctionName" | "functionName"]) => {
-                let (account, name, qualifier) = lambda_function(value);
-                if let Some(account) = account {
-                    text = format!("arn:{}:lambda:{}:{account}:function:", self.partition, self.region);
+                let Function { region, account, name, qualifier } = lambda_function(value);
+                if region.is_some() || account.is_some() {
+                    let (region, account) = (region.unwrap_or(self.region), account.unwrap_or(self.account));
+                    text = format!("arn:{}:lambda:{region}:{account}:function:", self.partition);
                 }
                 if let Some(qualifier) = qualifier {
                     // Rules on the function must see it under any of its qualifiers.
@@ -267,7 +268,7 @@ impl Own<'_> {
 
     /// `https://sqs.us-east-1.amazonaws.com/123456789012/name` or its path.
     fn queue(&self, text: &mut String, url: &str) {
-        let mut parts = url.trim_end_matches('/').rsplit('/');
+        let mut parts = url.rsplit('/').filter(|it| !it.is_empty());
         let name = parts.next().unwrap_or_default();
         let account = parts.next().filter(|it| is_account(it)).unwrap_or(self.account);
         *text = format!("arn:{}:sqs:{}:{account}:{name}", self.partition, self.region);
@@ -312,15 +313,40 @@ fn is_source_ambiguous(source: &Value) -> bool {
     text.split_once('/').is_some_and(|(_, key)| climbs_out(key))
 }
 
-/// Account, name and qualifier of `name`, `name:qualifier` or `account:function:name`.
-fn lambda_function(value: &str) -> (Option<&str>, &str, Option<&str>) {
-    let parts: SmallVec<[&str; 4]> = value.split(':').collect();
-    match parts.as_slice() {
-        [account, "function", name] if is_account(account) => (Some(account), name, None),
-        [account, "function", name, qualifier] if is_account(account) => (Some(account), name, Some(qualifier)),
-        [account, name] if is_account(account) => (Some(account), name, None),
-        [name, qualifier] => (None, name, Some(qualifier)),
-        _ => (None, value, None),
+/// A function as a request may name it, short of an ARN.
+struct Function<'v> {
+    region: Option<&'v str>,
+    account: Option<&'v str>,
+    name: &'v str,
+    qualifier: Option<&'v str>,
+}
+
+/// Reads `[region:][account:][function:]name[:qualifier]` (Lambda API reference, pattern of FunctionName).
+fn lambda_function(value: &str) -> Function<'_> {
+    let is_region = |text: &str| text.contains('-') && text.ends_with(|c: char| c.is_ascii_digit());
+    let parts: SmallVec<[&str; 5]> = value.split(':').collect();
+    let (region, rest) = match parts.as_slice() {
+        [region, rest @ ..]
+            if is_region(region)
+                && rest.len() > 1
+                && matches!(rest, [it, ..] if is_account(it) || *it == "function") =>
+        {
+            (Some(*region), rest)
+        }
+        rest => (None, rest),
+    };
+    let (account, rest) = match rest {
+        [account, rest @ ..] if is_account(account) && !rest.is_empty() => (Some(*account), rest),
+        rest => (None, rest),
+    };
+    let rest = match rest {
+        ["function", rest @ ..] if !rest.is_empty() => rest,
+        rest => rest,
+    };
+    match rest {
+        [name] => Function { region, account, name, qualifier: None },
+        [name, qualifier] => Function { region, account, name, qualifier: Some(qualifier) },
+        _ => Function { region: None, account: None, name: value, qualifier: None },
     }
 }
 

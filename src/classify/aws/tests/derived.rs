@@ -350,3 +350,43 @@ fn a_change_without_an_iam_action_is_unmapped() {
         assert_eq!(operation.traits.contains(Trait::Unmapped), is_gap && is_change, "{name}");
     }
 }
+
+/// Lambda takes a function by more than its name: the parts of its ARN, from the right.
+#[test]
+fn a_function_is_the_same_however_it_is_named() {
+    let invoke = |name: &str| {
+        let target = format!("POST http://127.0.0.1/2015-03-31/functions/{name}/invocations");
+        rest(target.leak(), "us-west-2/lambda", json!({}))
+    };
+    for name in ["f", "function:f", "123456789012:f", "123456789012:function:f", "us-west-2:123456789012:function:f"] {
+        let action = invoke(name);
+        assert_eq!(action.resources, ["arn:aws:lambda:us-west-2:123456789012:function:f"], "{name}");
+        assert!(!action.traits.contains(Trait::CrossAccount), "{name}");
+        let with_alias = invoke(&format!("{name}:prod"));
+        assert!(
+            with_alias.resources.contains(&"arn:aws:lambda:us-west-2:123456789012:function:f".to_owned()),
+            "{name}"
+        );
+    }
+    for name in ["210987654321:f", "210987654321:f:prod", "210987654321:function:f", "eu-west-1:210987654321:f"] {
+        assert!(invoke(name).traits.contains(Trait::CrossAccount), "{name}");
+    }
+}
+
+#[test]
+fn an_account_is_seen_in_front_of_a_name_too() {
+    for action in [
+        json(
+            "us-west-2/glue",
+            "AWSGlue.GetTable",
+            json!({"CatalogId": "210987654321:s3tablescatalog/b", "DatabaseName": "d", "Name": "t"}),
+        ),
+        json(
+            "us-west-2/sqs",
+            "AmazonSQS.SendMessage",
+            json!({"QueueUrl": "https://sqs.us-west-2.amazonaws.com//210987654321//q", "MessageBody": "m"}),
+        ),
+    ] {
+        assert!(action.traits.contains(Trait::CrossAccount), "{action:?}");
+    }
+}
