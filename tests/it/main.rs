@@ -31,6 +31,7 @@ mod oidc;
 mod page;
 mod patience;
 mod postgres;
+mod regions;
 mod rest;
 mod retry;
 mod roles;
