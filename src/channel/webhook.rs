@@ -1,7 +1,8 @@
 //! Webhooks out: each hold, and each change that people see, as a signed request (Standard Webhooks 1.0).
 //!
 //! A message is one POST of JSON with `webhook-id`, `webhook-timestamp` and `webhook-signature`. A message that was
-//! not taken is sent again with the same id, as the hold is then; so a receiver that remembers ids takes none twice.
+//! not taken is sent again as the hold is then, under the same id while that says the same; so a receiver that
+//! remembers ids takes none twice.
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
 use crate::credential::source::SecretSource;
+use crate::digest::sha256;
 use crate::gate::HoldView;
 use crate::net::courier::{Answer, Courier};
 use crate::notice::{Board, Failure, News, Notice, Showing};
@@ -71,8 +73,11 @@ impl Webhook {
             Notice::Gone(id) => (id, "hold.gone", json!({ "id": id.as_str() })),
             Notice::Hold(hold, news) => (&hold.id, event(hold, news, number), (self.form)(hold)),
         };
+        // What says something else has another id, also when the answer to the message before was lost.
+        let said = sha256(format!("{event} {data}").as_bytes()).hex();
+        let id = format!("{id}.{number}.{}", said.get(..16).unwrap_or_default());
         let body = json!({ "type": event, "timestamp": self.clock.now().rfc3339(), "data": data });
-        (format!("{id}.{number}"), body.to_string().into())
+        (id, body.to_string().into())
     }
 }
 

@@ -203,7 +203,7 @@ proptest! {
 
     #[test]
     fn it_can_be_met_exactly_when_some_order_meets_it(world in world(1)) {
-        let (case, now) = (world.hear(), at(17));
+        let (case, now) = (world.hear(), at(13));
         let can = world.people.can_be_met(&case.matter(), now, now.plus(Duration::from_secs(1)));
         prop_assert_eq!(can, world.has_way(&case, now));
     }
