@@ -160,6 +160,12 @@ impl Card {
         }
     }
 
+    /// What became of the hold, once that is decided.
+    pub(crate) fn ended(&self) -> Option<&str> {
+        let ended = self.parts.iter().find(|part| matches!(part, Part::Field(Field::Ended, _)));
+        ended.map(Part::text)
+    }
+
     /// Bytes of text in it so far.
     fn len(&self) -> usize {
         self.parts.iter().map(|part| part.text().len()).sum()
@@ -457,7 +463,8 @@ fn deciders(card: &mut Card, hold: &HoldView) {
     }
 }
 
-fn vote_line(vote: &Vote) -> String {
+/// What somebody said, when and why.
+pub(crate) fn vote_line(vote: &Vote) -> String {
     let void = if vote.void { " (void: the request, or what it changes, is another one since)" } else { "" };
     format!("{} {} by {}: \"{}\"{void}", moment(vote.at), vote.word.as_str(), vote.person, visible(&vote.reason))
 }

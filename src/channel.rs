@@ -3,4 +3,5 @@
 
 pub(crate) mod api;
 pub(crate) mod page;
+pub(crate) mod slack;
 pub(crate) mod webhook;

@@ -131,7 +131,7 @@ impl Server {
         let page = sign_in.clone().and_then(|sign_in| Page::new(Arc::clone(&gate), sign_in, clock.clone()));
         let api = Api::new(Arc::clone(&gate), tokens, sign_in, clock, card::render, stopping.clone());
         let admin = Admin::new(journal.clone(), Arc::clone(&metrics), stopping.clone());
-        let doors = Doors::open(&config.listen, intercepting).await?;
+        let mut doors = Doors::open(&config.listen, intercepting).await?;
         let mut bound = doors.bound();
         let limits = Limits {
             connections: config.listen.connections,
@@ -139,6 +139,8 @@ impl Server {
             drain_timeout: config.drain,
             ..Limits::default()
         };
+        let boards = notify::open(config, &gate, &own)?;
+        doors.callbacks = Arc::clone(&boards.callbacks);
         let mut serving = doors.serve(
             limits.clone(),
             &metrics,
@@ -153,7 +155,7 @@ impl Server {
             let plane = database_plane(config, &gate, &metrics)?;
             serving.spawn(plane.serve(listener, limits, stopping.clone()));
         }
-        notify::start(config, &gate, &metrics, &own, &stopping, &mut serving)?;
+        boards.start(config, &gate, &metrics, &stopping, &mut serving);
         own.set(bound.addresses());
         bound.publish(&config.data, out)?;
         tracing::info!(log_key = journal.public_key(), "ready");

@@ -10,7 +10,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
 use crate::credential::source::SecretSource;
@@ -116,15 +116,9 @@ fn taken(answer: &Answer) -> Result<(), Failure> {
         StatusCode::GONE => Err(Failure::Never { why: "it answered 410: it is gone".to_owned() }),
         status => {
             let said = String::from_utf8_lossy(answer.body.get(..200).unwrap_or(&answer.body)).into_owned();
-            Err(later(retry_after(&answer.headers), format!("it answered {status}: {said:?}")))
+            Err(later(answer.retry_after(), format!("it answered {status}: {said:?}")))
         }
     }
-}
-
-/// Seconds of `Retry-After` (RFC 9110, section 10.2.3), at most an hour.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(3_600)))
 }
 
 fn later(after: Option<Duration>, why: String) -> Failure {

@@ -1,13 +1,14 @@
 //! What is said about the channels by which people hear of holds.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use http::Uri;
 
-use super::page::Page;
+use super::page::{Page, spelled};
 use super::schema::{PLAIN_NAME, group};
 use super::secret;
-use crate::channel::webhook;
+use crate::channel::{slack, webhook};
 use crate::id::{GroupId, is_plain_name};
 use crate::net::courier::endpoint;
 use crate::notice;
@@ -30,13 +31,22 @@ pub(crate) struct Channel {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
+    Slack(slack::Options),
     Webhook(webhook::Options),
 }
 
 pub(super) fn read(page: &mut Page<'_>) -> Channels {
     let extra_ca = page.optional("extra_ca", |node, problems| node.text(problems).map(str::to_owned));
     let extra_ca = extra_ca.map(|file| page.resolve(&file));
-    let list = page.named("webhooks", "a webhook", webhook);
+    let mut list = page.named("webhooks", "a webhook", webhook);
+    list.extend(page.named("slack", "a channel of Slack", slack_channel));
+    let mut names = BTreeSet::new();
+    for channel in &list {
+        if !names.insert(&channel.notice.name) {
+            let message = format!("two channels are called `{}`", channel.notice.name);
+            page.report("slack", Diagnostic::error, &message, "what was told is kept under a channel's name");
+        }
+    }
     Channels { extra_ca, list }
 }
 
@@ -53,6 +63,40 @@ fn webhook(page: &mut Page<'_>, entry: &Entry) -> Option<Channel> {
     }
     let secret = secret::source(page, ["secret_file", "secret_env", "secret_command"]);
     Some(Channel { notice, kind: Kind::Webhook(webhook::Options { url: url?, secret }) })
+}
+
+fn slack_channel(page: &mut Page<'_>, entry: &Entry) -> Option<Channel> {
+    let notice = notice(page, entry);
+    let default = Uri::from_static("https://slack.com/api");
+    let api = page.value("api", default, url, |uri| spelled(&uri.to_string()));
+    let channel = id(page, "channel", &["C", "G"], "the id of a channel, as its details show it: `C0123ABCD`");
+    let token = secret::source(page, ["token_file", "token_env", "token_command"]);
+    let workspace = id(
+        page,
+        "workspace",
+        &["T", "E"],
+        "the id of the workspace, `T0123ABCD`, or of your organization, `E0123ABCD`",
+    );
+    let signing_secret = secret::source(page, ["signing_secret_file", "signing_secret_env", "signing_secret_command"]);
+    let map_by_email = page.boolean("map_by_email", false);
+    let (channel, workspace) = (channel?, workspace?);
+    let options = slack::Options { api, channel, token, workspace, signing_secret, map_by_email };
+    Some(Channel { notice, kind: Kind::Slack(options) })
+}
+
+/// An id that Slack gave; there has to be one.
+fn id(page: &mut Page<'_>, key: &'static str, begins: &[&str], help: &str) -> Option<String> {
+    let read = |node: &Node, problems: &Problems| node.text(problems).map(str::to_owned);
+    let is_id = |id: &String| {
+        (2..=32).contains(&id.len())
+            && begins.iter().any(|begin| id.starts_with(begin))
+            && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+    };
+    let id = page.optional(key, read).filter(is_id);
+    if id.is_none() {
+        page.report(key, Diagnostic::error, &format!("a channel of Slack needs a `{key}`"), help);
+    }
+    id
 }
 
 /// What all channels have in common.

@@ -100,6 +100,10 @@ const CHANGED: &[(&str, &str)] = &[
         "channels.webhooks",
         "{siem: {url: 'https://hooks.example.com/x?y=1', secret_file: siem.secret, groups: [security], remind: 5m}}",
     ),
+    (
+        "channels.slack",
+        "{ops: {workspace: T0123ABCD, channel: C0123ABCD, token_file: slack.token, signing_secret_env: SLACK, map_by_email: true, api: 'https://slack-gov.com/api', remind: 5m}}",
+    ),
     ("oidc.issuer", "https://id.example.com"),
     ("oidc.client_id", "countersign"),
     ("oidc.client_secret_file", "oidc.secret"),

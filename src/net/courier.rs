@@ -25,6 +25,14 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
+impl Answer {
+    /// Seconds of `Retry-After` (RFC 9110, section 10.2.3), at most an hour.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        let seconds: u64 = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds.min(3_600)))
+    }
+}
+
 /// Why no answer came.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CourierError {

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::admin::Admin;
 use super::announce::Bound;
 use super::bind;
+use super::notify::Callbacks;
 use crate::channel::api::Api;
 use crate::channel::page::Page;
 use crate::config::{Config, Listen};
@@ -66,6 +67,8 @@ pub(super) struct Doors {
     proxy: Option<(Listener, Door, Arc<Proxy>)>,
     api: (Listener, Option<Arc<ServerConfig>>),
     admin: Listener,
+    /// What arrives at the API's listener from Slack.
+    pub(super) callbacks: Callbacks,
 }
 
 impl Doors {
@@ -117,7 +120,8 @@ impl Doors {
             }
         }
         let api_tls = tls.filter(|_| listen.api_tls);
-        Ok(Self { bound, agents, proxy: proxy_door, api: (api.into(), api_tls), admin: admin.into() })
+        let callbacks = Callbacks::default();
+        Ok(Self { bound, agents, proxy: proxy_door, api: (api.into(), api_tls), admin: admin.into(), callbacks })
     }
 
     pub(super) fn bound(&self) -> Bound {
@@ -154,9 +158,14 @@ impl Doors {
         let unheard: OnRefusal = Arc::new(|_, _, _| {});
         let (listener, tls) = self.api;
         let door = Door::Endpoint { tls, http2: false };
+        let callbacks = self.callbacks;
         let answer = move |arrived: Arrived| {
-            let (api, page) = (Arc::clone(&api), page.clone());
+            let (api, page, callbacks) = (Arc::clone(&api), page.clone(), Arc::clone(&callbacks));
             async move {
+                let callback = arrived.uri.path().strip_prefix("/v1/slack/").and_then(|name| callbacks.get(name));
+                if let Some(callback) = callback {
+                    return callback.respond(arrived).await;
+                }
                 match page.filter(|_| Page::serves(arrived.uri.path())) {
                     Some(page) => page.respond(arrived).await,
                     None => api.respond(arrived).await,

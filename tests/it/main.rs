@@ -38,6 +38,7 @@ mod roles;
 mod rules;
 mod secrets;
 mod signature;
+mod slack;
 mod streaming;
 mod support;
 mod tidy;

@@ -15,6 +15,7 @@ pub(crate) mod postgres;
 pub(crate) mod provider;
 pub(crate) mod sign;
 pub(crate) mod site;
+pub(crate) mod slack;
 pub(crate) mod talker;
 pub(crate) mod upstream;
 

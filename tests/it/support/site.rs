@@ -549,7 +549,7 @@ pub(crate) const REAL_SECRET: &str = "real-secret-that-only-the-upstream-may-see
 const PEOPLE: &str = "\
 people:
   alice: { emails: [alice@example.com], groups: [security] }
-  bob: { emails: [bob@example.com], groups: [security] }
+  bob: { emails: [bob@example.com], groups: [security], slack: [T0HOME/UBOB] }
   carol: { emails: [carol@example.com], groups: [finance] }
   ida: { emails: [ida@example.com], groups: [security] }
   olga: { emails: [olga@example.com], groups: [security, platform] }
