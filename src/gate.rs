@@ -317,6 +317,8 @@ pub(crate) enum DecideError {
     StageMet,
     #[error("there is no such person")]
     UnknownPerson,
+    #[error("only a signed verdict counts here, and verdicts cannot be signed yet")]
+    Unsigned,
 }
 
 #[cfg(test)]

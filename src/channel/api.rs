@@ -395,6 +395,7 @@ impl From<DecideError> for Refusal {
             DecideError::NotModifiable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_modifiable"),
             DecideError::NotOpen(_) => (StatusCode::GONE, "not_open"),
             DecideError::OwnerUnknown => (StatusCode::FORBIDDEN, "owner_unknown"),
+            DecideError::Unsigned => (StatusCode::FORBIDDEN, "unsigned"),
             DecideError::UnknownPerson => (StatusCode::FORBIDDEN, "unknown_person"),
         };
         Self::new(status, word, &error.to_string())

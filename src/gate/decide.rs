@@ -210,6 +210,7 @@ impl Gate {
             Bar::OwnerUnknown => DecideError::OwnerUnknown,
             Bar::StageMet => DecideError::StageMet,
             Bar::UnknownPerson => DecideError::UnknownPerson,
+            Bar::Unsigned => DecideError::Unsigned,
         })
     }
 

@@ -76,6 +76,8 @@ pub(crate) enum Bar {
     /// An approver of a stage that is met, or the stand-in of somebody who has decided.
     StageMet,
     UnknownPerson,
+    /// Only what its person signed would count, and nothing is signed yet.
+    Unsigned,
 }
 
 impl People {
@@ -143,6 +145,9 @@ impl People {
         count: &Count<'_>,
         moments: &[Timestamp],
     ) -> bool {
+        if requirement.signed {
+            return false;
+        }
         let mut places = Vec::new();
         for (number, stage) in requirement.stages.iter().enumerate().skip(count.stage) {
             // Stand-ins are left out: each takes the seat of somebody who counts here, so they make no more of them.
@@ -173,6 +178,10 @@ impl People {
         let person = self.unbarred(matter, person)?;
         let mut bar = Bar::NotEntitled;
         for (requirement, count) in matter.requirements.iter().zip(counts) {
+            if requirement.signed {
+                bar = bar.or(Bar::Unsigned);
+                continue;
+            }
             for (number, stage) in requirement.stages.iter().enumerate() {
                 let groups = stage.approvers.iter().chain(due(matter, requirement, now));
                 match (self.seat(matter, groups, person, now, &count.seats), number.cmp(&count.stage)) {
@@ -193,7 +202,9 @@ impl People {
     /// Counts what was said, in its order: each person at the stage that was open then, in a seat of their own.
     fn count<'a>(&'a self, matter: &Matter<'a>, requirement: &'a Requirement) -> Count<'a> {
         let mut count = Count::default();
-        for said in matter.allowed {
+        // A verdict cannot be signed yet: where that is asked for, none counts.
+        let allowed = if requirement.signed { &[] } else { matter.allowed };
+        for said in allowed {
             let Some(stage) = requirement.stages.get(count.stage) else { break };
             let Ok(person) = self.unbarred(matter, &said.person) else { continue };
             let groups = stage.approvers.iter().chain(due(matter, requirement, said.at));

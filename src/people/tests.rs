@@ -238,6 +238,15 @@ fn stages_open_one_after_the_other() {
 }
 
 #[test]
+fn without_a_signature_nothing_counts_where_one_is_asked_for() {
+    let signed = || vec![Requirement { signed: true, ..Requirement::of("r", &["approvers"], 1) }];
+    let case = Case::new(signed()).allowed(&["alice", "bob"]);
+    assert!(!case.is_met(&people()) && !case.can_be_met(&people(), 12, 13));
+    assert_eq!(Case::new(signed()).may_allow(&people(), "alice", at(12)), Err(Bar::Unsigned));
+    assert_eq!(Case::new(signed()).may_deny(&people(), "alice", at(12)), Ok(()));
+}
+
+#[test]
 fn nobody_left_is_noticed() {
     let requires = |quorum| vec![Requirement::of("r", &["approvers"], quorum)];
     let only_alice = of(vec![person("alice", &[], &["approvers"])]);
